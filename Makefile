@@ -1,0 +1,52 @@
+# Two commands do everything: `make reproduce` and `make test`.
+PYTHON  ?= python3
+PROFILE ?= laptop
+BIN     := .venv/bin
+STAMP   := .venv/.installed
+
+.PHONY: reproduce test lint unit notebooks-smoke verify record lock clean help
+
+help:
+	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
+	@echo "make test       lint, unit tests, and all notebooks in the smoke profile"
+	@echo "make verify     compare your runs with the recorded ones; fails where they differ"
+	@echo "make record     (maintainer) make the local runs and notebooks the recorded ones"
+	@echo "make clean      remove this machine's runs and caches, keep what was recorded"
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --progress-bar on -r requirements.lock
+	$(BIN)/python -m pip install --no-deps -e .
+	touch $@
+
+reproduce: $(STAMP)
+	$(BIN)/python -m aeflow_utils reproduce --profile $(PROFILE)
+
+test: lint unit notebooks-smoke
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest tests
+
+# The notebooks as CI sees them: small, cold, on real images, in a home of their own.
+notebooks-smoke: $(STAMP)
+	AEFLOW_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-current-env \
+		--nbval-cell-timeout=300 --nbval-sanitize-with tests/nbval_sanitize.cfg -p no:cacheprovider notebooks
+
+verify: $(STAMP)
+	$(BIN)/python -m aeflow_utils report --profile $(PROFILE) --verify
+
+record: $(STAMP)
+	$(BIN)/python -m aeflow_utils record --profile $(PROFILE)
+
+# Exact versions of this environment; NVIDIA's wheels exist for Linux on x86-64 only.
+lock: $(STAMP)
+	$(BIN)/python -m pip freeze --exclude-editable \
+		| sed -E '/^(nvidia-|cuda-|triton)/ s/$$/ ; sys_platform == "linux" and platform_machine == "x86_64"/' \
+		> requirements.lock
+
+clean:
+	rm -rf cache results/smoke results/laptop results/paper results/blogpost.html

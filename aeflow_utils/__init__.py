@@ -1,0 +1,1 @@
+"""The thin module behind the notebooks of "Is AE-FLOW reproducible?"."""

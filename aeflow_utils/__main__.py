@@ -1,0 +1,124 @@
+"""Command line: ``python -m aeflow_utils data|run|plan|report|record|reproduce``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from aeflow_utils import datasets, experiments, notebooks, results
+from aeflow_utils.config import PROFILES, RunConfig, UserError, get_profile, paths
+from aeflow_utils.training import TrainingError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; a user's error is one line on stderr and exit status 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except (UserError, TrainingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped: finished runs are kept, run the same command to go on", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m aeflow_utils", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--profile", default="", help=f"{', '.join(PROFILES)}; else AEFLOW_PROFILE")
+
+    data = commands.add_parser("data", help="which data sets are here")
+    data.add_argument("action", choices=["list", "check"])
+    data.add_argument("name", nargs="?", default="")
+    data.set_defaults(command=_data)
+
+    run = commands.add_parser("run", parents=[shared], help="train and score one system")
+    run.add_argument("--dataset", required=True)
+    run.add_argument("--category", default="", help="product of a set that has several")
+    run.add_argument("--model", required=True)
+    run.add_argument("--variant", default="", help="row of the study, e.g. resnet_like")
+    run.add_argument("--seed", type=int, default=0)
+    run.set_defaults(command=_run)
+
+    for name, command, text in (
+        ("plan", _plan, "list the study's runs on the data that are here"),
+        ("record", _record, "make this machine's runs and notebooks the recorded ones"),
+        ("reproduce", _reproduce, "everything: runs, notebooks, article, comparison"),
+    ):
+        commands.add_parser(name, parents=[shared], help=text).set_defaults(command=command)
+
+    report = commands.add_parser("report", parents=[shared], help="tables from the runs")
+    report.add_argument("--regime", default="val_f1", help=", ".join(results.REGIMES))
+    report.add_argument("--verify", action="store_true", help="only compare; fail if different")
+    report.set_defaults(command=_report)
+    return parser
+
+
+def _data(options: argparse.Namespace) -> None:
+    if options.action == "check":
+        print(datasets.check(options.name).to_string(index=False))
+        return
+    here = datasets.available()
+    for name, spec in datasets.SPECS.items():
+        found = [category for dataset, category in here if dataset == name]
+        extra = f" ({', '.join(found)})" if any(found) else ""
+        print(f"{name:12} {'here' + extra if found else 'not here: ' + spec.how_to_get}")
+
+
+def _run(options: argparse.Namespace) -> None:
+    profile = get_profile(options.profile)
+    study = {(model, variant): extra for model, variant, extra in experiments.STUDY}
+    variants = [v for m, v in study if m == options.model]
+    variant = options.variant or (variants[0] if variants else "")
+    if options.model in {m for m, _ in study} and variant not in variants:
+        raise UserError(f"unknown variant '{variant}' of {options.model}: {', '.join(variants)}")
+    config = RunConfig.build(
+        profile,
+        options.dataset,
+        options.model,
+        options.seed,
+        options.category,
+        variant,
+        **study.get((options.model, variant), {}),
+    )
+    result = experiments.run(config)
+    print(f"{result.folder}\ntest AUROC {result.metrics['auroc']:.4f}")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    for config in experiments.plan(get_profile(options.profile)):
+        done = (paths().runs(config.profile) / config.run_name).exists()
+        print(f"{'done   ' if done else 'missing'} {config.run_name}")
+
+
+def _report(options: argparse.Namespace) -> int:
+    profile = get_profile(options.profile).name
+    if options.verify:
+        table = notebooks.print_comparison(profile)
+        return int(table.empty or (table["verdict"] == "different").any())
+    table = results.summary(results.collect(profile), options.regime)
+    print(f"profile {profile}; threshold: {results.REGIMES[options.regime]}")
+    print(results.format_summary(table).to_string(index=False))
+    return 0
+
+
+def _record(options: argparse.Namespace) -> None:
+    profile = get_profile(options.profile)
+    print(f"{len(results.record(profile.name))} runs recorded")
+    # Committed notebooks must show no image that may not be redistributed.
+    os.environ.pop("AEFLOW_DATA", None)
+    os.environ["AEFLOW_PROFILE"] = profile.name
+    for notebook in notebooks.notebook_files():
+        print(notebook.name, flush=True)
+        notebooks.execute_in_place(notebook)
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    notebooks.reproduce(get_profile(options.profile))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

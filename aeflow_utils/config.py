@@ -1,0 +1,309 @@
+"""Configuration: frozen dataclasses, the three profiles, and where files live.
+
+A profile changes sizes, never code paths. A `RunConfig` says everything a run depends on, so its
+hash names the run's folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+
+class UserError(Exception):
+    """Something the person at the keyboard can put right: the message names it and the remedy."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images a run sees.
+
+    Args:
+        dataset: key of `datasets.SPECS`.
+        category: product of a data set that has several (MVTec AD), else empty.
+        image_size: side in pixels to which every image is resized.
+        limit: images kept per split and label, 0 for all (the `smoke` profile).
+        split_seed: seed of the validation split; all models and seeds share one split.
+    """
+
+    dataset: str
+    category: str = ""
+    image_size: int = 128
+    limit: int = 0
+    split_seed: int = 0
+
+    @property
+    def label(self) -> str:
+        """Name for folders and tables: ``elpv``, ``mvtec-bottle``."""
+        return "-".join(part for part in (self.dataset, self.category) if part)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What every system shares; each subclass adds only the options its system reads."""
+
+    name: ClassVar[str] = ""
+    encoder: str = "efficientnet_lite0"
+
+
+@dataclass(frozen=True)
+class AEFlowConfig(ModelConfig):
+    """AE-FLOW (Zhao, Ding, Zhang, ICLR 2023).
+
+    Args:
+        subnet: ``conv_like`` (3x3 conv, ReLU, 1x1 conv) or ``resnet_like``.
+        n_blocks: coupling blocks.
+        hidden_ratio: hidden width of `conv_like` over its input width.
+        clamp: FrEIA's `affine_clamping`.
+        features: ``channel`` (standardised per channel with training statistics), ``zca`` or
+            ``raw``, the paper's silence taken literally.
+        alpha: weight of the flow loss against the reconstruction loss.
+        beta: weight of the flow score against the reconstruction score.
+        flow_score: ``exp`` (-exp(log N(z')/D)), ``nll`` (-log N(z')/D) or ``full`` (with the
+            log-determinant).
+        last_activation: of the decoder, ``tanh`` or ``linear``.
+    """
+
+    name: ClassVar[str] = "ae_flow"
+    subnet: str = "conv_like"
+    n_blocks: int = 8
+    hidden_ratio: float = 1.0
+    clamp: float = 2.0
+    features: str = "channel"
+    alpha: float = 0.5
+    beta: float = 0.9
+    flow_score: str = "exp"
+    last_activation: str = "tanh"
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig(ModelConfig):
+    """AE-FLOW without its flow: the decoder reads the encoder's features."""
+
+    name: ClassVar[str] = "autoencoder"
+    features: str = "channel"
+    last_activation: str = "tanh"
+
+
+@dataclass(frozen=True)
+class FastFlowConfig(ModelConfig):
+    """FastFlow (arXiv:2111.07677): one flow a scale, 3x3 and 1x1 kernels in turn.
+
+    Args:
+        pooling: image score from the anomaly map, ``max`` or ``mean``.
+    """
+
+    name: ClassVar[str] = "fastflow"
+    strides: tuple[int, ...] = (8, 16, 32)
+    n_blocks: int = 8
+    hidden_ratio: float = 1.0
+    clamp: float = 2.0
+    pooling: str = "max"
+
+
+@dataclass(frozen=True)
+class PaDiMConfig(ModelConfig):
+    """PaDiM-style Gaussian a position (arXiv:2011.08785) on one stride of the encoder.
+
+    Args:
+        max_channels: a seeded random subset of channels beyond this many, as in PaDiM.
+        pooling: image score from the distance map, ``max`` or ``mean``.
+    """
+
+    name: ClassVar[str] = "padim"
+    stride: int = 16
+    max_channels: int = 550
+    pooling: str = "max"
+
+
+@dataclass(frozen=True)
+class KNNConfig(ModelConfig):
+    """Mean distance to the k nearest training images, on pooled features."""
+
+    name: ClassVar[str] = "knn"
+    stride: int = 16
+    n_neighbors: int = 5
+
+
+@dataclass(frozen=True)
+class BrightnessConfig(ModelConfig):
+    """The trivial detector: dark images are abnormal."""
+
+    name: ClassVar[str] = "brightness"
+
+
+MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
+    cls.name: cls
+    for cls in (
+        AEFlowConfig,
+        AutoencoderConfig,
+        FastFlowConfig,
+        PaDiMConfig,
+        KNNConfig,
+        BrightnessConfig,
+    )
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a system is trained.
+
+    Args:
+        threads: CPU threads of one run, 0 for all. One thread makes a run's numbers independent
+            of the number of cores, and lets several runs share a machine.
+    """
+
+    epochs: int = 12
+    batch_size: int = 16
+    lr: float = 2e-3
+    weight_decay: float = 1e-4
+    threads: int = 1
+
+
+# What the reproductions quote from the paper's section 3.2 for chest X-ray, and FastFlow's own.
+_TRAINING = {
+    ("ae_flow", "chest_xray"): {"lr": 1e-3, "weight_decay": 0.0},
+    "fastflow": {"lr": 1e-3, "weight_decay": 1e-5},
+}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes of one way to run the bundle; `workers` 0 means one process a core."""
+
+    name: str
+    encoder: str
+    image_size: int
+    limit: int
+    epochs: int
+    seeds: int
+    batch_size: int
+    threads: int
+    workers: int
+    fastflow_hidden_ratio: float = 1.0
+
+
+PROFILES = {
+    "smoke": Profile("smoke", "efficientnet_lite0", 64, 24, 2, 1, 8, 1, 1),
+    "laptop": Profile("laptop", "efficientnet_lite0", 128, 0, 12, 3, 16, 1, 0),
+    "paper": Profile("paper", "wide_resnet50_2", 256, 0, 100, 5, 16, 0, 1, 0.16),
+}
+
+
+def get_profile(name: str = "") -> Profile:
+    """The profile called `name`, else the one in ``AEFLOW_PROFILE``, else ``laptop``."""
+    name = name or os.environ.get("AEFLOW_PROFILE", "") or "laptop"
+    if name not in PROFILES:
+        raise UserError(f"unknown profile '{name}': choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything one run depends on: data, model, training and seed.
+
+    `variant` is a label for readers (``resnet_like``); the hash covers the options themselves.
+    """
+
+    profile: str
+    data: DataConfig
+    model: ModelConfig
+    train: TrainConfig = field(default_factory=TrainConfig)
+    seed: int = 0
+    variant: str = ""
+
+    @classmethod
+    def build(
+        cls,
+        profile: Profile,
+        dataset: str,
+        model: str,
+        seed: int = 0,
+        category: str = "",
+        variant: str = "",
+        **options: object,
+    ) -> RunConfig:
+        """A run in a profile's sizes; `options` are fields of the model's own configuration.
+
+        Raises:
+            UserError: unknown model, or an option that the model does not have.
+        """
+        if model not in MODEL_CONFIGS:
+            raise UserError(f"unknown model '{model}': choose one of {', '.join(MODEL_CONFIGS)}")
+        if model == "fastflow":
+            options.setdefault("hidden_ratio", profile.fastflow_hidden_ratio)
+        try:
+            model_config = MODEL_CONFIGS[model](encoder=profile.encoder, **options)
+        except TypeError as error:
+            raise UserError(f"model '{model}' has no such option: {error}") from None
+        data = DataConfig(dataset, category, profile.image_size, profile.limit)
+        train = TrainConfig(profile.epochs, profile.batch_size, threads=profile.threads)
+        for key in (model, (model, dataset)):
+            train = replace(train, **_TRAINING.get(key, {}))
+        return cls(profile.name, data, model_config, train, seed, variant)
+
+    def to_dict(self) -> dict:
+        """Plain, JSON-ready; `from_dict` inverts it."""
+        return {**asdict(self), "model": {"name": self.model.name, **asdict(self.model)}}
+
+    @classmethod
+    def from_dict(cls, content: dict) -> RunConfig:
+        model = dict(content["model"])
+        model_class = MODEL_CONFIGS[model.pop("name")]
+        model = {k: tuple(v) if isinstance(v, list) else v for k, v in model.items()}
+        return cls(
+            content["profile"],
+            DataConfig(**content["data"]),
+            model_class(**model),
+            TrainConfig(**content["train"]),
+            content["seed"],
+            content["variant"],
+        )
+
+    @property
+    def run_name(self) -> str:
+        """``<dataset>--<model>--seed<k>[--<variant>]-<hash8>``, the run's folder."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        parts = [self.data.label, self.model.name, f"seed{self.seed}", self.variant]
+        return "--".join(part for part in parts if part) + f"-{digest}"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where the bundle reads and writes. `home` is the checkout, or ``AEFLOW_HOME``."""
+
+    home: Path
+    data: Path
+    cache: Path
+    weights: Path
+
+    def results(self, profile: str) -> Path:
+        return self.home / "results" / profile
+
+    def runs(self, profile: str) -> Path:
+        return self.results(profile) / "runs"
+
+    def recorded(self, profile: str) -> Path:
+        return self.home / "results" / "recorded" / profile / "runs"
+
+    def images(self, profile: str) -> Path:
+        """The article's figures are the `laptop` ones; other profiles keep theirs apart."""
+        return self.home / "images" if profile == "laptop" else self.results(profile) / "images"
+
+
+def paths() -> Paths:
+    """The folders in force: never relative to the working directory of a notebook."""
+    checkout = Path(__file__).resolve().parent.parent
+    if not (checkout / "pyproject.toml").exists():  # installed without -e
+        checkout = Path.cwd()
+    home = Path(os.environ.get("AEFLOW_HOME") or checkout).resolve()
+    data = Path(os.environ.get("AEFLOW_DATA") or home / "data").resolve()
+    cache = Path(os.environ.get("AEFLOW_CACHE") or home / "cache").resolve()
+    weights = Path(os.environ.get("AEFLOW_WEIGHTS") or cache / "weights").resolve()
+    return Paths(home, data, cache, weights)

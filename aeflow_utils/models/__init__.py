@@ -1,0 +1,31 @@
+"""The systems of the study. Adding one is a file here, a configuration, and a row below."""
+
+from __future__ import annotations
+
+from aeflow_utils.config import ModelConfig
+from aeflow_utils.models.ae_flow import AEFlow
+from aeflow_utils.models.autoencoder import Autoencoder
+from aeflow_utils.models.fastflow import FastFlow
+from aeflow_utils.models.feature_baselines import KNN, Brightness, PaDiM
+from aeflow_utils.models.system import Shapes, System
+
+SYSTEMS: dict[str, type[System]] = {
+    "ae_flow": AEFlow,
+    "autoencoder": Autoencoder,
+    "fastflow": FastFlow,
+    "padim": PaDiM,
+    "knn": KNN,
+    "brightness": Brightness,
+}
+
+
+def required_strides(config: ModelConfig) -> tuple[int, ...]:
+    """Strides of the encoder that a system reads."""
+    if config.name == "brightness":
+        return ()
+    return getattr(config, "strides", (getattr(config, "stride", 16),))
+
+
+def build_system(config: ModelConfig, shapes: Shapes, image_size: int) -> System:
+    """An untrained system; seed numpy and torch first, FrEIA draws from both."""
+    return SYSTEMS[config.name](config, shapes, image_size)

@@ -1,0 +1,73 @@
+"""AE-FLOW: a normalizing flow between a frozen encoder and a decoder (Zhao et al., ICLR 2023)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aeflow_utils.config import AEFlowConfig
+from aeflow_utils.features import Batch, ImageSet
+from aeflow_utils.flow import Flow, ae_flow_subnets
+from aeflow_utils.models.layers import Decoder, FeatureScaler
+from aeflow_utils.models.system import Shapes, System
+from aeflow_utils.scores import (
+    Scores,
+    bits_per_dim,
+    flow_score,
+    likelihood_map,
+    ssim,
+    upsample,
+)
+
+STRIDE = 16
+
+
+class AEFlow(System):
+    """z = f(x), z' = h(z), x' = g(z'): encoder f (frozen), flow h, decoder g.
+
+    Loss: ``alpha * bits_per_dim + (1 - alpha) * MSE(x, x')``. In bits per dimension, because the
+    plain log-likelihood is a sum over C h w dimensions and would drown the other term.
+    Score: ``beta * S_flow + (1 - beta) * S_recon`` with ``S_recon = -SSIM(x, x')``.
+    """
+
+    def __init__(self, config: AEFlowConfig, shapes: Shapes, image_size: int) -> None:
+        super().__init__()
+        shape = shapes[STRIDE]
+        self.config = config
+        self.scaler = FeatureScaler(shape[0], config.features, STRIDE)
+        subnets = ae_flow_subnets(config.subnet, config.n_blocks, config.hidden_ratio)
+        self.flow = Flow(shape, subnets, config.clamp)
+        self.decoder = Decoder(shape[0], config.last_activation)
+
+    def fit_statistics(self, train: ImageSet) -> None:
+        self.scaler.fit(train)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """z' (N, C, h, w), log_jac_det (N,), x' (N, 3, H, W)."""
+        z, log_jac_det = self.flow(self.scaler(batch.features[STRIDE]))
+        return z, log_jac_det, self.decoder(z)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        z, log_jac_det, reconstruction = self(batch)
+        flow = bits_per_dim(z, log_jac_det).mean()
+        recon = F.mse_loss(reconstruction, batch.image)
+        alpha = self.config.alpha
+        return {"total": alpha * flow + (1 - alpha) * recon, "flow": flow, "recon": recon}
+
+    def score(self, batch: Batch) -> Scores:
+        z, log_jac_det, reconstruction = self(batch)
+        s_flow = flow_score(z, log_jac_det, self.config.flow_score)
+        s_recon = -ssim(batch.image, reconstruction.clamp(0, 1))
+        beta = self.config.beta
+        return Scores.of(
+            image_score=beta * s_flow + (1 - beta) * s_recon,
+            anomaly_map=upsample(likelihood_map(z), batch.image.shape[-2:]),
+            flow_score=s_flow,
+            recon_score=s_recon,
+        )
+
+    @torch.inference_mode()
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """x' in [0, 1], (N, 3, H, W)."""
+        return self(batch)[2].clamp(0, 1)

@@ -1,0 +1,50 @@
+"""The plain autoencoder: AE-FLOW's encoder and decoder with nothing between them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aeflow_utils.config import AutoencoderConfig
+from aeflow_utils.features import Batch, ImageSet
+from aeflow_utils.models.layers import Decoder, FeatureScaler
+from aeflow_utils.models.system import Shapes, System
+from aeflow_utils.scores import Scores, ssim
+
+STRIDE = 16
+
+
+class Autoencoder(System):
+    """Score: the mean squared error of the reconstruction; -SSIM is kept beside it."""
+
+    def __init__(self, config: AutoencoderConfig, shapes: Shapes, image_size: int) -> None:
+        super().__init__()
+        channels = shapes[STRIDE][0]
+        self.scaler = FeatureScaler(channels, config.features, STRIDE)
+        self.decoder = Decoder(channels, config.last_activation)
+
+    def fit_statistics(self, train: ImageSet) -> None:
+        self.scaler.fit(train)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """x' (N, 3, H, W)."""
+        return self.decoder(self.scaler(batch.features[STRIDE]))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        recon = F.mse_loss(self(batch), batch.image)
+        return {"total": recon, "recon": recon}
+
+    def score(self, batch: Batch) -> Scores:
+        reconstruction = self(batch).clamp(0, 1)
+        error = ((batch.image - reconstruction) ** 2).mean(dim=1, keepdim=True)
+        return Scores.of(
+            image_score=error.mean(dim=(1, 2, 3)),
+            anomaly_map=error,
+            recon_score=-ssim(batch.image, reconstruction),
+        )
+
+    @torch.inference_mode()
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """x' in [0, 1], (N, 3, H, W)."""
+        return self(batch).clamp(0, 1)

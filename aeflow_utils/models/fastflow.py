@@ -1,0 +1,55 @@
+"""FastFlow: a flow on the features of each scale (Yu et al., arXiv:2111.07677)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from aeflow_utils.config import FastFlowConfig
+from aeflow_utils.features import Batch
+from aeflow_utils.flow import Flow, fastflow_subnets
+from aeflow_utils.models.system import Shapes, System
+from aeflow_utils.scores import Scores, gaussian_log_prob, likelihood_map, pool_map, upsample
+
+
+class FastFlow(System):
+    """One flow a scale behind a trainable LayerNorm, which the paper omits but results need.
+
+    Loss: the negative log-likelihood, summed over scales. Map: the mean over scales of
+    ``-exp(-mean_c z^2 / 2)``; image score: its maximum.
+    """
+
+    def __init__(self, config: FastFlowConfig, shapes: Shapes, image_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.norms = nn.ModuleDict({str(s): nn.LayerNorm(shapes[s]) for s in config.strides})
+        self.flows = nn.ModuleDict(
+            {
+                str(stride): Flow(
+                    shapes[stride],
+                    fastflow_subnets(config.n_blocks, config.hidden_ratio),
+                    config.clamp,
+                )
+                for stride in config.strides
+            }
+        )
+
+    def forward(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+        """For each scale z (N, C, h, w) and log_jac_det (N,)."""
+        return [
+            self.flows[str(s)](self.norms[str(s)](batch.features[s])) for s in self.config.strides
+        ]
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        latents = self(batch)
+        total = sum(-(gaussian_log_prob(z) + log_jac_det).mean() for z, log_jac_det in latents)
+        n_dims = sum(z[0].numel() for z, _ in latents)
+        bits = total.detach() / (n_dims * torch.log(torch.tensor(2.0)))
+        return {"total": total, "flow": bits}
+
+    def score(self, batch: Batch) -> Scores:
+        size = batch.image.shape[-2:]
+        maps = [-torch.exp(-upsample(likelihood_map(z), size)) for z, _ in self(batch)]
+        anomaly_map = torch.stack(maps).mean(dim=0)
+        image_score = pool_map(anomaly_map, self.config.pooling)
+        return Scores.of(image_score, anomaly_map, flow_score=image_score)

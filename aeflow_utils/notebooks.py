@@ -1,0 +1,107 @@
+"""Run the notebooks in order and render the article; what `make reproduce` does."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import papermill
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+
+from aeflow_utils.config import Profile, UserError, paths
+from aeflow_utils.experiments import plan, run_all
+from aeflow_utils.results import TOLERANCE, compare
+
+ARTICLE = "00_blogpost.ipynb"
+
+
+def notebook_files() -> list[Path]:
+    """The notebooks in running order: the article reads what the others write, so it is last.
+
+    Raises:
+        UserError: there are none, because the home folder is not a checkout.
+    """
+    folder = paths().home / "notebooks"
+    found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not found:
+        raise UserError(f"no notebooks in {folder}: set AEFLOW_HOME to the checkout")
+    return sorted(found, key=lambda path: path.name == ARTICLE)
+
+
+def reproduce(profile: Profile) -> None:
+    """Train everything on the data that are here, run the notebooks, render and compare."""
+    stages = {}
+
+    def done(stage: str, since: float) -> float:
+        stages[stage] = time.perf_counter() - since
+        return time.perf_counter()
+
+    start = time.perf_counter()
+    notebooks = notebook_files()
+    run_all(plan(profile))
+    clock = done("data, features and training", start)
+    for notebook in notebooks:
+        print(f"{notebook.name}", flush=True)
+        execute_with_papermill(notebook, profile)
+    clock = done("notebooks", clock)
+    article = paths().results(profile.name) / "notebooks" / ARTICLE
+    print(f"article: {render_html(article, paths().home / 'results' / 'blogpost.html')}")
+    done("article", clock)
+    print_comparison(profile.name)
+    print("\n".join(f"{seconds:8.1f} s  {stage}" for stage, seconds in stages.items()))
+
+
+def execute_with_papermill(notebook: Path, profile: Profile) -> Path:
+    """Run one notebook into ``results/<profile>/notebooks``; it appears there when whole."""
+    folder = paths().results(profile.name) / "notebooks"
+    folder.mkdir(parents=True, exist_ok=True)
+    partial, final = folder / f".{notebook.name}", folder / notebook.name
+    papermill.execute_notebook(
+        str(notebook),
+        str(partial),
+        parameters={"profile": profile.name},
+        kernel_name="python3",
+        cwd=str(notebook.parent),
+        progress_bar=True,
+    )
+    return partial.replace(final)
+
+
+def execute_in_place(notebook: Path) -> None:
+    """Run a notebook as it stands and keep its outputs: how the committed ones are made."""
+    content = nbformat.read(notebook, as_version=4)
+    NotebookClient(
+        content,
+        timeout=None,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(notebook.parent)}},
+    ).execute()
+    content.metadata.pop("widgets", None)  # progress bars are no result
+    nbformat.write(content, notebook)
+
+
+def render_html(notebook: Path, target: Path) -> Path:
+    """The article as one HTML file with its pictures inside; code is left out."""
+    exporter = HTMLExporter(exclude_input=True, exclude_output_prompt=True, embed_images=True)
+    resources = {"metadata": {"path": str(notebook.parent), "name": "Is AE-FLOW reproducible?"}}
+    body, _ = exporter.from_filename(str(notebook), resources=resources)
+    partial = target.with_suffix(".partial")
+    partial.write_text(body)
+    return partial.replace(target)
+
+
+def print_comparison(profile: str) -> pd.DataFrame:
+    """Print recorded against re-run; returns the table."""
+    table = compare(profile)
+    if table.empty:
+        print(f"nothing to compare: no recorded runs of profile {profile} on these data")
+        return table
+    shown = table.round({"recorded": 4, "re-run": 4, "difference": 4})
+    print(f"\nrecorded against re-run (tolerance ±{TOLERANCE}):\n{shown.to_string(index=False)}")
+    counts = table["verdict"].value_counts()
+    print("\n" + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    return table

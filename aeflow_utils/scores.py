@@ -1,0 +1,146 @@
+"""Scores and maps: tensors in, tensors out. Higher is more anomalous, always.
+
+No score looks beyond its own image: nothing here depends on what else is in the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FLOW_SCORES = ("exp", "nll", "full")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a system says of a batch of N images.
+
+    Args:
+        image_score: (N,), the score that decides.
+        flow_score: (N,), the likelihood part, NaN where a system has none.
+        recon_score: (N,), the reconstruction part, NaN where a system has none.
+        anomaly_map: (N, 1, H, W) at the size of the image, None where a system has none.
+    """
+
+    image_score: Tensor
+    flow_score: Tensor
+    recon_score: Tensor
+    anomaly_map: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        image_score: Tensor,
+        anomaly_map: Tensor | None = None,
+        flow_score: Tensor | None = None,
+        recon_score: Tensor | None = None,
+    ) -> Scores:
+        """Fill the parts that a system does not have with NaN."""
+        missing = torch.full_like(image_score, float("nan"))
+        return cls(
+            image_score,
+            missing if flow_score is None else flow_score,
+            missing if recon_score is None else recon_score,
+            anomaly_map,
+        )
+
+
+@lru_cache(maxsize=32)
+def _gaussian_band(size: int, window: int, sigma: float) -> Tensor:
+    """(size - window + 1, size) matrix whose product with a column blurs it, borders left out."""
+    offsets = torch.arange(window, dtype=torch.float64) - (window - 1) / 2
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    band = torch.zeros(size - window + 1, size, dtype=torch.float64)
+    for row in range(size - window + 1):
+        band[row, row : row + window] = kernel / kernel.sum()
+    return band
+
+
+def ssim_map(x: Tensor, y: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
+    """Structural similarity at every position where the window fits.
+
+    Wang et al., IEEE TIP 2004, with a Gaussian window. The data range is fixed to 1: taking it
+    from the batch would make an image's score depend on its neighbours. The blur is separable,
+    so it is two products with a banded matrix.
+
+    Args:
+        x, y: (N, C, H, W) in [0, 1].
+
+    Returns:
+        (N, C, H - window + 1, W - window + 1).
+    """
+    height, width = x.shape[-2:]
+    if min(height, width) < window:
+        raise ValueError(
+            f"images of {height}x{width} are smaller than SSIM's {window}-pixel window"
+        )
+    rows = _gaussian_band(height, window, sigma).to(x)
+    columns = _gaussian_band(width, window, sigma).to(x).T
+    moments = torch.stack([x, y, x * x, y * y, x * y])
+    mu_x, mu_y, xx, yy, xy = (rows @ moments @ columns).unbind()
+    c1, c2 = 0.01**2, 0.03**2
+    covariance = xy - mu_x * mu_y
+    variances = xx - mu_x**2 + yy - mu_y**2
+    luminance = (2 * mu_x * mu_y + c1) / (mu_x**2 + mu_y**2 + c1)
+    return luminance * (2 * covariance + c2) / (variances + c2)
+
+
+def ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Mean of `ssim_map` for each image, (N,)."""
+    return ssim_map(x, y).mean(dim=(1, 2, 3))
+
+
+def gaussian_log_prob(z: Tensor) -> Tensor:
+    """log N(z; 0, I) of each image, (N, ...) -> (N,)."""
+    return -0.5 * (z.flatten(1) ** 2 + math.log(2 * math.pi)).sum(dim=1)
+
+
+def bits_per_dim(z: Tensor, log_jac_det: Tensor) -> Tensor:
+    """-log2 p(x) / D with log p(x) = log N(z; 0, I) + log|det dz/dx|, (N,).
+
+    Args:
+        z: (N, C, H, W) output of the flow; D = C H W.
+        log_jac_det: (N,).
+    """
+    n_dims = z[0].numel()
+    return -(gaussian_log_prob(z) + log_jac_det) / (n_dims * math.log(2))
+
+
+def flow_score(z: Tensor, log_jac_det: Tensor, form: str = "exp") -> Tensor:
+    """Likelihood part of AE-FLOW's score, (N,), per dimension.
+
+    ``exp`` is -exp(log N(z)/D), the reading of the paper in public reproductions; ``nll`` is
+    -log N(z)/D; ``full`` keeps the log-determinant, -(log N(z) + log|det|)/D.
+    """
+    n_dims = z[0].numel()
+    if form == "exp":
+        return -torch.exp(gaussian_log_prob(z) / n_dims)
+    if form == "nll":
+        return -gaussian_log_prob(z) / n_dims
+    if form == "full":
+        return bits_per_dim(z, log_jac_det) * math.log(2)
+    raise ValueError(f"unknown flow score '{form}': choose one of {', '.join(FLOW_SCORES)}")
+
+
+def likelihood_map(z: Tensor) -> Tensor:
+    """Mean squared deviation at each position of the latent, (N, C, h, w) -> (N, 1, h, w)."""
+    return 0.5 * (z**2).mean(dim=1, keepdim=True)
+
+
+def upsample(anomaly_map: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize of a (N, 1, h, w) map to the image's size."""
+    return F.interpolate(anomaly_map, size=size, mode="bilinear", align_corners=False)
+
+
+def pool_map(anomaly_map: Tensor, pooling: str) -> Tensor:
+    """Image score from a (N, 1, H, W) map by its ``max`` or its ``mean``, (N,)."""
+    if pooling == "max":
+        return anomaly_map.amax(dim=(1, 2, 3))
+    if pooling == "mean":
+        return anomaly_map.mean(dim=(1, 2, 3))
+    raise ValueError(f"unknown pooling '{pooling}': choose max or mean")

@@ -1,0 +1,139 @@
+"""The training loop: seeds, statistics, epochs, history, and a checkpoint after each epoch."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from aeflow_utils.config import TrainConfig
+from aeflow_utils.features import ImageSet, default_device
+from aeflow_utils.models.system import System
+
+SCORING_BATCH = 64
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on: the message says at which epoch and what to try."""
+
+
+def seed_everything(seed: int) -> None:
+    """Python, numpy (FrEIA's permutations) and torch (weights); call before building a system."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (the generator that FrEIA reads)
+    torch.manual_seed(seed)
+
+
+def fit(
+    system: System,
+    train: ImageSet,
+    val: ImageSet,
+    config: TrainConfig,
+    seed: int,
+    resume_file: Path | None = None,
+    label: str = "training",
+) -> pd.DataFrame:
+    """Statistics first, then gradient steps where the system has trainable parameters.
+
+    The last epoch is kept: nothing is selected by a score. Each epoch's order depends only on
+    the seed and the epoch, so a run that was killed goes on as if it had not been.
+
+    Args:
+        val: its normal images give the validation loss of the history.
+        resume_file: written after each epoch, read if it is there.
+
+    Returns:
+        One row an epoch: epoch, and each loss term on training and validation normals.
+    """
+    system.fit_statistics(train)
+    parameters = [p for p in system.parameters() if p.requires_grad]
+    if not parameters:
+        return pd.DataFrame(columns=["epoch"])
+    device = default_device()
+    system.to(device)
+    optimizer = torch.optim.Adam(
+        parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
+    )
+    history = _resume(system, optimizer, resume_file)
+    val_normal = val.select(val.labels == 0)
+    for epoch in tqdm(range(len(history), config.epochs), label, mininterval=1):
+        order = np.random.default_rng([seed, epoch]).permutation(len(train))
+        losses = _train_epoch(system, optimizer, train, order, config.batch_size, device)
+        row = {"epoch": epoch + 1} | {f"train_{name}": value for name, value in losses.items()}
+        if not np.isfinite(losses["total"]):
+            raise TrainingError(
+                f"{label}: the loss is {losses['total']} in epoch {epoch + 1}. Try a lower "
+                "learning rate, or channel-standardised features"
+            )
+        val_losses = _validation_losses(system, val_normal, config.batch_size, device)
+        history.append(row | {f"val_{name}": value for name, value in val_losses.items()})
+        _save_progress(system, optimizer, history, resume_file)
+    return pd.DataFrame(history)
+
+
+def _train_epoch(system, optimizer, train, order, batch_size, device) -> dict[str, float]:
+    system.train()
+    sums, steps = {}, 0
+    if len(order) % batch_size == 1 and len(order) > 1:
+        order = order[:-1]  # BatchNorm cannot take a batch of one
+    for batch in train.batches(batch_size, order):
+        losses = system.loss(batch.to(device))
+        optimizer.zero_grad()
+        losses["total"].backward()
+        optimizer.step()
+        steps += 1
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + value.detach()
+    return {name: float(value) / steps for name, value in sums.items()}
+
+
+@torch.no_grad()
+def _validation_losses(system, val, batch_size, device) -> dict[str, float]:
+    system.eval()
+    sums = {}
+    for batch in val.batches(batch_size):
+        n_images = len(batch.image)
+        for name, value in system.loss(batch.to(device)).items():
+            sums[name] = sums.get(name, 0.0) + float(value) * n_images
+    return {name: value / len(val) for name, value in sums.items()}
+
+
+def _resume(system: System, optimizer, resume_file: Path | None) -> list[dict]:
+    """Put back the state of the last whole epoch; the history so far."""
+    if resume_file is None or not resume_file.exists():
+        return []
+    saved = torch.load(resume_file, map_location=default_device(), weights_only=True)
+    system.load_state_dict(saved["system"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return saved["history"]
+
+
+def _save_progress(system, optimizer, history: list[dict], resume_file: Path | None) -> None:
+    if resume_file is None:
+        return
+    partial = resume_file.with_suffix(".partial")
+    state = {"system": system.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save({**state, "history": history}, partial)
+    partial.replace(resume_file)
+
+
+@torch.inference_mode()
+def score_images(system: System, images: ImageSet) -> pd.DataFrame:
+    """One row an image: path, label, kind, split, image_score, flow_score, recon_score.
+
+    The system is in eval mode, so no score depends on the other images of its batch.
+    """
+    system.eval()
+    device = next(system.parameters(), torch.empty(0)).device.type
+    names = ("image_score", "flow_score", "recon_score")
+    parts = {name: [] for name in names}
+    for batch in images.batches(SCORING_BATCH):
+        scores = system.score(batch.to(device))
+        for name in names:
+            parts[name].append(getattr(scores, name).double().cpu().numpy())
+    columns = {name: np.concatenate(values) for name, values in parts.items()}
+    return images.table[["path", "label", "kind", "split"]].assign(**columns)

@@ -1,0 +1,187 @@
+"""Metrics, thresholds and intervals against hand cases, brute force and scikit-learn."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from aeflow_utils import metrics
+from aeflow_utils.metrics import CLASSIFICATION, auroc, auroc_interval, classification
+
+
+def random_case(n, seed=0, shift=1.0):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    return labels, rng.normal(size=n) + shift * labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "expected"),
+    [
+        ([0, 0, 1, 1], [1, 2, 3, 4], 1.0),
+        ([1, 1, 0, 0], [1, 2, 3, 4], 0.0),
+        ([0, 1, 0, 1], [5, 5, 5, 5], 0.5),
+        ([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], 0.75),
+    ],
+)
+def test_auroc_of_hand_cases(labels, scores, expected):
+    assert auroc(labels, scores) == expected
+
+
+def test_auroc_of_large_raw_scores_equals_that_of_standardised_ones():
+    labels, scores = random_case(200)
+    raw = 1000 + 0.01 * scores  # a sigmoid would make every one of these 1
+    assert auroc(labels, raw) == auroc(labels, (raw - raw.mean()) / raw.std())
+    assert 0.6 < auroc(labels, raw) < 0.95
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1]])
+def test_auroc_of_one_class_is_nan(labels):
+    assert np.isnan(auroc(labels, [1, 2, 3]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "message"),
+    [
+        ([0, 1, 0, 1], [1, np.nan, 3, np.inf], "2 scores are not finite, the first at position 1"),
+        ([0, 1, 0], [1, 2], "must be one"),
+        ([[0, 1]], [[1, 2]], "must be one"),
+        ([0, 1, 2], [1, 2, 3], "labels must be 0"),
+    ],
+)
+@pytest.mark.parametrize("metric", [auroc, metrics.f1_max_threshold, auroc_interval])
+def test_bad_input_is_refused(metric, labels, scores, message):
+    with pytest.raises(ValueError, match=message):
+        metric(np.array(labels), np.array(scores, dtype=float))
+
+
+def test_classification_of_a_hand_computed_confusion_matrix():
+    labels = [1] * 4 + [0] * 6
+    predicted = [1, 1, 1, 0, 1, 1, 0, 0, 0, 0]  # TP 3, FN 1, FP 2, TN 4
+    expected = {"f1": 6 / 9, "acc": 0.7, "sen": 3 / 4, "spe": 4 / 6, "bacc": 17 / 24}
+    assert classification(labels, predicted) == pytest.approx(expected)
+    assert set(expected) == set(CLASSIFICATION)
+
+
+def test_classification_without_abnormal_images_has_no_sensitivity():
+    result = classification([0, 0, 0, 0], [1, 0, 0, 0])
+    assert np.isnan(result["sen"]) and np.isnan(result["bacc"])
+    assert (result["f1"], result["acc"], result["spe"]) == (0, 0.75, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "expected"),
+    [
+        ([0, 0, 1, 1], [1, 2, 3, 4], 3),
+        ([0, 1, 0, 1], [1, 2, 2, 3], 2),  # a tie of both classes at 2: 4/5 beats 2/3 at 3
+        ([0, 1, 0, 0, 1], [1, 2, 2, 2, 3], 3),  # 2/3 at 2 and at 3: the higher wins
+        ([1, 1, 1], [7, 5, 6], 5),  # all abnormal: call everything abnormal
+        ([1, 0, 0], [1, 2, 3], 1),  # only the lowest score flags the abnormal image
+    ],
+)
+def test_f1_max_threshold_of_hand_cases(labels, scores, expected):
+    assert metrics.f1_max_threshold(labels, scores) == expected
+
+
+def best_threshold_by_brute_force(labels, scores):
+    def f1(threshold):
+        hit = int(np.sum(labels & (scores >= threshold)))
+        return Fraction(2 * hit, int(np.sum(scores >= threshold) + labels.sum()))
+
+    return max(np.unique(scores), key=lambda threshold: (f1(threshold), threshold))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_f1_max_threshold_equals_brute_force_on_tied_scores(seed):
+    rng = np.random.default_rng(seed)
+    labels = np.r_[1, rng.integers(0, 2, 29)]
+    scores = (rng.integers(0, 8, 30) + labels).astype(float)
+    assert metrics.f1_max_threshold(labels, scores) == best_threshold_by_brute_force(labels, scores)
+
+
+def test_f1_max_threshold_without_abnormal_images_is_nan():
+    assert np.isnan(metrics.f1_max_threshold([0, 0, 0], [1, 2, 3]))
+
+
+def test_normal_quantile_threshold():
+    assert metrics.normal_quantile_threshold(np.arange(101)) == pytest.approx(95)
+    assert metrics.normal_quantile_threshold(np.arange(101), 0.5) == pytest.approx(50)
+    assert np.isnan(metrics.normal_quantile_threshold([]))
+    with pytest.raises(ValueError, match="1 scores are not finite"):
+        metrics.normal_quantile_threshold([1, np.nan])
+
+
+def test_only_the_oracle_threshold_sees_test_labels():
+    val, test = random_case(60, seed=1), random_case(60, seed=2)
+    before, after = metrics.thresholds(*val, *test), metrics.thresholds(*val, 1 - test[0], test[1])
+    assert list(before) == ["normal_quantile", "val_f1", "oracle_f1"]
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"oracle_f1"}
+    assert before["val_f1"] == metrics.f1_max_threshold(*val)
+
+
+def test_normal_quantile_regime_sees_normal_validation_images_only():
+    labels, scores = random_case(60)
+    before = metrics.thresholds(labels, scores, labels, scores)
+    after = metrics.thresholds(labels, scores + 9 * labels, labels, scores)
+    assert before["normal_quantile"] == after["normal_quantile"]
+    assert before["val_f1"] != after["val_f1"]
+
+
+def accuracy(labels, scores):
+    return classification(labels, scores > 0.5)["acc"]
+
+
+def accuracy_interval(labels, scores):
+    return metrics.classification_interval(labels, scores > 0.5, "acc")
+
+
+@pytest.mark.parametrize(
+    ("interval", "point"), [(auroc_interval, auroc), (accuracy_interval, accuracy)]
+)
+def test_interval_holds_the_point_value_repeats_and_narrows_with_images(interval, point):
+    small, large = random_case(40), random_case(640)
+    for case in (small, large):
+        low, high = interval(*case)
+        assert low < point(*case) < high
+        assert interval(*case) == (low, high)
+    ratio = np.ptp(interval(*small)) / np.ptp(interval(*large))
+    assert 2.5 < ratio < 6  # 16 times the images: a quarter of the width
+
+
+def test_interval_depends_on_its_seed():
+    case = random_case(40)
+    assert auroc_interval(*case, seed=1) != auroc_interval(*case, seed=0)
+
+
+def test_interval_of_accuracy_has_the_binomial_width():
+    labels, predicted = np.zeros(400, int), np.arange(400) % 4 == 0
+    low, high = metrics.classification_interval(labels, predicted, "acc")
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.75 * 0.25 / 400), rel=0.1)
+
+
+def test_interval_of_several_runs_is_that_of_their_mean():
+    labels, good = random_case(80, shift=3.0)
+    runs = np.stack([good, -good])  # AUROC a and 1 - a on any resample: the mean is 0.5
+    assert auroc_interval(labels, runs) == pytest.approx((0.5, 0.5))
+    predicted = np.stack([labels, 1 - labels])
+    assert metrics.classification_interval(labels, predicted, "acc") == pytest.approx((0.5, 0.5))
+
+
+def test_rank_auroc_equals_sklearn_on_tied_scores():
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, (20, 30)), rng.integers(0, 5, (20, 30))
+    expected = [roc_auc_score(*row) for row in zip(labels, scores, strict=True)]
+    np.testing.assert_allclose(metrics._rank_auroc(labels, scores), expected)
+
+
+@pytest.mark.parametrize("metric", CLASSIFICATION)
+def test_counts_metric_equals_classification(metric):
+    rng = np.random.default_rng(0)
+    labels, predicted = rng.random((2, 20, 12)) < 0.4
+    labels[0], predicted[1], labels[2] = False, False, True  # NaN, 0/0 and one-class rows
+    labels[3], predicted[3] = False, False
+    rows = zip(labels, predicted, strict=True)
+    expected = [classification(*row)[metric] for row in rows]
+    np.testing.assert_allclose(metrics._counts_metric(labels, predicted, metric), expected)
