@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +61,7 @@ def cached_arrays(
 
 
 def _compute(folder: Path, missing: dict[int, ArraySpec], fill: Callable) -> None:
-    partial = {k: folder / f"{key_hash(s.key)}.{os.getpid()}.partial" for k, s in missing.items()}
+    partial = {k: folder / f"{key_hash(s.key)}.partial" for k, s in missing.items()}
     try:
         arrays = {
             label: np.lib.format.open_memmap(path, "w+", missing[label].dtype, missing[label].shape)
@@ -83,7 +82,7 @@ def _open_if_valid(folder: Path, spec: ArraySpec) -> np.ndarray | None:
     """The stored array, or None where there is none or it is not what was asked for."""
     try:
         array = np.load(folder / f"{key_hash(spec.key)}.npy", mmap_mode="r")
-    except (FileNotFoundError, ValueError, EOFError):
+    except Exception:  # absent, cut off, or damaged in ways that numpy reports in many kinds
         return None
     whole = array.shape == spec.shape and array.dtype == np.dtype(spec.dtype)
     return array if whole else None

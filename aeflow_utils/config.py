@@ -107,15 +107,16 @@ class FastFlowConfig(ModelConfig):
 
 @dataclass(frozen=True)
 class PaDiMConfig(ModelConfig):
-    """PaDiM-style Gaussian a position (arXiv:2011.08785) on one stride of the encoder.
+    """PaDiM-style Gaussian a position (arXiv:2011.08785).
 
     Args:
+        strides: maps of the encoder that are stacked, at the positions of the finest.
         max_channels: a seeded random subset of channels beyond this many, as in PaDiM.
         pooling: image score from the distance map, ``max`` or ``mean``.
     """
 
     name: ClassVar[str] = "padim"
-    stride: int = 16
+    strides: tuple[int, ...] = (16,)
     max_channels: int = 550
     pooling: str = "max"
 

@@ -38,7 +38,8 @@ STUDY = (
     ("ae_flow", "resnet_like", {"subnet": "resnet_like"}),
     ("autoencoder", "", {}),
     ("fastflow", "", {}),
-    ("padim", "", {}),
+    ("padim", "stride_16", {"strides": (16,)}),
+    ("padim", "strides_16_32", {"strides": (16, 32)}),
     ("knn", "", {}),
     ("brightness", "", {}),
 )
@@ -136,8 +137,9 @@ def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
         "packages": {name: version(name) for name in PACKAGES},
     }
     history.to_csv(work / "history.csv", index=False)
-    scores.to_csv(work / "scores.csv", index=False)
-    _write_json(work / "metrics.json", evaluate(scores))
+    scores.to_csv(work / "scores.csv", index=False, float_format="%.7g")
+    stored = pd.read_csv(work / "scores.csv")  # metrics can be recomputed from the file alone
+    _write_json(work / "metrics.json", evaluate(stored))
     _write_json(work / "environment.json", environment)
     _write_json(work / "config.json", config.to_dict())
     state = {name: tensor.cpu().contiguous() for name, tensor in system.state_dict().items()}

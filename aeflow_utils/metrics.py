@@ -47,6 +47,8 @@ def classification(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float
     F1, which is 0 where images were flagged or missed but none hit.
     """
     labels, predicted = np.asarray(labels).astype(bool), np.asarray(predicted).astype(bool)
+    if labels.shape != predicted.shape:
+        raise ValueError(f"labels {labels.shape} and predictions {predicted.shape} differ")
     tp, fn = np.sum(labels & predicted), np.sum(labels & ~predicted)
     fp, tn = np.sum(~labels & predicted), np.sum(~labels & ~predicted)
     sen, spe = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
@@ -170,6 +172,8 @@ def classification_interval(
     """
     labels = np.asarray(labels).astype(bool)
     runs = np.atleast_2d(np.asarray(predicted)).astype(bool)
+    if runs.shape[1] != labels.size:
+        raise ValueError(f"{labels.size} labels but {runs.shape[1]} predictions")
 
     def statistic(positions: np.ndarray) -> np.ndarray:
         return np.mean([_counts_metric(labels[positions], r[positions], metric) for r in runs], 0)

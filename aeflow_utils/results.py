@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.config import UserError, paths
+from aeflow_utils.config import Profile, UserError, paths
 from aeflow_utils.datasets import get_spec
 from aeflow_utils.experiments import RunResult, find_runs
 
@@ -36,7 +36,7 @@ def method_title(model: str, variant: str = "") -> str:
     return MODEL_TITLES[model] + (f", {variant}" if variant else "")
 
 
-def collect(profile: str) -> list[RunResult]:
+def collect(profile: str, models: tuple[str, ...] = tuple(MODEL_TITLES)) -> list[RunResult]:
     """Every finished run of a profile: this machine's where there is one, else the recorded one.
 
     A profile without any runs gives the recorded `laptop` ones, and says so.
@@ -45,8 +45,8 @@ def collect(profile: str) -> list[RunResult]:
     runs |= {result.config.run_name: result for result in find_runs(profile, recorded=False)}
     if not runs and profile != "laptop":
         print(f"no runs of profile {profile} yet: showing the recorded laptop runs")
-        return collect("laptop")
-    return [runs[name] for name in sorted(runs)]
+        return collect("laptop", models)
+    return [runs[name] for name in sorted(runs) if runs[name].config.model.name in models]
 
 
 def runs_table(results: list[RunResult]) -> pd.DataFrame:
@@ -162,6 +162,81 @@ def format_summary(table: pd.DataFrame) -> pd.DataFrame:
         out[title] = table[name].map(percent)
     out["source"] = table["source"].fillna("")
     return out
+
+
+def cost_table(results: list[RunResult]) -> pd.DataFrame:
+    """Trained parameters, and mean seconds to fit and to score, a row a method and data set."""
+    rows = []
+    for (dataset, model, variant), runs in grouped(results).items():
+        seconds = {
+            name: np.mean([run.environment[f"{name}_seconds"] for run in runs])
+            for name in ("fit", "score")
+        }
+        n_images = len(runs[0].scores)
+        rows.append(
+            {
+                "data set": dataset,
+                "method": method_title(model, variant),
+                "trained parameters": f"{runs[0].environment['trainable_parameters']:,}",
+                "fit, s": round(seconds["fit"], 1),
+                "images scored a second": round(n_images / max(seconds["score"], 1e-3)),
+                "device": runs[0].environment["device"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def domain_gap(table: pd.DataFrame) -> pd.DataFrame:
+    """The best AE-FLOW against the best detector that trains nothing, by data set, in percent.
+
+    Both "best" are picked by validation AUROC where there is one, else by the order of the study.
+    """
+    rows = []
+    for dataset, part in table.groupby("dataset"):
+        best = {}
+        for name, models in (("AE-FLOW", ["ae_flow"]), ("untrained", ["padim", "knn"])):
+            candidates = part[part["model"].isin(models)].sort_values(
+                "val_auroc", ascending=False, na_position="last", kind="stable"
+            )
+            best[name] = candidates.iloc[0] if len(candidates) else None
+        if any(row is None for row in best.values()):
+            continue
+        flow, plain = best["AE-FLOW"], best["untrained"]
+        rows.append(
+            {
+                "domain": get_spec(dataset.split("-")[0]).domain,
+                "data set": dataset,
+                "AE-FLOW": method_title(flow["model"], flow["variant"]),
+                "AUROC": round(100 * flow["auroc"], 1),
+                "untrained": method_title(plain["model"]),
+                "its AUROC": round(100 * plain["auroc"], 1),
+                "difference": round(100 * (flow["auroc"] - plain["auroc"]), 1),
+            }
+        )
+    return pd.DataFrame(rows).sort_values(["domain", "data set"], ignore_index=True)
+
+
+def recorded_overview(profile: str) -> pd.DataFrame:
+    """The runs that come with the bundle: number and mean test AUROC, a row a method."""
+    rows = [
+        (dataset, method_title(model, variant), len(runs), f"{100 * _mean_auroc(runs):.1f}")
+        for (dataset, model, variant), runs in grouped(
+            list(find_runs(profile, recorded=True))
+        ).items()
+    ]
+    return pd.DataFrame(rows, columns=["data set", "method", "runs", "AUROC"])
+
+
+def _mean_auroc(runs: list[RunResult]) -> float:
+    return float(np.mean([run.metrics["auroc"] for run in runs]))
+
+
+def save_table(table: pd.DataFrame, name: str, profile: Profile) -> Path:
+    """Write ``results/<profile>/tables/<name>.csv``, full precision."""
+    path = paths().results(profile.name) / "tables" / f"{name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False)
+    return path
 
 
 def published() -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
@@ -18,14 +19,15 @@ REGULARISATION = 0.01  # PaDiM's, added to every covariance
 class PaDiM(System):
     """A Gaussian for each position of the feature map (Defard et al., arXiv:2011.08785).
 
-    Map: the Mahalanobis distance; one stride of the encoder instead of three. Deterministic.
+    Map: the Mahalanobis distance. Deterministic, because the random choice of channels, for
+    encoders with many, has a fixed seed.
     """
 
     def __init__(self, config: PaDiMConfig, shapes: Shapes, image_size: int) -> None:
         super().__init__()
         self.config = config
-        channels, height, width = shapes[config.stride]
-        self.size = (height, width)
+        channels = sum(shapes[stride][0] for stride in config.strides)
+        self.size = height, width = shapes[min(config.strides)][1:]
         kept = np.random.default_rng(0).permutation(channels)[: config.max_channels]
         self.register_buffer("channels", torch.from_numpy(np.sort(kept)))
         n_kept, n_positions = len(kept), height * width
@@ -34,7 +36,8 @@ class PaDiM(System):
 
     def _columns(self, batch: Batch) -> Tensor:
         """Features by position, (P, N, C)."""
-        return batch.features[self.config.stride][:, self.channels].flatten(2).permute(2, 0, 1)
+        maps = [F.interpolate(batch.features[s], size=self.size) for s in self.config.strides]
+        return torch.cat(maps, dim=1)[:, self.channels].flatten(2).permute(2, 0, 1)
 
     def fit_statistics(self, train: ImageSet) -> None:
         count, total, products = 0, 0.0, 0.0

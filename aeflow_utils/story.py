@@ -1,0 +1,123 @@
+"""Sentences and cards of the notebooks, composed from results: no number in prose is typed."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from aeflow_utils.config import DataConfig
+from aeflow_utils.datasets import SPECS, available
+from aeflow_utils.ensemble import combine, error_auroc, has_threshold, is_degenerate
+from aeflow_utils.experiments import RunResult
+from aeflow_utils.features import Splits
+from aeflow_utils.results import domain_gap, grouped, summary
+
+
+def dataset_cards() -> pd.DataFrame:
+    """What each data set is, its licence, and whether it is here."""
+    here = available()
+    rows = []
+    for name, spec in SPECS.items():
+        found = [category or "here" for dataset, category in here if dataset == name]
+        rows.append(
+            {
+                "data set": spec.title,
+                "domain": spec.domain,
+                "licence": spec.licence,
+                "source": spec.citation,
+                "here": ", ".join(found) or f"no: {spec.how_to_get}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def split_counts(splits: dict[tuple[str, str], Splits]) -> pd.DataFrame:
+    """Images by split and label, a row a data set."""
+    rows = []
+    for (name, category), parts in splits.items():
+        row = {"data set": DataConfig(name, category).label}
+        for split in ("train", "val", "test"):
+            labels = getattr(parts, split).labels
+            row[f"{split} normal"] = int((labels == 0).sum())
+            if split != "train":
+                row[f"{split} abnormal"] = int((labels == 1).sum())
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def provenance(results: list[RunResult]) -> str:
+    """One sentence: profile, encoder, size, data, seeds, and where the runs come from."""
+    config = results[0].config
+    datasets = sorted({run.config.data.label for run in results})
+    recorded = sum(run.recorded for run in results)
+    return (
+        f"*Runs shown: {len(results)} ({len(results) - recorded} made on this machine, {recorded} "
+        f"recorded), profile `{config.profile}`, encoder `{config.model.encoder}`, "
+        f"{config.data.image_size} px, {config.train.epochs} epochs, data: {', '.join(datasets)}, "
+        f"seeds: {max(run.config.seed for run in results) + 1}.*"
+    )
+
+
+def article_findings(results: list[RunResult]) -> str:
+    """The findings as a Markdown list, one for each question of the study."""
+    table = summary(results, "val_f1")
+    parts = [
+        _flow_against_gaussian(table),
+        _validation_gap(table),
+        _ensemble_sentence(results),
+    ]
+    return "\n".join(f"* {part}" for part in parts if part)
+
+
+def _flow_against_gaussian(table: pd.DataFrame) -> str:
+    gaps = domain_gap(table)
+    if gaps.empty:
+        return ""
+    each = [
+        f"{row['data set']} {row['AUROC']:.1f} % against {row['its AUROC']:.1f} %"
+        for _, row in gaps.iterrows()
+    ]
+    ahead = int((gaps["difference"] > 0).sum())
+    verdict = {0: "on no data set", len(gaps): "on every data set"}.get(
+        ahead, f"on {ahead} of {len(gaps)} data sets"
+    )
+    return (
+        f"**The flow beats a detector that trains nothing on the same encoder {verdict}.** Test "
+        f"AUROC of the better AE-FLOW against the better of Gaussian and nearest neighbours, both "
+        f"chosen on validation: {'; '.join(each)}."
+    )
+
+
+def _validation_gap(table: pd.DataFrame) -> str:
+    part = table[table["model"] == "ae_flow"].dropna(subset=["val_auroc", "f1"])
+    if part.empty:
+        return ""
+    gap = (part["val_auroc"] - part["auroc"]).groupby(part["dataset"]).mean()
+    each = [f"{dataset} {100 * value:+.1f} points" for dataset, value in gap.items()]
+    worst = gap.idxmax()
+    row = part[part["dataset"] == worst].iloc[0]
+    sen, spe = 100 * row["sen"], 100 * row["spe"]
+    return (
+        f"**Validation does not always speak for the test split.** AE-FLOW's validation AUROC "
+        f"minus its test AUROC: {', '.join(each)}. On {worst}, a threshold that maximises F1 on "
+        f"validation gives sensitivity {sen:.0f} % and specificity {spe:.0f} % on "
+        f"test (AE-FLOW, {row['variant']})."
+    )
+
+
+def _ensemble_sentence(results: list[RunResult]) -> str:
+    each = []
+    for (dataset, model, variant), runs in grouped(results).items():
+        if (model, variant) != ("ae_flow", "conv_like") or len(runs) < 2:
+            continue
+        if not has_threshold(runs, "val_f1"):
+            continue
+        combined = combine(runs)
+        value = error_auroc(combined, combined["sigma"])
+        note = ", all images in one class" if is_degenerate(combined["predicted"]) else ""
+        each.append(f"{dataset} {100 * value:.0f} %{note}")
+    if not each:
+        return ""
+    return (
+        "**The ensemble's deviation as a sign of error.** Chance that σ is larger for a wrong "
+        f"decision than for a right one (50 % is a coin): {'; '.join(each)}."
+    )
