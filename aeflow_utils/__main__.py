@@ -7,7 +7,7 @@ import os
 import sys
 
 from aeflow_utils import datasets, experiments, notebooks, results
-from aeflow_utils.config import PROFILES, RunConfig, UserError, get_profile, paths
+from aeflow_utils.config import PROFILES, Profile, RunConfig, UserError, get_profile, paths
 from aeflow_utils.training import TrainingError
 
 
@@ -36,9 +36,10 @@ def _parser() -> argparse.ArgumentParser:
     data.set_defaults(command=_data)
 
     run = commands.add_parser("run", parents=[shared], help="train and score one system")
-    run.add_argument("--dataset", required=True)
+    run.add_argument("--index", type=int, help="line of `plan` to run, from 0: for a job array")
+    run.add_argument("--dataset", default="elpv")
     run.add_argument("--category", default="", help="product of a set that has several")
-    run.add_argument("--model", required=True)
+    run.add_argument("--model", default="ae_flow")
     run.add_argument("--variant", default="", help="row of the study, e.g. resnet_like")
     run.add_argument("--seed", type=int, default=0)
     run.set_defaults(command=_run)
@@ -70,12 +71,25 @@ def _data(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     profile = get_profile(options.profile)
+    choose = _config_from_options if options.index is None else _config_from_plan
+    result = experiments.run(choose(profile, options))
+    print(f"{result.folder}\ntest AUROC {result.metrics['auroc']:.4f}")
+
+
+def _config_from_plan(profile: Profile, options: argparse.Namespace) -> RunConfig:
+    configs = experiments.plan(profile)
+    if not 0 <= options.index < len(configs):
+        raise UserError(f"--index {options.index}: the plan has {len(configs)} runs, from 0")
+    return configs[options.index]
+
+
+def _config_from_options(profile: Profile, options: argparse.Namespace) -> RunConfig:
     study = {(model, variant): extra for model, variant, extra in experiments.STUDY}
     variants = [v for m, v in study if m == options.model]
     variant = options.variant or (variants[0] if variants else "")
     if options.model in {m for m, _ in study} and variant not in variants:
         raise UserError(f"unknown variant '{variant}' of {options.model}: {', '.join(variants)}")
-    config = RunConfig.build(
+    return RunConfig.build(
         profile,
         options.dataset,
         options.model,
@@ -84,8 +98,6 @@ def _run(options: argparse.Namespace) -> None:
         variant,
         **study.get((options.model, variant), {}),
     )
-    result = experiments.run(config)
-    print(f"{result.folder}\ntest AUROC {result.metrics['auroc']:.4f}")
 
 
 def _plan(options: argparse.Namespace) -> None:

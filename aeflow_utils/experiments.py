@@ -11,6 +11,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -232,11 +233,12 @@ def run_all(configs: list[RunConfig]) -> list[RunResult]:
     prepare(pending)
     workers = _workers(pending)
     if workers > 1:
-        jobs = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(
-            joblib.delayed(_run_quietly)(config) for config in pending
-        )
-        for _ in tqdm(jobs, f"runs, {workers} at a time", len(pending), mininterval=1):
-            pass
+        with _quiet_children():
+            jobs = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(
+                joblib.delayed(_run_in_worker)(config) for config in pending
+            )
+            for name in tqdm(jobs, f"runs, {workers} at a time", len(pending)):
+                tqdm.write(f"  done: {name}")
     return [run(config) for config in configs]
 
 
@@ -257,9 +259,23 @@ def _workers(pending: list[RunConfig]) -> int:
     return min(workers, len(pending))
 
 
-def _run_quietly(config: RunConfig) -> None:
-    os.environ["TQDM_DISABLE"] = "1"  # the parent shows one bar for all
+@contextmanager
+def _quiet_children() -> Iterator[None]:
+    """Processes started inside show no bars of their own: the parent shows one for all."""
+    before = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"  # read when a child imports tqdm; this process has done so
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TQDM_DISABLE"]
+        else:
+            os.environ["TQDM_DISABLE"] = before
+
+
+def _run_in_worker(config: RunConfig) -> str:
     run(config)
+    return config.run_name
 
 
 def _write_json(path: Path, content: dict) -> None:
