@@ -33,8 +33,9 @@ unit: $(STAMP)
 
 # The notebooks as CI sees them: small, cold, on real images, in a home of their own.
 notebooks-smoke: $(STAMP)
+	rm -rf results/smoke
 	AEFLOW_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout=300 --nbval-sanitize-with tests/nbval_sanitize.cfg -p no:cacheprovider notebooks
+		--nbval-cell-timeout=300 -p no:cacheprovider notebooks
 
 verify: $(STAMP)
 	$(BIN)/python -m aeflow_utils report --profile $(PROFILE) --verify

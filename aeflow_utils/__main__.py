@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from aeflow_utils import datasets, experiments, notebooks, results
+from aeflow_utils import datasets, experiments, notebooks, results, tables
 from aeflow_utils.config import PROFILES, Profile, RunConfig, UserError, get_profile, paths
 from aeflow_utils.training import TrainingError
 
@@ -72,7 +72,7 @@ def _data(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     profile = get_profile(options.profile)
     choose = _config_from_options if options.index is None else _config_from_plan
-    result = experiments.run(choose(profile, options))
+    result = experiments.run_all([choose(profile, options)])[0]
     print(f"{result.folder}\ntest AUROC {result.metrics['auroc']:.4f}")
 
 
@@ -113,7 +113,7 @@ def _report(options: argparse.Namespace) -> int:
         return int(table.empty or (table["verdict"] == "different").any())
     table = results.summary(results.collect(profile), options.regime)
     print(f"profile {profile}; threshold: {results.REGIMES[options.regime]}")
-    print(results.format_summary(table).to_string(index=False))
+    print(tables.format_summary(table).to_string(index=False))
     return 0
 
 

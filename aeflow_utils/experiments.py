@@ -20,13 +20,22 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from aeflow_utils import metrics
-from aeflow_utils.config import MODEL_CONFIGS, PROFILES, Profile, RunConfig, UserError, paths
-from aeflow_utils.datasets import available
-from aeflow_utils.features import Splits, load_splits
+from aeflow_utils.config import (
+    MODEL_CONFIGS,
+    PROFILES,
+    DataConfig,
+    Profile,
+    RunConfig,
+    UserError,
+    paths,
+)
+from aeflow_utils.datasets import available, load_table
+from aeflow_utils.features import Splits, fingerprint, load_splits
 from aeflow_utils.models import build_system, required_strides
 from aeflow_utils.models.system import System
 from aeflow_utils.training import fit, score_images, seed_everything
@@ -99,7 +108,7 @@ def run(config: RunConfig, splits: Splits | None = None) -> RunResult:
     """Load the run if its folder is there, else train, score and write it.
 
     Raises:
-        UserError: the data are absent, or the folder was computed on other images.
+        UserError: the data are absent, or the folder is damaged.
     """
     folder = paths().runs(config.profile) / config.run_name
     if folder.exists():
@@ -108,9 +117,12 @@ def run(config: RunConfig, splits: Splits | None = None) -> RunResult:
         config.data, config.model.encoder, required_strides(config.model)
     )
     work = folder.with_name(f".{folder.name}.partial")
-    work.mkdir(parents=True, exist_ok=True)
-    _compute(config, splits, work)
-    work.replace(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):  # a second process waits, then loads
+        if not folder.exists():
+            work.mkdir(exist_ok=True)
+            _compute(config, splits, work)
+            work.replace(folder)
     return load_run(folder)
 
 
@@ -179,11 +191,7 @@ def load_system(result: RunResult, splits: Splits) -> System:
     Raises:
         UserError: a recorded run (it has no checkpoint), or one computed on other images.
     """
-    if result.environment["fingerprint"] != splits.fingerprint:
-        raise UserError(
-            f"{result.folder} was computed on other images than those now in the data folder: "
-            "delete that folder and run again"
-        )
+    _check_images(result, splits.fingerprint)
     system = new_system(result.config, splits)
     checkpoint = result.folder / "checkpoint.safetensors"
     if result.config.model.name in DETERMINISTIC:
@@ -193,6 +201,14 @@ def load_system(result: RunResult, splits: Splits) -> System:
     else:
         raise UserError(f"{checkpoint} is missing: delete {result.folder} and run again")
     return system.eval()
+
+
+def _check_images(result: RunResult, fingerprint: str) -> None:
+    if result.environment["fingerprint"] != fingerprint:
+        raise UserError(
+            f"{result.folder} was computed on other images than those now in the data folder: "
+            "delete that folder and run again"
+        )
 
 
 def load_run(folder: Path) -> RunResult:
@@ -210,7 +226,7 @@ def load_run(folder: Path) -> RunResult:
             history=history,
             metrics=_read_json(folder / "metrics.json"),
             environment=_read_json(folder / "environment.json"),
-            recorded="recorded" in folder.parts,
+            recorded=folder.is_relative_to(paths().home / "results" / "recorded"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} is damaged ({error}): delete it and run again") from None
@@ -228,6 +244,9 @@ def run_all(configs: list[RunConfig]) -> list[RunResult]:
     """Run or load every configuration, in order; as many at a time as the profile allows.
 
     Images and features are prepared first, once, with all cores.
+
+    Raises:
+        UserError: a run that is there already was computed on other images than those here now.
     """
     pending = [c for c in configs if not (paths().runs(c.profile) / c.run_name).exists()]
     prepare(pending)
@@ -239,7 +258,19 @@ def run_all(configs: list[RunConfig]) -> list[RunResult]:
             )
             for name in tqdm(jobs, f"runs, {workers} at a time", len(pending)):
                 tqdm.write(f"  done: {name}")
-    return [run(config) for config in configs]
+    results = [run(config) for config in configs]
+    now = {data: _current_fingerprint(data) for data in {config.data for config in configs}}
+    for result in results:
+        _check_images(result, now[result.config.data] or result.environment["fingerprint"])
+    return results
+
+
+def _current_fingerprint(data: DataConfig) -> str:
+    """Of the images in the data folder; empty where they are no longer there."""
+    try:
+        return fingerprint(load_table(data), data)
+    except UserError:
+        return ""
 
 
 def prepare(configs: list[RunConfig]) -> None:

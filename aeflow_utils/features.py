@@ -102,15 +102,20 @@ def load_splits(data: DataConfig, encoder: str, strides: tuple[int, ...]) -> Spl
         UserError: the data set is absent, incomplete or holds an image that cannot be read.
     """
     table, spec = load_table(data), get_spec(data.dataset)
-    root = spec.root()
-    files = [root / path for path in table["path"]]
-    listing = [(p, f.stat().st_size) for p, f in zip(table["path"], files, strict=True)]
-    source = {"dataset": data.label, "files": key_hash({"listing": listing})}
+    files = [spec.root() / path for path in table["path"]]
+    source = {"dataset": data.label, "files": fingerprint(table, data)}
     images = prepare_images(files, data.image_size, spec.grey, source)
     features = encode_images(images, encoder, strides, source)
     every = ImageSet(table, np.arange(len(table)), images, features)
     parts = (every.select((table["split"] == s).to_numpy()) for s in ("train", "val", "test"))
     return Splits(*parts, fingerprint=source["files"])
+
+
+def fingerprint(table: pd.DataFrame, data: DataConfig) -> str:
+    """Short hash of which files a table names, and how large they are."""
+    root = get_spec(data.dataset).root()
+    listing = [(path, (root / path).stat().st_size) for path in table["path"]]
+    return key_hash({"listing": listing})
 
 
 def read_image(path: Path, size: int, grey: bool) -> np.ndarray:

@@ -10,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from aeflow_utils.config import Profile, paths
@@ -51,10 +52,11 @@ def _title(result: RunResult) -> str:
 
 
 def _show(axis: plt.Axes, pixels: np.ndarray, **options: object) -> None:
-    """An image (C, H, W) or map (H, W) without ticks; one channel is shown grey."""
+    """An image (C, H, W) in its full range, or a map (H, W), without ticks."""
     if pixels.ndim == 3:
+        top = 255 if pixels.dtype == np.uint8 else 1
+        options |= {"cmap": "gray", "vmin": 0, "vmax": top}  # never stretch an image's contrast
         pixels = pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0)
-    options.setdefault("cmap", "gray")
     axis.imshow(pixels, **options)
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
@@ -114,6 +116,7 @@ def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
                 axis.axvline(cut, color="0.25", linestyle=style, label=regime)
         axis.set(title=f"{result.config.data.label}: {_title(result)}", yticks=[])
         axis.set_xlabel("image score")
+        axis.xaxis.set_major_locator(MaxNLocator(4))
     axes[0, 0].legend(fontsize=8, frameon=False)
     for axis in axes.flat[len(results) :]:
         axis.set_visible(False)
@@ -176,7 +179,7 @@ def reconstruction_rows(system: System, images: ImageSet, title: str, n_each: in
     shared = {"vmin": float(scores.anomaly_map.min()), "vmax": float(scores.anomaly_map.max())}
     for row, position in enumerate(positions):
         _show(axes[row, 0], batch.image[row].numpy())
-        _show(axes[row, 1], rebuilt[row].numpy(), vmin=0, vmax=1)
+        _show(axes[row, 1], rebuilt[row].numpy())
         _show(axes[row, 2], residual[row].numpy(), cmap="magma", vmin=0, vmax=0.5)
         _show(axes[row, 3], scores.anomaly_map[row, 0].numpy(), cmap="magma", **shared)
         name = ("normal", "abnormal")[images.labels[position]]
@@ -232,24 +235,25 @@ def ensemble_scatter(combined: pd.DataFrame, sigma: float, title: str) -> Figure
 
 def table_image(table: pd.DataFrame, title: str) -> Figure:
     """A table as a picture, for readers who see images only."""
-    widths = [max(len(str(v)) for v in [name, *table[name]]) for name in table.columns]
-    figure = plt.figure(figsize=(0.105 * sum(widths) + 0.2 * len(widths), 0.3 * (len(table) + 3)))
+    widths = [max(len(str(v)) for v in [name, *table[name]]) + 2 for name in table.columns]
+    height = 0.29 * (len(table) + 2)
+    figure = plt.figure(figsize=(0.1 * sum(widths), height), layout="none")
     axis = figure.add_axes((0, 0, 1, 1))
     axis.axis("off")
+    axis.text(0, 1, title, fontsize=11, va="top")
     drawn = axis.table(
         cellText=table.astype(str).to_numpy(),
         colLabels=list(table.columns),
         colWidths=[width / sum(widths) for width in widths],
         cellLoc="left",
-        loc="center",
+        colLoc="left",
+        bbox=(0, 0, 1, 1 - 0.29 / height),
     )
     drawn.auto_set_font_size(False)
     drawn.set_fontsize(10)
-    drawn.scale(1, 1.35)
     for (row, _), cell in drawn.get_celld().items():
         cell.set_edgecolor("0.85")
         cell.visible_edges = "B"
         if row == 0:
             cell.set_text_props(weight="bold")
-    axis.set_title(title, loc="left", fontsize=12)
     return figure

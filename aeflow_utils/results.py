@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.config import Profile, UserError, paths
-from aeflow_utils.datasets import get_spec
+from aeflow_utils.config import UserError, paths
+from aeflow_utils.datasets import SPECS
 from aeflow_utils.experiments import RunResult, find_runs
 
 REGIMES = {
@@ -19,21 +19,21 @@ REGIMES = {
     "oracle_f1": "F1-max on test (oracle)",
 }
 TOLERANCE = 0.03  # by which a metric may move on another machine before it counts as different
-GROUP = ["dataset", "model", "variant"]
 MODEL_TITLES = {
     "ae_flow": "AE-FLOW",
     "autoencoder": "plain autoencoder",
     "fastflow": "FastFlow",
-    "padim": "PaDiM (Gaussian)",
+    "padim": "PaDiM",
     "knn": "kNN, pooled features",
     "brightness": "trivial: dark",
     "all_abnormal": "trivial: all abnormal",
 }
+VARIANT_TITLES = {"stride_16": "stride 16", "strides_16_32": "strides 16+32"}
 
 
 def method_title(model: str, variant: str = "") -> str:
     """A method's name for readers: ``AE-FLOW, conv_like``."""
-    return MODEL_TITLES[model] + (f", {variant}" if variant else "")
+    return MODEL_TITLES[model] + (f", {VARIANT_TITLES.get(variant, variant)}" if variant else "")
 
 
 def collect(profile: str, models: tuple[str, ...] = tuple(MODEL_TITLES)) -> list[RunResult]:
@@ -46,7 +46,14 @@ def collect(profile: str, models: tuple[str, ...] = tuple(MODEL_TITLES)) -> list
     if not runs and profile != "laptop":
         print(f"no runs of profile {profile} yet: showing the recorded laptop runs")
         return collect("laptop", models)
-    return [runs[name] for name in sorted(runs) if runs[name].config.model.name in models]
+    return sorted((r for r in runs.values() if r.config.model.name in models), key=_study_order)
+
+
+def _study_order(result: RunResult) -> tuple:
+    config = result.config
+    dataset = list(SPECS).index(config.data.dataset)
+    model = list(MODEL_TITLES).index(config.model.name)
+    return dataset, config.data.category, model, config.variant, config.seed
 
 
 def runs_table(results: list[RunResult]) -> pd.DataFrame:
@@ -93,12 +100,10 @@ def summary(results: list[RunResult], regime: str = "val_f1") -> pd.DataFrame:
     rows = []
     for (dataset, model, variant), runs in grouped(results).items():
         rows.append({"dataset": dataset, "model": model, "variant": variant} | _row(runs, regime))
-    trivial = [_all_abnormal(runs[0]) for runs in _one_per_dataset(results)]
-    table = pd.DataFrame(rows + trivial)
-    order = {name: position for position, name in enumerate(MODEL_TITLES)}
-    return table.sort_values(
-        GROUP, key=lambda column: column.map(order) if column.name == "model" else column
-    ).reset_index(drop=True)
+    for dataset, runs in _by_dataset(results).items():
+        last = max(i for i, row in enumerate(rows) if row["dataset"] == dataset)
+        rows.insert(last + 1, _all_abnormal(runs[0]))
+    return pd.DataFrame(rows)
 
 
 def _row(runs: list[RunResult], regime: str) -> dict:
@@ -125,9 +130,11 @@ def _row(runs: list[RunResult], regime: str) -> dict:
     return row
 
 
-def _one_per_dataset(results: list[RunResult]) -> list[list[RunResult]]:
-    first = {result.config.data.label: [result] for result in reversed(results)}
-    return list(first.values())
+def _by_dataset(results: list[RunResult]) -> dict[str, list[RunResult]]:
+    groups: dict[str, list[RunResult]] = {}
+    for result in results:
+        groups.setdefault(result.config.data.label, []).append(result)
+    return groups
 
 
 def _all_abnormal(result: RunResult) -> dict:
@@ -135,158 +142,6 @@ def _all_abnormal(result: RunResult) -> dict:
     labels = result.split("test")["label"]
     row = {"dataset": result.config.data.label, "model": "all_abnormal", "variant": ""}
     return row | {"auroc": 0.5} | metrics.classification(labels, np.ones(len(labels)))
-
-
-def format_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """`summary` for readers: percentages as text, spread and intervals beside their values."""
-
-    def percent(value: float) -> str:
-        return "" if pd.isna(value) else f"{100 * value:.1f}"
-
-    def auroc(row: pd.Series) -> str:
-        spread = "" if pd.isna(row["auroc_sd"]) else f" ± {100 * row['auroc_sd']:.1f}"
-        return percent(row["auroc"]) + spread
-
-    def interval(row: pd.Series, name: str) -> str:
-        low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-        return "" if pd.isna(low) else f"{100 * low:.1f}–{100 * high:.1f}"
-
-    out = pd.DataFrame({"data set": table["dataset"]})
-    out["method"] = list(map(method_title, table["model"], table["variant"]))
-    out["seeds"] = ["" if pd.isna(n) else str(int(n)) for n in table["n_seeds"]]
-    out["AUROC"] = table.apply(auroc, axis=1)
-    out["95 % interval"] = table.apply(interval, axis=1, name="auroc")
-    out["F1"] = table["f1"].map(percent)
-    out["F1 interval"] = table.apply(interval, axis=1, name="f1")
-    for name, title in (("acc", "ACC"), ("sen", "SEN"), ("spe", "SPE"), ("bacc", "bal. ACC")):
-        out[title] = table[name].map(percent)
-    out["source"] = table["source"].fillna("")
-    return out
-
-
-def cost_table(results: list[RunResult]) -> pd.DataFrame:
-    """Trained parameters, and mean seconds to fit and to score, a row a method and data set."""
-    rows = []
-    for (dataset, model, variant), runs in grouped(results).items():
-        seconds = {
-            name: np.mean([run.environment[f"{name}_seconds"] for run in runs])
-            for name in ("fit", "score")
-        }
-        n_images = len(runs[0].scores)
-        rows.append(
-            {
-                "data set": dataset,
-                "method": method_title(model, variant),
-                "trained parameters": f"{runs[0].environment['trainable_parameters']:,}",
-                "fit, s": round(seconds["fit"], 1),
-                "images scored a second": round(n_images / max(seconds["score"], 1e-3)),
-                "device": runs[0].environment["device"],
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def domain_gap(table: pd.DataFrame) -> pd.DataFrame:
-    """The best AE-FLOW against the best detector that trains nothing, by data set, in percent.
-
-    Both "best" are picked by validation AUROC where there is one, else by the order of the study.
-    """
-    rows = []
-    for dataset, part in table.groupby("dataset"):
-        best = {}
-        for name, models in (("AE-FLOW", ["ae_flow"]), ("untrained", ["padim", "knn"])):
-            candidates = part[part["model"].isin(models)].sort_values(
-                "val_auroc", ascending=False, na_position="last", kind="stable"
-            )
-            best[name] = candidates.iloc[0] if len(candidates) else None
-        if any(row is None for row in best.values()):
-            continue
-        flow, plain = best["AE-FLOW"], best["untrained"]
-        rows.append(
-            {
-                "domain": get_spec(dataset.split("-")[0]).domain,
-                "data set": dataset,
-                "AE-FLOW": method_title(flow["model"], flow["variant"]),
-                "AUROC": round(100 * flow["auroc"], 1),
-                "untrained": method_title(plain["model"]),
-                "its AUROC": round(100 * plain["auroc"], 1),
-                "difference": round(100 * (flow["auroc"] - plain["auroc"]), 1),
-            }
-        )
-    return pd.DataFrame(rows).sort_values(["domain", "data set"], ignore_index=True)
-
-
-def recorded_overview(profile: str) -> pd.DataFrame:
-    """The runs that come with the bundle: number and mean test AUROC, a row a method."""
-    rows = [
-        (dataset, method_title(model, variant), len(runs), f"{100 * _mean_auroc(runs):.1f}")
-        for (dataset, model, variant), runs in grouped(
-            list(find_runs(profile, recorded=True))
-        ).items()
-    ]
-    return pd.DataFrame(rows, columns=["data set", "method", "runs", "AUROC"])
-
-
-def _mean_auroc(runs: list[RunResult]) -> float:
-    return float(np.mean([run.metrics["auroc"] for run in runs]))
-
-
-def save_table(table: pd.DataFrame, name: str, profile: Profile) -> Path:
-    """Write ``results/<profile>/tables/<name>.csv``, full precision."""
-    path = paths().results(profile.name) / "tables" / f"{name}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False)
-    return path
-
-
-def published() -> pd.DataFrame:
-    """Figures in print, long format: source, dataset, method, metric, value, protocol, ..."""
-    return pd.read_csv(paths().home / "results" / "published.csv")
-
-
-def side_by_side(results: list[RunResult]) -> pd.DataFrame:
-    """The paper, the blog and these runs for AE-FLOW and its baselines; empty where unknown.
-
-    One row a source: the columns are metrics in percent, and `protocol` says how the threshold
-    was chosen. The blog's "AUC" is a balanced accuracy and stands in that column.
-    """
-    table = published().pivot_table(
-        index=["dataset", "method", "source", "protocol"], columns="metric", values="value"
-    )
-    rows = [table.reset_index()]
-    ours = []
-    for regime in REGIMES:
-        part = summary(results, regime)
-        part = part[part["model"].isin(["ae_flow", "fastflow", "autoencoder"])]
-        part = part.assign(
-            method=list(map(method_title, part["model"], part["variant"])),
-            protocol=REGIMES[regime],
-        )
-        ours.append(part.dropna(subset=["f1"]))
-    mine = pd.concat(ours).assign(source="this bundle")
-    names = ["auroc", "f1", "acc", "sen", "spe", "bacc"]
-    mine[names] = 100 * mine[names]
-    rows.append(mine[["dataset", "method", "source", "protocol", *names]])
-    out = pd.concat(rows).reindex(columns=["dataset", "method", "source", "protocol", *names])
-    order = {"paper": 0, "blog": 1, "this bundle": 3}
-    out = out.sort_values(
-        ["dataset", "source", "method", "protocol"],
-        key=lambda column: column.map(order).fillna(2) if column.name == "source" else column,
-    )
-    return out.reset_index(drop=True)
-
-
-def not_here(results: list[RunResult]) -> pd.DataFrame:
-    """Data sets that were published on but have no run, with how to get them."""
-    have = {result.config.data.dataset for result in results}
-    rows = []
-    for name in sorted(set(published()["dataset"]) - have):
-        try:
-            remedy = get_spec(name.split("-")[0]).how_to_get
-        except UserError:
-            remedy = "no loader yet"
-        rows.append({"data set": name, "status": "not here", "how to get it": remedy})
-    return pd.DataFrame(rows, columns=["data set", "status", "how to get it"])
 
 
 def compare(profile: str) -> pd.DataFrame:

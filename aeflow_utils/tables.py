@@ -1,0 +1,168 @@
+"""Tables for readers: formatted summaries, costs, and the published figures beside ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from aeflow_utils.config import Profile, UserError, paths
+from aeflow_utils.datasets import get_spec
+from aeflow_utils.experiments import RunResult, find_runs
+from aeflow_utils.results import REGIMES, grouped, method_title, summary
+
+STUDY_DATASETS = ("oct2017", "chest_xray", "isic2018", "miic", "btad", "mvtec")
+
+
+def format_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """`summary` for readers: percentages as text, spread and intervals beside their values."""
+
+    def percent(value: float) -> str:
+        return "" if pd.isna(value) else f"{100 * value:.1f}"
+
+    def auroc(row: pd.Series) -> str:
+        spread = "" if pd.isna(row["auroc_sd"]) else f" ± {100 * row['auroc_sd']:.1f}"
+        return percent(row["auroc"]) + spread
+
+    def interval(row: pd.Series, name: str) -> str:
+        low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+        return "" if pd.isna(low) else f"{100 * low:.1f}–{100 * high:.1f}"
+
+    out = pd.DataFrame({"data set": table["dataset"]})
+    out["method"] = list(map(method_title, table["model"], table["variant"]))
+    out["seeds"] = ["" if pd.isna(n) else str(int(n)) for n in table["n_seeds"]]
+    out["AUROC"] = table.apply(auroc, axis=1)
+    out["95 % interval"] = table.apply(interval, axis=1, name="auroc")
+    out["F1"] = table["f1"].map(percent)
+    out["F1 interval"] = table.apply(interval, axis=1, name="f1")
+    for name, title in (("acc", "ACC"), ("sen", "SEN"), ("spe", "SPE"), ("bacc", "bal. ACC")):
+        out[title] = table[name].map(percent)
+    out["source"] = table["source"].fillna("")
+    return out
+
+
+def cost_table(results: list[RunResult]) -> pd.DataFrame:
+    """Trained parameters, and mean seconds to fit and to score, a row a method and data set."""
+    rows = []
+    for (dataset, model, variant), runs in grouped(results).items():
+        seconds = {
+            name: np.mean([run.environment[f"{name}_seconds"] for run in runs])
+            for name in ("fit", "score")
+        }
+        n_images = len(runs[0].scores)
+        rows.append(
+            {
+                "data set": dataset,
+                "method": method_title(model, variant),
+                "trained parameters": f"{runs[0].environment['trainable_parameters']:,}",
+                "fit, s": round(seconds["fit"], 1),
+                "images scored a second": round(n_images / max(seconds["score"], 1e-3)),
+                "device": runs[0].environment["device"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def domain_gap(table: pd.DataFrame) -> pd.DataFrame:
+    """The best AE-FLOW against the best detector that trains nothing, by data set, in percent.
+
+    Both "best" are picked by validation AUROC where there is one, else by the order of the study.
+    """
+    rows = []
+    for dataset, part in table.groupby("dataset"):
+        best = {}
+        for name, models in (("AE-FLOW", ["ae_flow"]), ("untrained", ["padim", "knn"])):
+            candidates = part[part["model"].isin(models)].sort_values(
+                "val_auroc", ascending=False, na_position="last", kind="stable"
+            )
+            best[name] = candidates.iloc[0] if len(candidates) else None
+        if any(row is None for row in best.values()):
+            continue
+        flow, plain = best["AE-FLOW"], best["untrained"]
+        rows.append(
+            {
+                "domain": get_spec(dataset.split("-")[0]).domain,
+                "data set": dataset,
+                "AE-FLOW": method_title(flow["model"], flow["variant"]),
+                "AUROC": round(100 * flow["auroc"], 1),
+                "untrained": method_title(plain["model"]),
+                "its AUROC": round(100 * plain["auroc"], 1),
+                "difference": round(100 * (flow["auroc"] - plain["auroc"]), 1),
+            }
+        )
+    return pd.DataFrame(rows).sort_values(["domain", "data set"], ignore_index=True)
+
+
+def recorded_overview(profile: str) -> pd.DataFrame:
+    """The runs that come with the bundle: number and mean test AUROC, a row a method."""
+    rows = [
+        (
+            dataset,
+            method_title(model, variant),
+            len(runs),
+            f"{100 * np.mean([run.metrics['auroc'] for run in runs]):.1f}",
+        )
+        for (dataset, model, variant), runs in grouped(
+            list(find_runs(profile, recorded=True))
+        ).items()
+    ]
+    return pd.DataFrame(rows, columns=["data set", "method", "runs", "AUROC"])
+
+
+def save_table(table: pd.DataFrame, name: str, profile: Profile) -> Path:
+    """Write ``results/<profile>/tables/<name>.csv``, full precision."""
+    path = paths().results(profile.name) / "tables" / f"{name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False)
+    return path
+
+
+def published() -> pd.DataFrame:
+    """Figures in print, long format: source, dataset, method, metric, value, protocol, ..."""
+    return pd.read_csv(paths().home / "results" / "published.csv")
+
+
+def side_by_side(results: list[RunResult]) -> pd.DataFrame:
+    """The paper, the blog and these runs for AE-FLOW and its baselines; empty where unknown.
+
+    One row a source: the columns are metrics in percent, and `protocol` says how the threshold
+    was chosen. The blog's "AUC" is a balanced accuracy and stands in that column.
+    """
+    table = published().pivot_table(
+        index=["dataset", "method", "source", "protocol"], columns="metric", values="value"
+    )
+    rows = [table.reset_index()]
+    ours = []
+    for regime in REGIMES:
+        part = summary(results, regime)
+        part = part[part["model"].isin(["ae_flow", "fastflow", "autoencoder"])]
+        part = part.assign(
+            method=list(map(method_title, part["model"], part["variant"])),
+            protocol=REGIMES[regime],
+        )
+        ours.append(part.dropna(subset=["f1"]))
+    mine = pd.concat(ours).assign(source="this bundle")
+    names = ["auroc", "f1", "acc", "sen", "spe", "bacc"]
+    mine[names] = 100 * mine[names]
+    rows.append(mine[["dataset", "method", "source", "protocol", *names]])
+    out = pd.concat(rows).reindex(columns=["dataset", "method", "source", "protocol", *names])
+    order = {"paper": 0, "blog": 1, "this bundle": 3}
+    out = out.sort_values(
+        ["dataset", "source", "method", "protocol"],
+        key=lambda column: column.map(order).fillna(2) if column.name == "source" else column,
+    )
+    return out.reset_index(drop=True)
+
+
+def not_here(results: list[RunResult]) -> pd.DataFrame:
+    """Data sets of the study that have no run here, with how to get them."""
+    have = {result.config.data.dataset for result in results}
+    rows = []
+    for name in (name for name in STUDY_DATASETS if name not in have):
+        try:
+            remedy = get_spec(name).how_to_get
+        except UserError:
+            remedy = "not covered yet"
+        rows.append({"data set": name, "status": "not here", "how to get it": remedy})
+    return pd.DataFrame(rows, columns=["data set", "status", "how to get it"])
