@@ -49,6 +49,11 @@ def collect(profile: str, models: tuple[str, ...] = tuple(MODEL_TITLES)) -> list
     return sorted((r for r in runs.values() if r.config.model.name in models), key=_study_order)
 
 
+def recorded_runs(profile: str) -> list[RunResult]:
+    """The runs that come with the bundle, in the study's order."""
+    return sorted(find_runs(profile, recorded=True), key=_study_order)
+
+
 def _study_order(result: RunResult) -> tuple:
     config = result.config
     dataset = list(SPECS).index(config.data.dataset)

@@ -9,7 +9,8 @@ from aeflow_utils.datasets import SPECS, available
 from aeflow_utils.ensemble import combine, error_auroc, has_threshold, is_degenerate
 from aeflow_utils.experiments import RunResult
 from aeflow_utils.features import Splits
-from aeflow_utils.results import domain_gap, grouped, summary
+from aeflow_utils.results import grouped, summary
+from aeflow_utils.tables import domain_gap
 
 
 def dataset_cards() -> pd.DataFrame:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from aeflow_utils.config import Profile, UserError, paths
 from aeflow_utils.datasets import get_spec
-from aeflow_utils.experiments import RunResult, find_runs
-from aeflow_utils.results import REGIMES, grouped, method_title, summary
+from aeflow_utils.experiments import RunResult
+from aeflow_utils.results import REGIMES, grouped, method_title, recorded_runs, summary
 
 STUDY_DATASETS = ("oct2017", "chest_xray", "isic2018", "miic", "btad", "mvtec")
 
@@ -96,17 +96,10 @@ def domain_gap(table: pd.DataFrame) -> pd.DataFrame:
 
 def recorded_overview(profile: str) -> pd.DataFrame:
     """The runs that come with the bundle: number and mean test AUROC, a row a method."""
-    rows = [
-        (
-            dataset,
-            method_title(model, variant),
-            len(runs),
-            f"{100 * np.mean([run.metrics['auroc'] for run in runs]):.1f}",
-        )
-        for (dataset, model, variant), runs in grouped(
-            list(find_runs(profile, recorded=True))
-        ).items()
-    ]
+    rows = []
+    for (dataset, model, variant), runs in grouped(recorded_runs(profile)).items():
+        auroc = 100 * np.mean([run.metrics["auroc"] for run in runs])
+        rows.append((dataset, method_title(model, variant), len(runs), f"{auroc:.1f}"))
     return pd.DataFrame(rows, columns=["data set", "method", "runs", "AUROC"])
 
 
