@@ -113,7 +113,7 @@ def _report(options: argparse.Namespace) -> int:
         return int(table.empty or (table["verdict"] == "different").any())
     table = results.summary(results.collect(profile), options.regime)
     print(f"profile {profile}; threshold: {results.REGIMES[options.regime]}")
-    print(tables.format_summary(table).to_string(index=False))
+    print(tables.format_summary(table).to_string())
     return 0
 
 
@@ -123,6 +123,7 @@ def _record(options: argparse.Namespace) -> None:
     # Committed notebooks must show no image that may not be redistributed.
     os.environ.pop("AEFLOW_DATA", None)
     os.environ["AEFLOW_PROFILE"] = profile.name
+    os.environ["TQDM_DISABLE"] = "1"  # a frozen progress bar tells a reader nothing
     for notebook in notebooks.notebook_files():
         print(notebook.name, flush=True)
         notebooks.execute_in_place(notebook)

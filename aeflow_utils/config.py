@@ -299,12 +299,18 @@ class Paths:
 
 
 def paths() -> Paths:
-    """The folders in force: never relative to the working directory of a notebook."""
+    """The folders in force: never relative to the working directory of a notebook.
+
+    Raises:
+        UserError: AEFLOW_DATA names a folder that does not exist.
+    """
     checkout = Path(__file__).resolve().parent.parent
     if not (checkout / "pyproject.toml").exists():  # installed without -e
         checkout = Path.cwd()
     home = Path(os.environ.get("AEFLOW_HOME") or checkout).resolve()
     data = Path(os.environ.get("AEFLOW_DATA") or home / "data").resolve()
+    if os.environ.get("AEFLOW_DATA") and not data.is_dir():
+        raise UserError(f"AEFLOW_DATA is {data}, which is not a folder: set it to your data folder")
     cache = Path(os.environ.get("AEFLOW_CACHE") or home / "cache").resolve()
     weights = Path(os.environ.get("AEFLOW_WEIGHTS") or cache / "weights").resolve()
     return Paths(home, data, cache, weights)

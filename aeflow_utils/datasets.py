@@ -7,6 +7,7 @@ one. ELPV has no official split: a seeded, stratified one stands in.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from aeflow_utils.config import DataConfig, UserError, paths
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ["path", "label", "kind", "split", "group"]
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
@@ -242,6 +245,11 @@ def load_table(data: DataConfig) -> pd.DataFrame:
                 f"{spec.title} {data.category}: the {split} split has no normal image. "
                 f"See what is missing with: python -m aeflow_utils data check {data.dataset}"
             )
+    if not ((table["split"] == "test") & (table["label"] == 1)).any():
+        log.warning(
+            f"{spec.title} {data.category}: the test split has no abnormal image, so AUROC, F1 and "
+            f"sensitivity stay empty. See: python -m aeflow_utils data check {data.dataset}"
+        )
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon
@@ -29,8 +30,9 @@ PAD = 0.07  # gap between an arrow's end and the box it touches, in inches
 
 def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     # Data units are inches, so that box sizes and font sizes can be judged together.
-    # Figure() and not plt.figure(): nothing is shown twice when a notebook cell returns it.
-    fig = Figure(figsize=(width + 2 * MARGIN, height + 2 * MARGIN), facecolor="white")
+    fig = plt.figure(
+        figsize=(width + 2 * MARGIN, height + 2 * MARGIN), facecolor="white", layout="none"
+    )
     ax = fig.add_axes((0, 0, 1, 1))
     ax.set(xlim=(-MARGIN, width + MARGIN), ylim=(-MARGIN, height + MARGIN))
     ax.axis("off")

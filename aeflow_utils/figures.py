@@ -24,7 +24,8 @@ REGIME_LINES = {"normal_quantile": ":", "val_f1": "--", "oracle_f1": "-."}
 
 
 def use_style() -> None:
-    """The bundle's look; called once by each notebook."""
+    """The bundle's look, for plots and for tables; called once by each notebook."""
+    pd.set_option("display.max_colwidth", None, "display.max_rows", 200)
     sns.set_theme(context="notebook", style="ticks", palette="colorblind")
     plt.rcParams.update(
         {

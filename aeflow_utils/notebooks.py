@@ -86,7 +86,12 @@ def execute_in_place(notebook: Path) -> None:
 
 def render_html(notebook: Path, target: Path) -> Path:
     """The article as one HTML file with its pictures inside; code is left out."""
-    exporter = HTMLExporter(exclude_input=True, exclude_output_prompt=True, embed_images=True)
+    exporter = HTMLExporter(
+        exclude_input=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        embed_images=True,
+    )
     resources = {"metadata": {"path": str(notebook.parent), "name": "Is AE-FLOW reproducible?"}}
     body, _ = exporter.from_filename(str(notebook), resources=resources)
     partial = target.with_suffix(".partial")

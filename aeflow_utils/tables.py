@@ -12,6 +12,14 @@ from aeflow_utils.datasets import get_spec
 from aeflow_utils.experiments import RunResult
 from aeflow_utils.results import REGIMES, grouped, method_title, recorded_runs, summary
 
+METRIC_TITLES = {
+    "auroc": "AUROC",
+    "f1": "F1",
+    "acc": "ACC",
+    "sen": "SEN",
+    "spe": "SPE",
+    "bacc": "bal. ACC",
+}
 STUDY_DATASETS = ("oct2017", "chest_xray", "isic2018", "miic", "btad", "mvtec")
 
 
@@ -29,17 +37,16 @@ def format_summary(table: pd.DataFrame) -> pd.DataFrame:
         low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
         return "" if pd.isna(low) else f"{100 * low:.1f}–{100 * high:.1f}"
 
-    out = pd.DataFrame({"data set": table["dataset"]})
+    out = pd.DataFrame({"data set": table["dataset"]}, index=table.index)
     out["method"] = list(map(method_title, table["model"], table["variant"]))
     out["seeds"] = ["" if pd.isna(n) else str(int(n)) for n in table["n_seeds"]]
-    out["AUROC"] = table.apply(auroc, axis=1)
-    out["95 % interval"] = table.apply(interval, axis=1, name="auroc")
-    out["F1"] = table["f1"].map(percent)
-    out["F1 interval"] = table.apply(interval, axis=1, name="f1")
-    for name, title in (("acc", "ACC"), ("sen", "SEN"), ("spe", "SPE"), ("bacc", "bal. ACC")):
+    for name, title in METRIC_TITLES.items():
         out[title] = table[name].map(percent)
+    out["AUROC"] = table.apply(auroc, axis=1)
+    out.insert(4, "95 % interval", table.apply(interval, axis=1, name="auroc"))
+    out.insert(6, "F1 interval", table.apply(interval, axis=1, name="f1"))
     out["source"] = table["source"].fillna("")
-    return out
+    return out.set_index(["data set", "method"])
 
 
 def cost_table(results: list[RunResult]) -> pd.DataFrame:
@@ -116,36 +123,29 @@ def published() -> pd.DataFrame:
     return pd.read_csv(paths().home / "results" / "published.csv")
 
 
-def side_by_side(results: list[RunResult]) -> pd.DataFrame:
-    """The paper, the blog and these runs for AE-FLOW and its baselines; empty where unknown.
+def side_by_side(
+    results: list[RunResult], regimes: tuple[str, ...] = tuple(REGIMES)
+) -> pd.DataFrame:
+    """Figures in print and these runs, in percent, for AE-FLOW and its rivals; NaN where unknown.
 
-    One row a source: the columns are metrics in percent, and `protocol` says how the threshold
-    was chosen. The blog's "AUC" is a balanced accuracy and stands in that column.
+    Indexed by data set, source, method and protocol (how the threshold was chosen). The blog's
+    "AUC" is a balanced accuracy and stands in that column.
     """
-    table = published().pivot_table(
-        index=["dataset", "method", "source", "protocol"], columns="metric", values="value"
-    )
-    rows = [table.reset_index()]
-    ours = []
-    for regime in REGIMES:
-        part = summary(results, regime)
-        part = part[part["model"].isin(["ae_flow", "fastflow", "autoencoder"])]
-        part = part.assign(
-            method=list(map(method_title, part["model"], part["variant"])),
-            protocol=REGIMES[regime],
-        )
-        ours.append(part.dropna(subset=["f1"]))
-    mine = pd.concat(ours).assign(source="this bundle")
-    names = ["auroc", "f1", "acc", "sen", "spe", "bacc"]
-    mine[names] = 100 * mine[names]
-    rows.append(mine[["dataset", "method", "source", "protocol", *names]])
-    out = pd.concat(rows).reindex(columns=["dataset", "method", "source", "protocol", *names])
+    index = ["dataset", "source", "method", "protocol"]
+    parts = [published().pivot_table(index=index, columns="metric", values="value").reset_index()]
+    for regime in regimes:
+        ours = summary(results, regime)
+        ours = ours[ours["model"].isin(["ae_flow", "fastflow", "autoencoder"])]
+        ours[list(METRIC_TITLES)] *= 100
+        method = list(map(method_title, ours["model"], ours["variant"]))
+        parts.append(ours.assign(source="this bundle", method=method, protocol=REGIMES[regime]))
+    table = pd.concat(parts)[[*index, *METRIC_TITLES]]
     order = {"paper": 0, "blog": 1, "this bundle": 3}
-    out = out.sort_values(
-        ["dataset", "source", "method", "protocol"],
-        key=lambda column: column.map(order).fillna(2) if column.name == "source" else column,
+    table = table.sort_values(
+        index, key=lambda column: column.map(order).fillna(2) if column.name == "source" else column
     )
-    return out.reset_index(drop=True)
+    titles = {"dataset": "data set", **METRIC_TITLES}
+    return table.rename(columns=titles).set_index(["data set", *index[1:]])
 
 
 def not_here(results: list[RunResult]) -> pd.DataFrame:

@@ -1,0 +1,198 @@
+"""The packaged weights are the original network; fetched ones are checked; errors name a file."""
+
+import hashlib
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import timm
+import torch
+from efficientnet_lite_pytorch import EfficientNet
+
+from aeflow_utils import encoders
+from aeflow_utils.config import UserError, paths
+from aeflow_utils.encoders import ENCODERS, Encoder, fetch_weights, packaged_lite0_weights
+
+LITE0 = "efficientnet_lite0"
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    return Encoder(LITE0, (8, 16, 32))
+
+
+@pytest.fixture(scope="module")
+def original():
+    path = str(packaged_lite0_weights())
+    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+
+
+def noise(size, n=2):
+    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_lite0_features_are_those_of_the_original_architecture(size, lite0, original):
+    expected, blocks = {}, {8: 4, 16: 10, 32: 15}  # the last block of each resolution
+    for stride, block in blocks.items():
+        original._blocks[block].register_forward_hook(
+            lambda module, given, output, stride=stride: expected.update({stride: output})
+        )
+    with torch.inference_mode():
+        original((noise(size) - 0.5) / 0.5)
+    for stride, maps in lite0(noise(size)).items():
+        torch.testing.assert_close(maps, expected[stride], rtol=1e-4, atol=1e-4)
+
+
+def test_lite0_weights_renamed_for_timm_classify_as_the_original(original):
+    state = torch.load(packaged_lite0_weights(), weights_only=True)
+    network = timm.create_model("tf_efficientnet_lite0").eval()
+    network.load_state_dict(ENCODERS[LITE0].rename(state))
+    with torch.inference_mode():
+        x = 2 * noise(128) - 1
+        torch.testing.assert_close(network(x), original(x), rtol=1e-4, atol=1e-4)
+
+
+def test_the_hash_of_the_weights_is_that_of_the_pinned_file(lite0):
+    assert lite0.weights_sha256.startswith("57934424")  # as the file's name promises
+    assert lite0.weights_sha256 == Encoder(LITE0, (16,)).weights_sha256
+
+
+def test_the_encoder_is_frozen(lite0):
+    assert not any(parameter.requires_grad for parameter in lite0.parameters())
+    assert not any(module.training for module in lite0.modules())
+    assert not lite0(noise(64))[16].requires_grad
+
+
+def test_channels_and_sizes_by_stride(lite0):
+    assert lite0.channels == {8: 40, 16: 112, 32: 320}
+    shapes = {stride: tuple(maps.shape) for stride, maps in lite0(noise(64)).items()}
+    assert shapes == {8: (2, 40, 8, 8), 16: (2, 112, 4, 4), 32: (2, 320, 2, 2)}
+
+
+def test_maps_are_labelled_right_whatever_the_order_of_strides():
+    encoder = Encoder(LITE0, (32, 8))
+    assert encoder.channels == {8: 40, 32: 320}
+    assert {stride: maps.shape[-1] for stride, maps in encoder(noise(64)).items()} == {8: 8, 32: 2}
+
+
+def test_an_unknown_encoder_lists_the_known_ones():
+    with pytest.raises(UserError, match="'vgg'.*efficientnet_lite0, wide_resnet50_2"):
+        Encoder("vgg", (16,))
+
+
+@pytest.fixture
+def no_proxy(own_cache, monkeypatch):
+    """No proxy for this machine, and a weights folder that is empty."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1")
+
+
+@pytest.fixture
+def closed_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+@pytest.fixture
+def server(no_proxy):
+    """Serves the bytes in `files` by path, and lists the paths asked for in `asked`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.asked.append(self.path)
+            content = self.server.files.get(self.path)
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            self.wfile.write(content or b"")
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.files, server.asked = {}, []
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def stored_weights():
+    return [path.name for path in paths().weights.iterdir()]
+
+
+def test_wide_resnet_without_a_network_names_the_file_and_the_way_out(
+    no_proxy, closed_port, monkeypatch
+):
+    name = encoders._WRN_URL.rsplit("/", 1)[-1]
+    monkeypatch.setattr(encoders, "_WRN_URL", f"http://127.0.0.1:{closed_port}/{name}")
+    with pytest.raises(UserError, match="efficientnet_lite0") as error:
+        Encoder("wide_resnet50_2", (16,))
+    assert str(paths().weights / name) in str(error.value)
+    assert stored_weights() == []
+
+
+def test_weights_are_fetched_once(server):
+    content = b"weights" * 1000
+    name = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    server.files[f"/{name}"] = content
+    for _ in range(2):
+        path = fetch_weights(f"{server.url}/{name}")
+        assert path == paths().weights / name
+        assert path.read_bytes() == content
+    assert server.asked == [f"/{name}"]
+
+
+def test_weights_with_the_wrong_hash_are_refused_and_not_kept(server):
+    server.files["/net-00000000.pth"] = b"something else"
+    with pytest.raises(UserError, match=r"net-00000000\.pth.*hash"):
+        fetch_weights(f"{server.url}/net-00000000.pth")
+    assert stored_weights() == []
+
+
+def test_a_missing_file_on_the_server_is_an_error_that_names_it(server):
+    with pytest.raises(UserError, match=r"net-00000000\.pth.*404"):
+        fetch_weights(f"{server.url}/net-00000000.pth")
+    assert stored_weights() == []
+
+
+def test_weights_put_there_by_hand_are_used_without_a_network(no_proxy, closed_port):
+    paths().weights.mkdir(parents=True)
+    (paths().weights / "net-00000000.pth").write_bytes(b"by hand")
+    path = fetch_weights(f"http://127.0.0.1:{closed_port}/net-00000000.pth")
+    assert path.read_bytes() == b"by hand"
+
+
+@pytest.fixture
+def wide_resnet_file(no_proxy):
+    """Where the file of wide_resnet50_2 belongs."""
+    path = paths().weights / encoders._WRN_URL.rsplit("/", 1)[-1]
+    path.parent.mkdir(parents=True)
+    return path
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>sign in first</html>", b"PK\x03\x04 cut off"])
+def test_a_broken_weights_file_is_named(content, wide_resnet_file):
+    wide_resnet_file.write_bytes(content)
+    with pytest.raises(UserError, match="not a readable weights file") as error:
+        Encoder("wide_resnet50_2", (16,))
+    assert str(wide_resnet_file) in str(error.value)
+
+
+def test_weights_of_another_network_are_refused_by_name(wide_resnet_file):
+    torch.save({"conv1.weight": torch.zeros(8, 3, 3, 3)}, wide_resnet_file)
+    with pytest.raises(UserError) as error:
+        Encoder("wide_resnet50_2", (16,))
+    assert str(wide_resnet_file) in str(error.value)
+
+
+def test_weights_that_lack_a_layer_are_refused_by_name(wide_resnet_file):
+    state = timm.create_model("wide_resnet50_2").state_dict()
+    del state["layer1.0.conv1.weight"]
+    torch.save(state, wide_resnet_file)
+    with pytest.raises(UserError, match=r"layer1\.0\.conv1\.weight is missing"):
+        Encoder("wide_resnet50_2", (16,))
