@@ -42,12 +42,34 @@ class DataConfig:
         return "-".join(part for part in (self.dataset, self.category) if part)
 
 
+CHOICES = {
+    "subnet": ("conv_like", "resnet_like"),
+    "features": ("channel", "zca", "raw"),
+    "flow_score": ("exp", "nll", "full"),
+    "last_activation": ("tanh", "linear"),
+    "pooling": ("max", "mean"),
+}
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """What every system shares; each subclass adds only the options its system reads."""
+    """What every system shares; each subclass adds only the options its system reads.
+
+    `strides` are the encoder's maps that the system reads.
+
+    Raises:
+        UserError: an option has a value that is not among its `CHOICES`.
+    """
 
     name: ClassVar[str] = ""
+    strides: ClassVar[tuple[int, ...]] = (16,)
     encoder: str = "efficientnet_lite0"
+
+    def __post_init__(self) -> None:
+        for option, allowed in CHOICES.items():
+            value = getattr(self, option, allowed[0])
+            if value not in allowed:
+                raise UserError(f"unknown {option} '{value}': choose one of {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)
@@ -59,8 +81,8 @@ class AEFlowConfig(ModelConfig):
         n_blocks: coupling blocks.
         hidden_ratio: hidden width of `conv_like` over its input width.
         clamp: FrEIA's `affine_clamping`.
-        features: ``channel`` (standardised per channel with training statistics), ``zca`` or
-            ``raw``, the paper's silence taken literally.
+        features: ``channel`` (standardised per channel with training statistics), ``zca``
+            (whitened) or ``raw``, which is what the paper's silence says when taken literally.
         alpha: weight of the flow loss against the reconstruction loss.
         beta: weight of the flow score against the reconstruction score.
         flow_score: ``exp`` (-exp(log N(z')/D)), ``nll`` (-log N(z')/D) or ``full`` (with the
@@ -126,15 +148,23 @@ class KNNConfig(ModelConfig):
     """Mean distance to the k nearest training images, on pooled features."""
 
     name: ClassVar[str] = "knn"
-    stride: int = 16
     n_neighbors: int = 5
 
 
 @dataclass(frozen=True)
 class BrightnessConfig(ModelConfig):
-    """The trivial detector: dark images are abnormal."""
+    """A trivial detector: dark images are abnormal."""
 
     name: ClassVar[str] = "brightness"
+    strides: ClassVar[tuple[int, ...]] = ()
+
+
+@dataclass(frozen=True)
+class SmoothnessConfig(ModelConfig):
+    """A trivial detector: images with little local contrast are abnormal."""
+
+    name: ClassVar[str] = "smoothness"
+    strides: ClassVar[tuple[int, ...]] = ()
 
 
 MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
@@ -146,6 +176,7 @@ MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
         PaDiMConfig,
         KNNConfig,
         BrightnessConfig,
+        SmoothnessConfig,
     )
 }
 

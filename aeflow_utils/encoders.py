@@ -111,11 +111,14 @@ class Encoder(nn.Module):
         spec = get_encoder_spec(name)
         path = spec.weights()
         self.weights_sha256 = file_sha256(path)
-        self.strides = strides
+        self.strides = strides = tuple(sorted(strides))
         levels = tuple(int(math.log2(stride)) - 1 for stride in strides)
         self.network = timm.create_model(spec.timm_name, features_only=True, out_indices=levels)
-        state = spec.rename(_read_state(path))
-        missing = self.network.load_state_dict(state, strict=False).missing_keys
+        try:
+            state = spec.rename(_read_state(path))
+            missing = self.network.load_state_dict(state, strict=False).missing_keys
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} does not hold {spec.timm_name}: {error}") from None
         if missing:
             raise UserError(f"{path} does not hold {spec.timm_name}: {missing[0]} is missing")
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1))

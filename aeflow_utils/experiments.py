@@ -36,7 +36,7 @@ from aeflow_utils.config import (
 )
 from aeflow_utils.datasets import available, load_table
 from aeflow_utils.features import Splits, fingerprint, load_splits
-from aeflow_utils.models import build_system, required_strides
+from aeflow_utils.models import build_system
 from aeflow_utils.models.system import System
 from aeflow_utils.training import fit, score_images, seed_everything
 
@@ -52,8 +52,9 @@ STUDY = (
     ("padim", "strides_16_32", {"strides": (16, 32)}),
     ("knn", "", {}),
     ("brightness", "", {}),
+    ("smoothness", "", {}),
 )
-DETERMINISTIC = {"padim", "knn", "brightness"}  # a seed changes nothing: they run once
+DETERMINISTIC = {"padim", "knn", "brightness", "smoothness"}  # a seed changes nothing
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class RunResult:
         history: one row an epoch; empty for systems without training.
         metrics: AUROCs, thresholds and the metrics at each.
         environment: versions, machine, seconds, fingerprint of the images.
-        recorded: whether it came with the bundle rather than from this machine.
+        source: ``recorded`` if it came with the bundle, ``re-run`` if this machine made it.
     """
 
     config: RunConfig
@@ -74,7 +75,7 @@ class RunResult:
     history: pd.DataFrame
     metrics: dict
     environment: dict
-    recorded: bool
+    source: str
 
     def split(self, name: str) -> pd.DataFrame:
         """Scores of ``val`` or ``test``."""
@@ -113,9 +114,7 @@ def run(config: RunConfig, splits: Splits | None = None) -> RunResult:
     folder = paths().runs(config.profile) / config.run_name
     if folder.exists():
         return load_run(folder)
-    splits = splits or load_splits(
-        config.data, config.model.encoder, required_strides(config.model)
-    )
+    splits = splits or load_splits(config.data, config.model.encoder, config.model.strides)
     work = folder.with_name(f".{folder.name}.partial")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):  # a second process waits, then loads
@@ -217,6 +216,7 @@ def load_run(folder: Path) -> RunResult:
     Raises:
         UserError: a file of it is missing or damaged.
     """
+    recorded = paths().home / "results" / "recorded"
     try:
         history = pd.read_csv(folder / "history.csv")
         return RunResult(
@@ -226,7 +226,7 @@ def load_run(folder: Path) -> RunResult:
             history=history,
             metrics=_read_json(folder / "metrics.json"),
             environment=_read_json(folder / "environment.json"),
-            recorded=folder.is_relative_to(paths().home / "results" / "recorded"),
+            source="recorded" if folder.is_relative_to(recorded) else "re-run",
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} is damaged ({error}): delete it and run again") from None
@@ -278,7 +278,7 @@ def prepare(configs: list[RunConfig]) -> None:
     strides: dict[tuple, set[int]] = {}
     for config in configs:
         key = (config.data, config.model.encoder)
-        strides.setdefault(key, set()).update(required_strides(config.model))
+        strides.setdefault(key, set()).update(config.model.strides)
     for (data, encoder), wanted in strides.items():
         load_splits(data, encoder, tuple(sorted(wanted)))
 

@@ -114,7 +114,11 @@ def load_splits(data: DataConfig, encoder: str, strides: tuple[int, ...]) -> Spl
 def fingerprint(table: pd.DataFrame, data: DataConfig) -> str:
     """Short hash of which files a table names, and how large they are."""
     root = get_spec(data.dataset).root()
-    listing = [(path, (root / path).stat().st_size) for path in table["path"]]
+    try:
+        listing = [(path, (root / path).stat().st_size) for path in table["path"]]
+    except OSError as error:
+        message = f"{error.filename} cannot be read ({error.strerror}). Restore or remove it"
+        raise UserError(message) from None
     return key_hash({"listing": listing})
 
 
@@ -126,7 +130,10 @@ def read_image(path: Path, size: int, grey: bool) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image).convert("L" if grey else "RGB")
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I;16"):  # convert() would clip at 255
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image = image.convert("L" if grey else "RGB")
             image = image.resize((size, size), Image.Resampling.BICUBIC)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(

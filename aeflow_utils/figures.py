@@ -104,8 +104,8 @@ def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
     figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 2.8 * rows), squeeze=False)
     for axis, result in zip(axes.flat, results, strict=False):
         test = result.split("test")
-        # A few abnormal scores can be huge: the view ends at the 99th percentile.
-        low, high = np.quantile(test["image_score"], [0, 0.99])
+        # A few abnormal scores can be huge: the view ends at the 97th percentile.
+        low, high = np.quantile(test["image_score"], [0, 0.97])
         bins = np.linspace(low, high, 30)
         for label, color in ((0, NORMAL), (1, ABNORMAL)):
             part = test.loc[test["label"] == label, "image_score"].clip(upper=high)
@@ -175,7 +175,7 @@ def reconstruction_rows(system: System, images: ImageSet, title: str, n_each: in
     residual = (batch.image - rebuilt).abs().mean(dim=1)
     headings = ["image $x$", "reconstruction $x'$", "residual $|x-x'|$", "likelihood map"]
     figure, axes = plt.subplots(
-        len(positions), 4, figsize=(7.2, 1.75 * len(positions)), squeeze=False
+        len(positions), 4, figsize=(5.8, 1.42 * len(positions)), squeeze=False
     )
     shared = {"vmin": float(scores.anomaly_map.min()), "vmax": float(scores.anomaly_map.max())}
     for row, position in enumerate(positions):
@@ -197,7 +197,7 @@ def map_columns(systems: dict[str, System], images: ImageSet, n_each: int = 5) -
     positions = pick(images, n_each)
     batch = images.batch(positions)
     figure, axes = plt.subplots(
-        1 + len(systems), len(positions), figsize=(1.3 * len(positions), 1.5 * (1 + len(systems)))
+        1 + len(systems), len(positions), figsize=(1.08 * len(positions), 1.2 * (1 + len(systems)))
     )
     for column, position in enumerate(positions):
         _show(axes[0, column], batch.image[column].numpy())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ MODEL_TITLES = {
     "padim": "PaDiM",
     "knn": "kNN, pooled features",
     "brightness": "trivial: dark",
+    "smoothness": "trivial: smooth",
     "all_abnormal": "trivial: all abnormal",
 }
 VARIANT_TITLES = {"stride_16": "stride 16", "strides_16_32": "strides 16+32"}
@@ -39,14 +41,19 @@ def method_title(model: str, variant: str = "") -> str:
 def collect(profile: str, models: tuple[str, ...] = tuple(MODEL_TITLES)) -> list[RunResult]:
     """Every finished run of a profile: this machine's where there is one, else the recorded one.
 
+    A run of this machine whose scores equal the recorded ones says so in its `source`.
+
     A profile without any runs gives the recorded `laptop` ones, and says so.
     """
-    runs = {result.config.run_name: result for result in find_runs(profile, recorded=True)}
-    runs |= {result.config.run_name: result for result in find_runs(profile, recorded=False)}
+    runs = {_study_order(result): result for result in find_runs(profile, recorded=True)}
+    for result in find_runs(profile, recorded=False):
+        known = runs.get(_study_order(result))
+        same = known is not None and known.scores.equals(result.scores)
+        runs[_study_order(result)] = replace(result, source="re-run = recorded") if same else result
     if not runs and profile != "laptop":
         print(f"no runs of profile {profile} yet: showing the recorded laptop runs")
         return collect("laptop", models)
-    return sorted((r for r in runs.values() if r.config.model.name in models), key=_study_order)
+    return [runs[key] for key in sorted(runs) if runs[key].config.model.name in models]
 
 
 def recorded_runs(profile: str) -> list[RunResult]:
@@ -55,31 +62,11 @@ def recorded_runs(profile: str) -> list[RunResult]:
 
 
 def _study_order(result: RunResult) -> tuple:
+    """What a run is in the study, as a sort key: data set, model, variant, seed."""
     config = result.config
     dataset = list(SPECS).index(config.data.dataset)
     model = list(MODEL_TITLES).index(config.model.name)
     return dataset, config.data.category, model, config.variant, config.seed
-
-
-def runs_table(results: list[RunResult]) -> pd.DataFrame:
-    """One row a run: what it was, its AUROCs, its cost, and where it comes from."""
-    rows = []
-    for result in results:
-        config = result.config
-        rows.append(
-            {
-                "dataset": config.data.label,
-                "model": config.model.name,
-                "variant": config.variant,
-                "seed": config.seed,
-                "val_auroc": result.metrics["val_auroc"],
-                "test_auroc": result.metrics["auroc"],
-                "fit_seconds": result.environment["fit_seconds"],
-                "trainable_parameters": result.environment["trainable_parameters"],
-                "source": "recorded" if result.recorded else "this machine",
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def grouped(results: list[RunResult]) -> dict[tuple[str, str, str], list[RunResult]]:
@@ -102,6 +89,8 @@ def summary(results: list[RunResult], regime: str = "val_f1") -> pd.DataFrame:
     """
     if regime not in REGIMES:
         raise UserError(f"unknown threshold regime '{regime}': choose one of {', '.join(REGIMES)}")
+    if not results:
+        raise UserError("there is no run to show: make some with python -m aeflow_utils reproduce")
     rows = []
     for (dataset, model, variant), runs in grouped(results).items():
         rows.append({"dataset": dataset, "model": model, "variant": variant} | _row(runs, regime))
@@ -131,7 +120,7 @@ def _row(runs: list[RunResult], regime: str) -> dict:
         each = pd.DataFrame([metrics.classification(labels, p) for p in predicted])
         row |= each.mean().to_dict()
         row["f1_low"], row["f1_high"] = metrics.classification_interval(labels, predicted, "f1")
-    row["source"] = "recorded" if runs[0].recorded else "this machine"
+    row["source"] = ", ".join(sorted({run.source for run in runs}))
     return row
 
 
@@ -196,13 +185,19 @@ def _verdict(recorded: float, rerun: float) -> str:
 
 
 def record(profile: str) -> list[Path]:
-    """Copy this machine's runs, without checkpoints, to the recorded ones; replaces those of the
-    same data set and method."""
+    """Copy this machine's runs, without checkpoints, to the recorded ones.
+
+    All recorded runs of the same data set and method go, so that no table averages over runs of
+    different settings.
+    """
     target = paths().recorded(profile)
     copied = []
-    for result in find_runs(profile, recorded=False):
+    mine = list(find_runs(profile, recorded=False))
+    for old in recorded_runs(profile):
+        if grouped([old]).keys() & grouped(mine).keys():
+            shutil.rmtree(old.folder)
+    for result in mine:
         destination = target / result.folder.name
-        shutil.rmtree(destination, ignore_errors=True)
         shutil.copytree(
             result.folder, destination, ignore=shutil.ignore_patterns("checkpoint.safetensors")
         )

@@ -65,13 +65,13 @@ def fit(
     for epoch in tqdm(range(len(history), config.epochs), label, mininterval=1):
         order = np.random.default_rng([seed, epoch]).permutation(len(train))
         losses = _train_epoch(system, optimizer, train, order, config.batch_size, device)
+        val_losses = _validation_losses(system, val_normal, config.batch_size, device)
         row = {"epoch": epoch + 1} | {f"train_{name}": value for name, value in losses.items()}
-        if not np.isfinite(losses["total"]):
+        if not np.isfinite([losses["total"], val_losses["total"]]).all():
             raise TrainingError(
                 f"{label}: the loss is {losses['total']} in epoch {epoch + 1}. Try a lower "
                 "learning rate, or channel-standardised features"
             )
-        val_losses = _validation_losses(system, val_normal, config.batch_size, device)
         history.append(row | {f"val_{name}": value for name, value in val_losses.items()})
         _save_progress(system, optimizer, history, resume_file)
     return pd.DataFrame(history)

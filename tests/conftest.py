@@ -6,8 +6,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-ORIGINAL_DATA = os.environ.get("AEFLOW_DATA", "")
 os.environ["TQDM_DISABLE"] = "1"  # tqdm reads it when it is imported
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # bit-identical results are promised on the CPU
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from aeflow_utils.features import ImageSet, load_splits
 
 torch.set_num_threads(1)
 
+ORIGINAL_DATA = os.environ.get("AEFLOW_DATA", "")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -72,8 +73,10 @@ def small_elpv(session_folders):
 @pytest.fixture
 def data_folder(tmp_path, monkeypatch):
     """An empty AEFLOW_DATA to fill with synthetic images."""
-    monkeypatch.setenv("AEFLOW_DATA", str(tmp_path / "data"))
-    return tmp_path / "data"
+    folder = tmp_path / "data"
+    folder.mkdir()
+    monkeypatch.setenv("AEFLOW_DATA", str(folder))
+    return folder
 
 
 def save_noise(path, rng, grey):
@@ -105,7 +108,8 @@ def chest_tree(data_folder):
 def mvtec_tree(data_folder):
     """mvtec/bottle/ in its official layout: 10 training images, 4 good and 2 x 3 defective."""
     rng, root = np.random.default_rng(1), data_folder / "mvtec"
-    for folder, count in (("train/good", 10), ("test/good", 4), ("test/crack", 3), ("test/dirt", 3)):
+    counts = {"train/good": 10, "test/good": 4, "test/crack": 3, "test/dirt": 3}
+    for folder, count in counts.items():
         for image in range(count):
             save_noise(root / f"bottle/{folder}/{image:03}.png", rng, grey=False)
     for image in range(3):

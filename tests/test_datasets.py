@@ -89,7 +89,8 @@ def test_chest_validation_has_abnormal_training_images_by_whole_patient(chest_tr
 
 def test_chest_test_split_is_the_official_one(chest_tree):
     found = part(load_table(CHEST), "test")
-    assert names(found) == {p.relative_to(chest_tree).as_posix() for p in chest_tree.glob("test/*/*")}
+    here = chest_tree.glob("test/*/*")
+    assert names(found) == {path.relative_to(chest_tree).as_posix() for path in here}
     assert found["label"].tolist() == [0] * 4 + [1] * 5
 
 
@@ -158,13 +159,20 @@ def test_an_absent_data_set_names_the_folder_and_the_remedy(data, data_folder):
     assert "download it from" in str(error.value)
 
 
+def test_a_data_folder_that_is_not_there_is_an_error_that_names_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("AEFLOW_DATA", str(tmp_path / "typo"))
+    with pytest.raises(UserError, match="AEFLOW_DATA") as error:
+        load_table(CHEST)
+    assert str(tmp_path / "typo") in str(error.value)
+
+
 def test_an_unknown_data_set_lists_the_known_ones():
-    with pytest.raises(UserError, match="'imagenet'.*elpv, chest_xray, mvtec"):
+    with pytest.raises(UserError, match=r"'imagenet'.*elpv, chest_xray, mvtec"):
         load_table(DataConfig("imagenet"))
 
 
 def test_an_unknown_category_lists_the_known_ones():
-    with pytest.raises(UserError, match="'vase' of mvtec.*bottle"):
+    with pytest.raises(UserError, match=r"'vase' of mvtec.*bottle"):
         load_table(DataConfig("mvtec", "vase"))
 
 
@@ -176,7 +184,7 @@ def test_a_category_of_a_set_without_any_is_an_error():
 def test_training_without_normal_images_is_an_error_that_names_the_split(mvtec_tree):
     for path in (mvtec_tree / "bottle/train/good").iterdir():
         path.unlink()
-    with pytest.raises(UserError, match="train split has no normal image.*data check mvtec"):
+    with pytest.raises(UserError, match=r"train split has no normal image.*data check mvtec"):
         load_table(BOTTLE)
 
 

@@ -78,7 +78,7 @@ def test_maps_are_labelled_right_whatever_the_order_of_strides():
 
 
 def test_an_unknown_encoder_lists_the_known_ones():
-    with pytest.raises(UserError, match="'vgg'.*efficientnet_lite0, wide_resnet50_2"):
+    with pytest.raises(UserError, match=r"'vgg'.*efficientnet_lite0, wide_resnet50_2"):
         Encoder("vgg", (16,))
 
 
@@ -191,8 +191,6 @@ def test_weights_of_another_network_are_refused_by_name(wide_resnet_file):
 
 
 def test_weights_that_lack_a_layer_are_refused_by_name(wide_resnet_file):
-    state = timm.create_model("wide_resnet50_2").state_dict()
-    del state["layer1.0.conv1.weight"]
-    torch.save(state, wide_resnet_file)
-    with pytest.raises(UserError, match=r"layer1\.0\.conv1\.weight is missing"):
+    torch.save({}, wide_resnet_file)
+    with pytest.raises(UserError, match=r"conv1\.weight is missing"):
         Encoder("wide_resnet50_2", (16,))

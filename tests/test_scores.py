@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from aeflow_utils.config import CHOICES
 from aeflow_utils.scores import (
-    FLOW_SCORES,
     Scores,
     bits_per_dim,
     flow_score,
@@ -114,7 +114,7 @@ def test_exp_and_nll_rank_images_equally():
     assert by_nll.argsort().tolist() != list(range(12))
 
 
-@pytest.mark.parametrize("form", FLOW_SCORES)
+@pytest.mark.parametrize("form", CHOICES["flow_score"])
 def test_every_flow_score_rises_with_distance_from_the_mode(form):
     z = torch.arange(4.0).view(-1, 1, 1, 1).expand(4, 3, 2, 2)
     assert (flow_score(z, torch.zeros(4), form).diff() > 0).all()

@@ -6,7 +6,7 @@ from aeflow_utils.config import ModelConfig
 from aeflow_utils.models.ae_flow import AEFlow
 from aeflow_utils.models.autoencoder import Autoencoder
 from aeflow_utils.models.fastflow import FastFlow
-from aeflow_utils.models.feature_baselines import KNN, Brightness, PaDiM
+from aeflow_utils.models.feature_baselines import KNN, Brightness, PaDiM, Smoothness
 from aeflow_utils.models.system import Shapes, System
 
 SYSTEMS: dict[str, type[System]] = {
@@ -16,14 +16,8 @@ SYSTEMS: dict[str, type[System]] = {
     "padim": PaDiM,
     "knn": KNN,
     "brightness": Brightness,
+    "smoothness": Smoothness,
 }
-
-
-def required_strides(config: ModelConfig) -> tuple[int, ...]:
-    """Strides of the encoder that a system reads."""
-    if config.name == "brightness":
-        return ()
-    return getattr(config, "strides", (getattr(config, "stride", 16),))
 
 
 def build_system(config: ModelConfig, shapes: Shapes, image_size: int) -> System:

@@ -1,4 +1,4 @@
-"""Baselines that train nothing: a Gaussian a position, nearest neighbours, and brightness."""
+"""Baselines that train nothing: a Gaussian a position, nearest neighbours, and trivial ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from aeflow_utils.config import BrightnessConfig, KNNConfig, PaDiMConfig
+from aeflow_utils.config import BrightnessConfig, KNNConfig, PaDiMConfig, SmoothnessConfig
 from aeflow_utils.features import Batch, ImageSet
 from aeflow_utils.models.system import Shapes, System
 from aeflow_utils.scores import Scores, pool_map, upsample
@@ -72,7 +72,7 @@ class KNN(System):
 
     def _pooled(self, batch: Batch) -> np.ndarray:
         """(N, 2 C)."""
-        maps = batch.features[self.config.stride].flatten(2)
+        maps = batch.features[self.config.strides[0]].flatten(2)
         return torch.cat([maps.mean(2), maps.std(2)], dim=1).cpu().numpy()
 
     def fit_statistics(self, train: ImageSet) -> None:
@@ -86,10 +86,23 @@ class KNN(System):
 
 
 class Brightness(System):
-    """The trivial detector: minus the mean intensity. A method that it beats learnt nothing."""
+    """Minus the mean intensity. A method that this beats has learnt nothing."""
 
     def __init__(self, config: BrightnessConfig, shapes: Shapes, image_size: int) -> None:
         super().__init__()
 
     def score(self, batch: Batch) -> Scores:
         return Scores.of(-batch.image.mean(dim=(1, 2, 3)))
+
+
+class Smoothness(System):
+    """Minus the mean standard deviation of intensity in 11 x 11 windows (those of SSIM)."""
+
+    def __init__(self, config: SmoothnessConfig, shapes: Shapes, image_size: int) -> None:
+        super().__init__()
+
+    def score(self, batch: Batch) -> Scores:
+        grey = batch.image.mean(dim=1, keepdim=True)
+        mean = F.avg_pool2d(grey, 11, stride=1)
+        variance = (F.avg_pool2d(grey**2, 11, stride=1) - mean**2).clamp_min(0)
+        return Scores.of(-variance.sqrt().mean(dim=(1, 2, 3)))

@@ -7,10 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from aeflow_utils.config import UserError
 from aeflow_utils.features import ImageSet
-
-FEATURE_FORMS = ("channel", "zca", "raw")
 
 
 class FeatureScaler(nn.Module):
@@ -21,14 +18,12 @@ class FeatureScaler(nn.Module):
 
     Args:
         channels: C of the features.
-        form: one of `FEATURE_FORMS`.
+        form: ``channel``, ``zca`` or ``raw``.
         stride: which features to read from an `ImageSet`.
     """
 
     def __init__(self, channels: int, form: str, stride: int) -> None:
         super().__init__()
-        if form not in FEATURE_FORMS:
-            raise UserError(f"unknown features '{form}': choose one of {', '.join(FEATURE_FORMS)}")
         self.form, self.stride = form, stride
         self.register_buffer("mean", torch.zeros(channels))
         shape = (channels, channels) if form == "zca" else (channels,)
@@ -79,8 +74,6 @@ class Decoder(nn.Module):
 
     def __init__(self, channels: int, last_activation: str) -> None:
         super().__init__()
-        if last_activation not in ("tanh", "linear"):
-            raise UserError(f"unknown last activation '{last_activation}': choose tanh or linear")
         self.last_activation = last_activation
         widths = [channels, channels // 2, channels // 4, max(16, channels // 16)]
         layers: list[nn.Module] = []

@@ -1,0 +1,162 @@
+"""The command line: what it prints, and one line for what its user can put right."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from aeflow_utils import datasets, experiments
+from aeflow_utils.__main__ import main
+from aeflow_utils.config import PROFILES, paths
+from aeflow_utils.experiments import plan
+from aeflow_utils.training import TrainingError
+
+
+def fails(capsys, *arguments):
+    """The single line on stderr with which these arguments fail."""
+    assert main(list(arguments)) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def prints(capsys, *arguments):
+    assert main(list(arguments)) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("plan --profile huge", "smoke, laptop, paper"),
+        ("run --dataset elpv --model vae --profile smoke", "ae_flow"),
+        ("run --dataset imagenet --model knn --profile smoke", "chest_xray"),
+        ("run --dataset elpv --model ae_flow --variant wide --profile smoke", "resnet_like"),
+        ("run --dataset mvtec --category vase --model knn --profile smoke", "bottle"),
+        ("run --dataset chest_xray --model knn --profile smoke", "AEFLOW_DATA"),
+        ("run --dataset mvtec --category bottle --model knn --profile smoke", "mvtec.com"),
+        ("run --index 99 --profile smoke", "plan has"),
+        ("data check imagenet", "elpv, chest_xray, mvtec"),
+        ("data check", "elpv, chest_xray, mvtec"),
+        ("report --profile smoke --regime best", "oracle_f1"),
+    ],
+)
+def test_a_users_mistake_is_one_line_that_names_the_remedy(arguments, named, capsys):
+    assert named in fails(capsys, *arguments.split())
+
+
+def test_an_unknown_profile_in_the_environment_is_one_line(capsys, monkeypatch):
+    monkeypatch.setenv("AEFLOW_PROFILE", "huge")
+    assert "'huge'" in fails(capsys, "plan")
+
+
+def test_a_data_folder_that_does_not_exist_is_one_line(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("AEFLOW_DATA", str(tmp_path / "typo"))
+    assert "typo" in fails(capsys, "run", "--dataset", "chest_xray", "--model", "knn")
+
+
+def test_a_damaged_image_is_one_line(capsys, mvtec_tree):
+    (mvtec_tree / "bottle/test/dirt/001.png").write_bytes(b"")
+    arguments = "run --dataset mvtec --category bottle --model brightness --profile smoke"
+    assert "001.png" in fails(capsys, *arguments.split())
+
+
+def test_a_training_that_diverges_is_one_line(capsys, monkeypatch):
+    def diverge(config):
+        raise TrainingError("the loss is nan in epoch 3")
+
+    monkeypatch.setattr(experiments, "run", diverge)
+    assert "epoch 3" in fails(capsys, "run", "--model", "ae_flow", "--profile", "smoke")
+
+
+def test_an_interrupted_command_says_how_to_go_on(capsys, monkeypatch):
+    def interrupt(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments, "run", interrupt)
+    assert main(["run", "--model", "ae_flow", "--profile", "smoke"]) == 130
+    assert "same command" in capsys.readouterr().err
+
+
+def test_data_list_says_what_is_here_and_how_to_get_the_rest(capsys, mvtec_tree):
+    lines = prints(capsys, "data", "list").splitlines()
+    assert [line.split()[0] for line in lines] == list(datasets.SPECS)
+    assert lines[0].endswith("here")
+    assert "not here: download it from" in lines[1]
+    assert "here (bottle)" in lines[2]
+
+
+def test_data_check_prints_the_counts(capsys):
+    out = prints(capsys, "data", "check", "elpv")
+    assert "1508" in out
+    assert "False" not in out
+
+
+def test_plan_lists_every_run_and_whether_it_is_done(capsys):
+    config = plan(PROFILES["smoke"])[-1]
+    (paths().runs("smoke") / config.run_name).mkdir(parents=True)
+    lines = prints(capsys, "plan", "--profile", "smoke").splitlines()
+    assert len(lines) == len(plan(PROFILES["smoke"]))
+    assert lines[-1].split() == ["done", config.run_name]
+    assert lines[0].split()[0] == "missing"
+
+
+def test_the_profile_can_come_from_the_environment(capsys, monkeypatch):
+    monkeypatch.setenv("AEFLOW_PROFILE", "smoke")
+    assert prints(capsys, "plan") == prints(capsys, "plan", "--profile", "smoke")
+
+
+def test_run_trains_once_and_says_where_the_result_is(capsys, mvtec_tree):
+    line = "run --dataset mvtec --category bottle --model brightness --profile smoke"
+    arguments = line.split()
+    folder, auroc = prints(capsys, *arguments).splitlines()
+    assert folder.startswith(str(paths().runs("smoke")))
+    assert auroc.startswith("test AUROC 0.")
+    assert prints(capsys, *arguments).splitlines() == [folder, auroc]
+
+
+def test_run_by_index_is_that_line_of_the_plan(capsys, small_elpv):
+    last = len(plan(PROFILES["smoke"])) - 1
+    out = prints(capsys, "run", "--index", str(last), "--profile", "smoke")
+    assert plan(PROFILES["smoke"])[last].run_name in out
+
+
+def test_report_shows_every_method_with_its_source(capsys, write_run):
+    write_run(variant="conv_like")
+    write_run("knn", recorded=True)
+    out = prints(capsys, "report", "--profile", "smoke")
+    for text in ("AE-FLOW, conv_like", "kNN", "all abnormal", "re-run", "recorded"):
+        assert text in out
+
+
+@pytest.mark.parametrize("profile", ["smoke", "laptop"])
+def test_report_without_any_run_is_one_line(profile, capsys):
+    assert "no run" in fails(capsys, "report", "--profile", profile)
+
+
+def test_report_verify_fails_only_where_runs_differ(capsys, write_run):
+    verify = ["report", "--profile", "smoke", "--verify"]
+    assert main(verify) == 1  # nothing to compare
+    for recorded in (True, False):
+        write_run(seed=0, recorded=recorded)
+    assert main(verify) == 0
+    write_run(seed=1, recorded=True)
+    write_run(seed=1, test=((0, 0, 1, 1), (4, 3, 2, 1)))
+    assert main(verify) == 1
+    assert "different" in capsys.readouterr().out
+
+
+def test_the_module_runs_as_a_command(home):
+    done = subprocess.run(
+        [sys.executable, "-m", "aeflow_utils", "data", "list"],
+        cwd=home,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "elpv         here" in done.stdout

@@ -1,0 +1,53 @@
+"""Three files name the versions; they must be the same ones, and FrEIA must be the PyPI release."""
+
+import re
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PIN = re.compile(r"^[\s-]*([A-Za-z0-9_.-]+)==([^\s;]+)")
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(lines):
+    found = [PIN.match(line) for line in lines]
+    return {normal(match[1]): match[2] for match in found if match}
+
+
+def direct():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    return project["dependencies"]
+
+
+def read(name):
+    return pins((REPOSITORY / name).read_text().splitlines())
+
+
+def test_every_direct_dependency_is_pinned():
+    assert len(pins(direct())) == len(direct()) > 20
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "environment.yml"])
+def test_direct_dependencies_have_the_same_version_everywhere(name):
+    there = read(name)
+    assert {package: there.get(package) for package in pins(direct())} == pins(direct())
+
+
+def test_environment_yml_names_nothing_else():
+    assert set(read("environment.yml")) == set(pins(direct()))
+
+
+def test_the_lock_pins_every_line():
+    lines = (REPOSITORY / "requirements.lock").read_text().splitlines()
+    assert len(pins(lines)) == len([line for line in lines if line.strip()])
+
+
+def test_freia_is_the_release_whose_clamp_and_permutations_are_meant():
+    assert version("FrEIA") == "0.2"
+    assert pins(direct())["freia"] == "0.2"

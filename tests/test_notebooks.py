@@ -1,0 +1,91 @@
+"""Hygiene of the committed notebooks; `make notebooks-smoke` runs them."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+PRIVATE_PATH = re.compile(
+    r"(?<![\w.:/~-])/(?:home|root|tmp|work|Users|private|mnt|var/folders)/|[A-Z]:\\Users\\"
+)
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def parsed(cell):
+    """The cell's syntax tree, without lines that only IPython understands."""
+    lines = cell.source.splitlines()
+    return ast.parse("\n".join(line for line in lines if not line.lstrip().startswith(("%", "!"))))
+
+
+def output_texts(path):
+    """(kind, text) of everything that is shown; pictures are left out."""
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                yield output.name, output.text
+            elif output.output_type == "error":
+                yield "error", "\n".join(output.traceback)
+            else:
+                for kind, content in output.data.items():
+                    if not kind.startswith("image/"):
+                        yield kind, str(content)
+
+
+def test_there_are_seven_notebooks_in_order():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(7)]
+
+
+@every_notebook
+def test_notebook_is_valid(path):
+    nbformat.validate(nbformat.read(path, as_version=4))
+
+
+@every_notebook
+def test_one_cell_is_tagged_parameters_and_holds_only_literals(path):
+    tagged = [c for c in code_cells(path) if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    statements = parsed(tagged[0]).body
+    assert statements
+    for statement in statements:
+        assert isinstance(statement, ast.Assign)
+        ast.literal_eval(statement.value)
+
+
+@every_notebook
+def test_no_cell_defines_a_function_or_a_class(path):
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for cell in code_cells(path):
+        assert not any(isinstance(node, definitions) for node in ast.walk(parsed(cell)))
+
+
+@every_notebook
+def test_no_code_cell_is_longer_than_20_lines(path):
+    assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= 20
+
+
+@every_notebook
+def test_notebook_is_smaller_than_a_megabyte(path):
+    assert path.stat().st_size < 1_000_000
+
+
+@every_notebook
+def test_outputs_hold_no_vector_graphics(path):
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            assert not {"image/svg+xml", "application/pdf"} & set(output.get("data", {}))
+
+
+@every_notebook
+def test_outputs_hold_no_error_and_no_path_of_the_machine_that_made_them(path):
+    for kind, text in output_texts(path):
+        assert kind != "error"
+        assert not PRIVATE_PATH.search(text), PRIVATE_PATH.search(text)
+        assert str(REPOSITORY) not in text
