@@ -162,7 +162,9 @@ def auroc_dots(summary: pd.DataFrame) -> Figure:
         axis.set_yticklabels(list(positions))
     handles, labels = axes[0, 0].get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    axes[0, 0].legend(unique.values(), unique, fontsize=8, frameon=False, loc="lower left")
+    figure.legend(
+        unique.values(), unique, fontsize=10, frameon=False, loc="outside lower center", ncols=2
+    )
     return figure
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from aeflow_utils import tables
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PIN = re.compile(r"^[\s-]*([A-Za-z0-9_.-]+)==([^\s;]+)")
 
@@ -51,3 +53,9 @@ def test_the_lock_pins_every_line():
 def test_freia_is_the_release_whose_clamp_and_permutations_are_meant():
     assert version("FrEIA") == "0.2"
     assert pins(direct())["freia"] == "0.2"
+
+
+def test_the_readme_shows_the_recorded_results_as_they_are(monkeypatch):
+    monkeypatch.setenv("AEFLOW_HOME", str(REPOSITORY))
+    recorded = tables.recorded_overview("laptop").to_string(index=False)
+    assert f"```\n{recorded}\n```" in (REPOSITORY / "README.md").read_text()
