@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -39,13 +37,11 @@ def use_style() -> None:
     )
 
 
-def save_figure(figure: Figure, name: str, profile: Profile) -> Path:
+def save_figure(figure: Figure, name: str, profile: Profile) -> None:
     """Write ``<name>.png`` to the profile's figure folder."""
     folder = paths().images(profile.name)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.png"
-    figure.savefig(path, bbox_inches="tight", facecolor="white")
-    return path
+    figure.savefig(folder / f"{name}.png", bbox_inches="tight", facecolor="white")
 
 
 def _title(result: RunResult) -> str:
