@@ -30,9 +30,7 @@ PAD = 0.07  # gap between an arrow's end and the box it touches, in inches
 
 def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     # Data units are inches, so that box sizes and font sizes can be judged together.
-    fig = plt.figure(
-        figsize=(width + 2 * MARGIN, height + 2 * MARGIN), facecolor="white", layout="none"
-    )
+    fig = plt.figure(figsize=(width + 2 * MARGIN, height + 2 * MARGIN), facecolor="white")
     ax = fig.add_axes((0, 0, 1, 1))
     ax.set(xlim=(-MARGIN, width + MARGIN), ylim=(-MARGIN, height + MARGIN))
     ax.axis("off")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -17,6 +19,8 @@ from aeflow_utils.features import ImageSet
 from aeflow_utils.models.system import System
 from aeflow_utils.results import grouped, method_title
 
+_subplots = partial(plt.subplots, layout="constrained")
+
 NORMAL, ABNORMAL = "#3b6ea5", "#c8553d"
 REGIME_LINES = {"normal_quantile": ":", "val_f1": "--", "oracle_f1": "-."}
 
@@ -29,7 +33,6 @@ def use_style() -> None:
         {
             "figure.dpi": 80,
             "savefig.dpi": 120,
-            "figure.constrained_layout.use": True,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlesize": 12,
@@ -62,7 +65,7 @@ def _show(axis: plt.Axes, pixels: np.ndarray, **options: object) -> None:
 
 def sample_sheet(images: ImageSet, title: str, n_columns: int = 8) -> Figure:
     """A row of normal and a row of abnormal images, evenly spaced through the set."""
-    figure, axes = plt.subplots(2, n_columns, figsize=(1.35 * n_columns, 3.5), squeeze=False)
+    figure, axes = _subplots(2, n_columns, figsize=(1.35 * n_columns, 3.5), squeeze=False)
     for label, row in enumerate(axes):
         positions = np.flatnonzero(images.labels == label)
         chosen = positions[np.linspace(0, len(positions) - 1, n_columns).astype(int)]
@@ -78,7 +81,7 @@ def loss_curves(results: list[RunResult]) -> Figure:
     """Each loss term by epoch, training (solid) and validation normals (dashed), a line a seed."""
     terms = {"flow": "flow, bits per dimension", "recon": "reconstruction, MSE"}
     groups = {k: v for k, v in grouped(results).items() if len(v[0].history)}
-    figure, axes = plt.subplots(1, len(terms), figsize=(11, 3.6))
+    figure, axes = _subplots(1, len(terms), figsize=(11, 3.6))
     for axis, (term, label) in zip(axes, terms.items(), strict=True):
         for color, runs in enumerate(groups.values()):
             for number, run in enumerate(runs):
@@ -97,7 +100,7 @@ def loss_curves(results: list[RunResult]) -> Figure:
 def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
     """Test scores of normal and abnormal images, with the three thresholds, a panel a run."""
     rows = -(-len(results) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 2.8 * rows), squeeze=False)
+    figure, axes = _subplots(rows, columns, figsize=(4.2 * columns, 2.8 * rows), squeeze=False)
     for axis, result in zip(axes.flat, results, strict=False):
         test = result.split("test")
         # A few abnormal scores can be huge: the view ends at the 97th percentile.
@@ -124,7 +127,7 @@ def roc_curves(results: list[RunResult]) -> Figure:
     """ROC curves on the test split, a panel a data set, a curve a method (first seed)."""
     datasets = list(dict.fromkeys(result.config.data.label for result in results))
     size = (4.6 * len(datasets), 4.8)
-    figure, axes = plt.subplots(1, len(datasets), figsize=size, squeeze=False)
+    figure, axes = _subplots(1, len(datasets), figsize=size, squeeze=False)
     for axis, dataset in zip(axes[0], datasets, strict=True):
         groups = {k: v for k, v in grouped(results).items() if k[0] == dataset}
         for runs in groups.values():
@@ -142,7 +145,7 @@ def auroc_dots(summary: pd.DataFrame) -> Figure:
     """Test AUROC with its 95 % interval (dot and bar) and validation AUROC (ring) by method."""
     table = summary.dropna(subset=["auroc_low"])
     datasets = list(dict.fromkeys(table["dataset"]))
-    figure, axes = plt.subplots(
+    figure, axes = _subplots(
         1, len(datasets), figsize=(3.2 + 3.4 * len(datasets), 3.8), squeeze=False, sharey=True
     )
     methods = table[["model", "variant"]].drop_duplicates().itertuples(index=False)
@@ -172,9 +175,7 @@ def reconstruction_rows(system: System, images: ImageSet, title: str, n_each: in
     scores, rebuilt = system.score(batch), system.reconstruct(batch)
     residual = (batch.image - rebuilt).abs().mean(dim=1)
     headings = ["image $x$", "reconstruction $x'$", "residual $|x-x'|$", "likelihood map"]
-    figure, axes = plt.subplots(
-        len(positions), 4, figsize=(5.8, 1.42 * len(positions)), squeeze=False
-    )
+    figure, axes = _subplots(len(positions), 4, figsize=(5.8, 1.42 * len(positions)), squeeze=False)
     shared = {"vmin": float(scores.anomaly_map.min()), "vmax": float(scores.anomaly_map.max())}
     for row, position in enumerate(positions):
         _show(axes[row, 0], batch.image[row].numpy())
@@ -194,7 +195,7 @@ def map_columns(systems: dict[str, System], images: ImageSet, n_each: int = 5) -
     """The same images under each method's anomaly map; each map in its own range."""
     positions = pick(images, n_each)
     batch = images.batch(positions)
-    figure, axes = plt.subplots(
+    figure, axes = _subplots(
         1 + len(systems), len(positions), figsize=(1.08 * len(positions), 1.2 * (1 + len(systems)))
     )
     for column, position in enumerate(positions):
@@ -221,7 +222,7 @@ def pick(images: ImageSet, n_each: int) -> np.ndarray:
 
 def ensemble_scatter(combined: pd.DataFrame, sigma: float, title: str) -> Figure:
     """Mean score against its deviation over members, right and wrong predictions apart."""
-    figure, axis = plt.subplots(figsize=(6.4, 4))
+    figure, axis = _subplots(figsize=(6.4, 4))
     for correct, color, name in ((True, NORMAL, "right"), (False, ABNORMAL, "wrong")):
         part = combined[combined["correct"] == correct]
         axis.scatter(part["mu"], part["sigma"], s=14, color=color, alpha=0.6, label=name)
@@ -236,7 +237,7 @@ def table_image(table: pd.DataFrame, title: str) -> Figure:
     """A table as a picture, for readers who see images only."""
     widths = [max(len(str(v)) for v in [name, *table[name]]) + 2 for name in table.columns]
     height = 0.29 * (len(table) + 2)
-    figure = plt.figure(figsize=(0.1 * sum(widths), height), layout="none")
+    figure = plt.figure(figsize=(0.1 * sum(widths), height))
     axis = figure.add_axes((0, 0, 1, 1))
     axis.axis("off")
     axis.text(0, 1, title, fontsize=11, va="top")
