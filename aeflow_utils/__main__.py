@@ -6,9 +6,11 @@ import argparse
 import os
 import sys
 
-from aeflow_utils import datasets, experiments, notebooks, results, tables
+from aeflow_utils import datasets, downloads, experiments, inspection, notebooks, results, tables
 from aeflow_utils.config import PROFILES, Profile, RunConfig, UserError, get_profile, paths
 from aeflow_utils.training import TrainingError
+
+PROBLEMS_SHOWN = 20
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--profile", default="", help=f"{', '.join(PROFILES)}; else AEFLOW_PROFILE")
 
     data = commands.add_parser("data", help="which data sets are here")
-    data.add_argument("action", choices=["list", "check"])
+    data.add_argument("action", choices=["list", "check", "fetch"])
     data.add_argument("name", nargs="?", default="")
     data.set_defaults(command=_data)
 
@@ -39,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--index", type=int, help="line of `plan` to run, from 0: for a job array")
     run.add_argument("--dataset", default="elpv")
     run.add_argument("--category", default="", help="product of a set that has several")
+    run.add_argument("--split", default="", help="named alternative to the study's split")
     run.add_argument("--model", default="ae_flow")
     run.add_argument("--variant", default="", help="row of the study, e.g. resnet_like")
     run.add_argument("--seed", type=int, default=0)
@@ -60,13 +63,36 @@ def _parser() -> argparse.ArgumentParser:
 
 def _data(options: argparse.Namespace) -> None:
     if options.action == "check":
-        print(datasets.check(options.name).to_string(index=False))
-        return
+        return _data_check(options.name)
+    if options.action == "fetch":
+        return _data_fetch(options.name)
     here = datasets.available()
     for name, spec in datasets.SPECS.items():
         found = [category for dataset, category in here if dataset == name]
         extra = f" ({', '.join(found)})" if any(found) else ""
         print(f"{name:12} {'here' + extra if found else 'not here: ' + spec.how_to_get}")
+
+
+def _data_check(name: str) -> None:
+    counts = datasets.check(name)
+    print(f"{counts.to_string(index=False)}\n\n{datasets.describe(counts)}")
+    found = inspection.problems(name)
+    print(f"\n{len(found)} images with a problem")
+    if len(found):
+        print(found.head(PROBLEMS_SHOWN).to_string(index=False))
+    if len(found) > PROBLEMS_SHOWN:
+        print(f"... and {len(found) - PROBLEMS_SHOWN} more")
+
+
+def _data_fetch(name: str) -> None:
+    spec = datasets.get_spec(name)
+    if not spec.archives:
+        raise UserError(f"{spec.title} cannot be fetched by a program: {spec.how_to_get}")
+    target = paths().data / spec.folders[0]
+    print(f"{spec.title}: {spec.citation}\nlicence: {spec.licence}\ninto: {target}", flush=True)
+    for archive in spec.archives:
+        downloads.unpack(downloads.fetch(archive, paths().data / "downloads"), target)
+    print(datasets.check(name).to_string(index=False))
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -96,6 +122,7 @@ def _config_from_options(profile: Profile, options: argparse.Namespace) -> RunCo
         options.seed,
         options.category,
         variant,
+        options.split,
         **study.get((options.model, variant), {}),
     )
 

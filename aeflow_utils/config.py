@@ -25,6 +25,7 @@ class DataConfig:
     Args:
         dataset: key of `datasets.SPECS`.
         category: product of a data set that has several (MVTec AD), else empty.
+        split: named alternative to the study's split, else empty.
         image_size: side in pixels to which every image is resized.
         limit: images kept per split and label, 0 for all (the `smoke` profile).
         split_seed: seed of the validation split; all models and seeds share one split.
@@ -32,14 +33,15 @@ class DataConfig:
 
     dataset: str
     category: str = ""
+    split: str = ""
     image_size: int = 128
     limit: int = 0
     split_seed: int = 0
 
     @property
     def label(self) -> str:
-        """Name for folders and tables: ``elpv``, ``mvtec-bottle``."""
-        return "-".join(part for part in (self.dataset, self.category) if part)
+        """Name for folders and tables: ``elpv``, ``mvtec-bottle``, ``elpv-blocks``."""
+        return "-".join(part for part in (self.dataset, self.category, self.split) if part)
 
 
 CHOICES = {
@@ -258,6 +260,7 @@ class RunConfig:
         seed: int = 0,
         category: str = "",
         variant: str = "",
+        split: str = "",
         **options: object,
     ) -> RunConfig:
         """A run in a profile's sizes; `options` are fields of the model's own configuration.
@@ -273,7 +276,7 @@ class RunConfig:
             model_config = MODEL_CONFIGS[model](encoder=profile.encoder, **options)
         except TypeError as error:
             raise UserError(f"model '{model}' has no such option: {error}") from None
-        data = DataConfig(dataset, category, profile.image_size, profile.limit)
+        data = DataConfig(dataset, category, split, profile.image_size, profile.limit)
         train = TrainConfig(profile.epochs, profile.batch_size, threads=profile.threads)
         for key in (model, (model, dataset)):
             train = replace(train, **_TRAINING.get(key, {}))

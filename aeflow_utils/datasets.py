@@ -1,117 +1,76 @@
-"""Data sets: layouts, official counts, licences, and the splits of the study.
+"""The data sets, declared: layout, official counts, licence, where to get them, how to split.
 
-`load_table` gives one row an image. Training images are normal; validation is carved from the
-training split, by patient where file names tell patients apart; the test split is the official
-one. ELPV has no official split: a seeded, stratified one stands in.
+Adding one is an entry in `SPECS` and a test. `load_table` gives one row an image.
 """
 
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from aeflow_utils.config import DataConfig, UserError, paths
+from aeflow_utils.downloads import Archive
+from aeflow_utils.layouts import Scan, by_path, scan_elpv, scan_isic
+from aeflow_utils.splits import Split, block_split, official, random_split
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ["path", "label", "kind", "split", "group"]
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+Counts = dict[tuple[str, int], int]
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """One data set, declared.
+    """One data set.
 
     Args:
         title: name in tables and figures.
         domain: ``medical`` or ``industrial``.
         grey: stored as one channel and repeated to three for the encoder.
-        root: folder that holds the images, found anew at each call.
-        scan: lists every image under `root` for a category: a frame of `COLUMNS` with the
-            official split, not yet carved.
+        folders: names it may have in the data folder; empty for ELPV, which is installed.
+        scan: lists every image under the root for a category, with the official split.
+        splits: the study's split, under "", and named alternatives.
         counts: official number of images by category, then by (split, label).
-        val_share: share of the normal training groups that become validation.
-        val_abnormal: whether validation also gets labelled abnormal training images.
         licence, citation, how_to_get: said to the reader.
-        categories: products of a set that has several.
+        archives: what `data fetch` downloads and unpacks into the first of `folders`; empty where
+            the authors' host cannot be asked by a program.
     """
 
     title: str
     domain: str
     grey: bool
-    root: Callable[[], Path]
-    scan: Callable[[Path, str], pd.DataFrame]
-    counts: dict[str, dict[tuple[str, int], int]]
-    val_share: float
-    val_abnormal: bool
+    folders: tuple[str, ...]
+    scan: Scan
+    splits: dict[str, Split]
+    counts: dict[str, Counts]
     licence: str
     citation: str
     how_to_get: str
-    categories: tuple[str, ...] = ("",)
+    archives: tuple[Archive, ...] = ()
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Products of a set that has several, else one empty name."""
+        return tuple(self.counts)
+
+    @property
+    def root(self) -> Path:
+        """Folder that holds the images: the deepest of `folders` that exists, else the first."""
+        if not self.folders:
+            return Path(str(files("elpv_dataset"))) / "data"
+        candidates = [paths().data / folder for folder in self.folders]
+        present = [folder for folder in candidates if folder.is_dir()]
+        return max(present, key=lambda folder: len(folder.parts), default=candidates[0])
 
 
-def get_spec(name: str) -> DatasetSpec:
-    """The data set called `name`; UserError names the known ones."""
-    if name not in SPECS:
-        raise UserError(f"unknown data set '{name}': choose one of {', '.join(SPECS)}")
-    return SPECS[name]
+def _train_test(train: int, good: int, bad: int) -> Counts:
+    return {("train", 0): train, ("test", 0): good, ("test", 1): bad}
 
 
-def _images(root: Path, folder: str) -> list[Path]:
-    """Image files directly in a folder, sorted; empty where there is no such folder."""
-    found = (root / folder).glob("*") if (root / folder).is_dir() else ()
-    return sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _frame(rows: list[tuple]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _scan_elpv(root: Path, category: str) -> pd.DataFrame:
-    """Probability 0 is normal, 1 abnormal; 1/3 and 2/3 are doubtful and left out."""
-    listing = root / "labels.csv"
-    if not listing.exists():
-        return _frame([])
-    labels = pd.read_csv(listing, sep=r"\s+", names=["path", "probability", "type"])
-    split = labels.probability.map(lambda p: "pool" if p in (0.0, 1.0) else "doubtful")
-    label = (labels.probability > 0.5).astype(int)
-    rows = zip(labels.path, label, labels.type, split, labels.path, strict=True)
-    return _frame(list(rows))
-
-
-def _scan_chest_xray(root: Path, category: str) -> pd.DataFrame:
-    """{train,test}/{NORMAL,PNEUMONIA}; a patient is the series of a normal, `person<N>` else."""
-    rows = []
-    for split in ("train", "val", "test"):
-        for label, folder in enumerate(("NORMAL", "PNEUMONIA")):
-            for path in _images(root, f"{split}/{folder}"):
-                kind = next((k for k in ("bacteria", "virus") if k in path.name), folder.lower())
-                match = re.match(r"((?:NORMAL2-)?IM-\d+|person\d+)", path.name)
-                group = match.group(1) if match else path.stem
-                rows.append((path.relative_to(root).as_posix(), label, kind, split, group))
-    return _frame(rows)
-
-
-def _scan_mvtec(root: Path, category: str) -> pd.DataFrame:
-    """<category>/{train/good, test/good, test/<defect>}."""
-    base, rows = root / category, []
-    for split in ("train", "test"):
-        kinds = sorted(p.name for p in (base / split).glob("*") if p.is_dir())
-        for kind in kinds:
-            for path in _images(base, f"{split}/{kind}"):
-                name = path.relative_to(root).as_posix()
-                rows.append((name, int(kind != "good"), kind, split, name))
-    return _frame(rows)
-
-
-_MVTEC_COUNTS = {  # train good, test good, test defective: 5,354 in all
+_MVTEC = {  # train good, test good, test defective: 5,354 in all
     "bottle": (209, 20, 63),
     "cable": (224, 58, 92),
     "capsule": (219, 23, 109),
@@ -128,19 +87,34 @@ _MVTEC_COUNTS = {  # train good, test good, test defective: 5,354 in all
     "wood": (247, 19, 60),
     "zipper": (240, 32, 119),
 }
+_ISIC_URL = "https://isic-challenge-data.s3.amazonaws.com/2018/"
+_ISIC_FILES = (
+    "ISIC2018_Task3_Training_Input.zip",
+    "ISIC2018_Task3_Training_GroundTruth.zip",
+    "ISIC2018_Task3_Training_LesionGroupings.csv",
+    "ISIC2018_Task3_Validation_Input.zip",
+    "ISIC2018_Task3_Validation_GroundTruth.zip",
+    "ISIC2018_Task3_Test_Input.zip",
+    "ISIC2018_Task3_Test_GroundTruth.zip",
+)
+_BTAD = {"01": (400, 21, 49), "02": (399, 30, 200), "03": (1000, 400, 41)}  # 2,540 in the archive
 
 SPECS: dict[str, DatasetSpec] = {
     "elpv": DatasetSpec(
         title="ELPV solar cells",
         domain="industrial",
         grey=True,
-        root=lambda: Path(str(files("elpv_dataset"))) / "data",
-        scan=_scan_elpv,
+        folders=(),
+        scan=scan_elpv,
+        splits={"": random_split, "blocks": block_split},
         counts={
-            "": {("pool", 0): 1508, ("pool", 1): 715, ("doubtful", 0): 295, ("doubtful", 1): 106}
+            "": {
+                ("pool", 0): 1508,
+                ("pool", 1): 715,
+                ("doubtful", 0): 295,
+                ("doubtful", 1): 106,
+            }
         },
-        val_share=0.2,
-        val_abnormal=True,
         licence="CC BY-NC-SA 4.0",
         citation="Buerhop-Lutz et al., EU PVSEC 2018; Deitsch et al., Solar Energy 185, 2019",
         how_to_get="pip install elpv-dataset==1.0.0.post1",
@@ -149,8 +123,14 @@ SPECS: dict[str, DatasetSpec] = {
         title="Chest X-ray",
         domain="medical",
         grey=True,
-        root=lambda: paths().data / "chest_xray",
-        scan=_scan_chest_xray,
+        folders=("chest_xray",),
+        scan=by_path(
+            r"(?P<split>train|val|test)/(?P<label>NORMAL|PNEUMONIA)/"
+            r"(?:[^/]*_(?P<kind>bacteria|virus)_)?[^/]+",
+            normal="NORMAL",
+            group=r"(?:NORMAL2-)?IM-\d+|person\d+",
+        ),
+        splits={"": official(val_share=0.15, val_abnormal=True)},
         counts={
             "": {
                 ("train", 0): 1341,
@@ -161,45 +141,163 @@ SPECS: dict[str, DatasetSpec] = {
                 ("test", 1): 390,
             }
         },
-        val_share=0.15,
-        val_abnormal=True,
         licence="CC BY 4.0",
         citation="Kermany et al., Cell 172, 2018",
         how_to_get="download it from data.mendeley.com/datasets/rscbjbr9sj and put the folder "
         "chest_xray/ with its train/ and test/ into the data folder",
     ),
+    "oct2017": DatasetSpec(
+        title="OCT2017",
+        domain="medical",
+        grey=True,
+        folders=("OCT2017", "oct2017"),
+        scan=by_path(
+            r"(?P<split>train|val|test)/(?P<label>NORMAL|CNV|DME|DRUSEN)/[^/]+",
+            normal="NORMAL",
+            group=r"[A-Z]+-(\d+)",
+        ),
+        splits={"": official(val_share=0.1, val_abnormal=True)},
+        counts={
+            "": {
+                ("train", 0): 26315,
+                ("train", 1): 57169,
+                ("val", 0): 8,
+                ("val", 1): 24,
+                ("test", 0): 242,
+                ("test", 1): 726,
+            }
+        },
+        licence="CC BY 4.0",
+        citation="Kermany et al., Cell 172, 2018",
+        how_to_get="download it from data.mendeley.com/datasets/rscbjbr9sj and put the folder "
+        "OCT2017/ with its train/, val/ and test/ into the data folder",
+    ),
+    "isic2018": DatasetSpec(
+        title="ISIC 2018, task 3",
+        domain="medical",
+        grey=False,
+        folders=("isic2018", "ISIC2018"),
+        scan=scan_isic,
+        splits={
+            "": official(val_share=0.1, val_abnormal=True, test="val"),
+            "official_test": official(val_share=0.1, val_abnormal=True),
+        },
+        counts={
+            "": {
+                ("train", 0): 6705,
+                ("train", 1): 3310,
+                ("val", 0): 123,
+                ("val", 1): 70,
+                ("test", 0): 909,
+                ("test", 1): 603,
+            }
+        },
+        licence="CC BY-NC 4.0",
+        citation="Codella et al., arXiv:1902.03368; Tschandl et al., Scientific Data 5, 2018",
+        how_to_get="run: python -m aeflow_utils data fetch isic2018, or see "
+        "challenge.isic-archive.com/data/#2018",
+        archives=tuple(Archive(_ISIC_URL + name) for name in _ISIC_FILES),
+    ),
+    "miic": DatasetSpec(
+        title="MIIC microchips",
+        domain="industrial",
+        grey=True,
+        folders=("miic", "MIIC"),
+        # Whole names: a glob for normal_*.jpg would find test_abnormal_*.jpg too.
+        scan=by_path(
+            r"(?:.*/)?(?P<split>train|test)_(?P<label>normal|abnormal)_\d+\.jpg", normal="normal"
+        ),
+        splits={"": official(val_share=0.1, val_abnormal=False)},
+        counts={"": _train_test(23888, 1272, 116)},
+        licence="non-commercial research only, not redistributable",
+        citation="Huang et al., ICIP 2021",
+        how_to_get="request it from its authors (doi:10.21979/N9/WBLTFI) and put the images into "
+        "miic/ in the data folder",
+    ),
+    "btad": DatasetSpec(
+        title="BTAD",
+        domain="industrial",
+        grey=False,
+        folders=("btad", "btad/BTech_Dataset_transformed", "BTech_Dataset_transformed"),
+        scan=by_path(
+            r"(?P<category>[^/]+)/(?P<split>train|test)/(?P<label>ok|ko)/[^/]+", normal="ok"
+        ),
+        splits={"": official(val_share=0.2, val_abnormal=False)},
+        counts={name: _train_test(*counts) for name, counts in _BTAD.items()},
+        licence="CC BY-NC-SA 4.0",
+        citation="Mishra et al., ISIE 2021",
+        how_to_get="run: python -m aeflow_utils data fetch btad, or see "
+        "avires.dimi.uniud.it/papers/btad",
+        archives=(
+            Archive(
+                "https://avires.dimi.uniud.it/papers/btad/btad.zip",
+                "461c9387e515bfed41ecaae07c50cf6b10def647b36c9e31d239ab2736b10d2a",
+            ),
+        ),
+    ),
     "mvtec": DatasetSpec(
         title="MVTec AD",
         domain="industrial",
         grey=False,
-        root=lambda: paths().data / "mvtec",
-        scan=_scan_mvtec,
-        counts={
-            name: {("train", 0): train, ("test", 0): good, ("test", 1): bad}
-            for name, (train, good, bad) in _MVTEC_COUNTS.items()
-        },
-        val_share=0.2,
-        val_abnormal=False,
+        folders=("mvtec", "mvtec_anomaly_detection"),
+        scan=by_path(
+            r"(?P<category>[^/]+)/(?P<split>train|test)/(?P<label>[^/]+)/[^/]+", normal="good"
+        ),
+        splits={"": official(val_share=0.2, val_abnormal=False)},
+        counts={name: _train_test(*counts) for name, counts in _MVTEC.items()},
         licence="CC BY-NC-SA 4.0",
         citation="Bergmann et al., CVPR 2019",
-        how_to_get="download it from mvtec.com and put its category folders into mvtec/ in the "
-        "data folder",
-        categories=tuple(_MVTEC_COUNTS),
+        how_to_get="run: python -m aeflow_utils data fetch mvtec, or see mvtec.com",
+        archives=(
+            Archive(
+                "https://www.mydrive.ch/shares/150996/b52ecdcbf521176e9db9c731f2304b27/download/"
+                "420938113-1629960298/mvtec_anomaly_detection.tar.xz",
+                "cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d",
+            ),
+        ),
     ),
 }
+
+
+def get_spec(name: str) -> DatasetSpec:
+    """The data set called `name`; UserError names the known ones."""
+    if name not in SPECS:
+        raise UserError(f"unknown data set '{name}': choose one of {', '.join(SPECS)}")
+    return SPECS[name]
 
 
 def check(name: str) -> pd.DataFrame:
     """Found against official counts: category, split, label, found, official, complete."""
     spec, rows = get_spec(name), []
-    for category in spec.categories:
-        found = spec.scan(spec.root(), category).value_counts(["split", "label"])
-        for (split, label), official in spec.counts[category].items():
+    for category, counts in spec.counts.items():
+        found = spec.scan(spec.root, category).value_counts(["split", "label"])
+        for (split, label), official_count in counts.items():
             here = int(found.get((split, label), 0))
             kind = ("normal", "abnormal")[label]
-            rows.append((category, split, kind, here, official, here == official))
+            rows.append((category, split, kind, here, official_count, here == official_count))
     columns = ["category", "split", "label", "found", "official", "complete"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def describe(table: pd.DataFrame) -> str:
+    """What `check` found, in words: which categories are complete or absent, what is missing."""
+    whole, absent, lines = [], [], []
+    for category, part in table.groupby("category", sort=False):
+        missing = part[~part["complete"]]
+        if missing.empty:
+            whole.append(category)
+        elif not part["found"].any():
+            absent.append(category)
+        else:
+            for row in missing.itertuples():
+                what = f"{category} {row.split}/".strip()
+                lines.append(f"{what} has {row.found} of {row.official} {row.label} images")
+    if whole:
+        lines.insert(0, f"complete: {', '.join(whole)}" if any(whole) else "complete")
+    if absent:
+        names = ", ".join(absent) if any(absent) else "everything"
+        lines.append(f"absent: {names}")
+    return "\n".join(lines)
 
 
 def available() -> list[tuple[str, str]]:
@@ -207,8 +305,8 @@ def available() -> list[tuple[str, str]]:
     here = []
     for name, spec in SPECS.items():
         for category in spec.categories:
-            table = spec.scan(spec.root(), category)
-            if {"train", "test"} <= set(table["split"]) or "pool" in set(table["split"]):
+            found = set(spec.scan(spec.root, category)["split"])
+            if "pool" in found or {"train", "test"} <= found:
                 here.append((name, category))
     return here
 
@@ -219,80 +317,38 @@ def load_table(data: DataConfig) -> pd.DataFrame:
     Splits are ``train`` (normal only), ``val`` and ``test``; rows are in a fixed order.
 
     Raises:
-        UserError: unknown or absent data set, or a split without normal images.
+        UserError: unknown or absent data set, category or split, or a split without normal images.
     """
     spec = get_spec(data.dataset)
-    if data.category not in spec.categories:
-        raise UserError(
-            f"unknown category '{data.category}' of {data.dataset}: "
-            f"choose one of {', '.join(spec.categories)}"
-        )
-    table = spec.scan(spec.root(), data.category)
+    _check_name("category", data.category, spec.categories, data.dataset)
+    _check_name("split", data.split, tuple(spec.splits), data.dataset)
+    table = spec.scan(spec.root, data.category)
     if table.empty:
         raise UserError(
-            f"{spec.title} {data.category}: no images in {spec.root() / data.category}. "
+            f"{spec.title} {data.category}: no images in {spec.root / data.category}. "
             f"Set AEFLOW_DATA to your data folder, or {spec.how_to_get}."
         )
-    carve = _split_pool if "pool" in set(table["split"]) else _carve_validation
-    table = carve(table, spec, data.split_seed)
+    table = spec.splits[data.split](table, data.split_seed)
     if data.limit:
         table = table.groupby(["split", "label"]).sample(frac=1, random_state=data.split_seed)
         table = table.groupby(["split", "label"]).head(data.limit)
     table = table.sort_values(["split", "label", "path"], ignore_index=True)
+    hint = f"python -m aeflow_utils data check {data.dataset}"
     for split in ("train", "val", "test"):
         if not ((table["split"] == split) & (table["label"] == 0)).any():
             raise UserError(
                 f"{spec.title} {data.category}: the {split} split has no normal image. "
-                f"See what is missing with: python -m aeflow_utils data check {data.dataset}"
+                f"See what is missing with: {hint}"
             )
     if not ((table["split"] == "test") & (table["label"] == 1)).any():
         log.warning(
             f"{spec.title} {data.category}: the test split has no abnormal image, so AUROC, F1 and "
-            f"sensitivity stay empty. See: python -m aeflow_utils data check {data.dataset}"
+            f"sensitivity stay empty. See: {hint}"
         )
     return table
 
 
-def _carve_validation(table: pd.DataFrame, spec: DatasetSpec, seed: int) -> pd.DataFrame:
-    """Move whole groups of training images to validation; drop the other abnormal ones."""
-    test = table[table["split"] == "test"]
-    train = table[table["split"] == "train"]
-    normal, abnormal = train[train["label"] == 0], train[train["label"] == 1]
-    kept, held_out = _split_groups(normal, spec.val_share, seed)
-    parts = [test, kept.assign(split="train"), held_out.assign(split="val")]
-    if spec.val_abnormal and len(abnormal) and len(held_out):
-        share = min(0.5, len(held_out) / len(abnormal))  # about as many as normal ones
-        parts.append(_split_groups(abnormal, share, seed)[1].assign(split="val"))
-    return pd.concat(parts)
-
-
-def _split_groups(table: pd.DataFrame, share: float, seed: int) -> tuple[pd.DataFrame, ...]:
-    """Two parts that have no group in common, the second with about `share` of the groups."""
-    if table["group"].nunique() < 2:
-        return table, table.iloc[:0]
-    splitter = GroupShuffleSplit(1, test_size=share, random_state=seed)
-    first, second = next(splitter.split(table, groups=table["group"]))
-    return table.iloc[first], table.iloc[second]
-
-
-def _split_pool(table: pd.DataFrame, spec: DatasetSpec, seed: int) -> pd.DataFrame:
-    """Split a set without an official split: normals 60/20/20, abnormals 25/75 to val and test.
-
-    Stratified by kind, so that mono- and polycrystalline cells are alike in all parts.
-    """
-    table = table[table["split"] == "pool"]
-    normal, abnormal = table[table["label"] == 0], table[table["label"] == 1]
-    train, rest = train_test_split(
-        normal, train_size=1 - 2 * spec.val_share, stratify=normal["kind"], random_state=seed
-    )
-    val, test = train_test_split(rest, test_size=0.5, stratify=rest["kind"], random_state=seed)
-    val_abnormal, test_abnormal = train_test_split(
-        abnormal, train_size=0.25, stratify=abnormal["kind"], random_state=seed
-    )
-    return pd.concat(
-        [
-            train.assign(split="train"),
-            pd.concat([val, val_abnormal]).assign(split="val"),
-            pd.concat([test, test_abnormal]).assign(split="test"),
-        ]
-    )
+def _check_name(what: str, name: str, known: tuple[str, ...], dataset: str) -> None:
+    if name not in known:
+        choices = ", ".join(repr(choice) for choice in known)
+        raise UserError(f"unknown {what} '{name}' of {dataset}: choose one of {choices}")

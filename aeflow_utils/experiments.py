@@ -54,6 +54,7 @@ STUDY = (
     ("brightness", "", {}),
     ("smoothness", "", {}),
 )
+LONGEST_FIRST = ["fastflow", "ae_flow", "autoencoder", "padim", "knn", "brightness", "smoothness"]
 DETERMINISTIC = {"padim", "knn", "brightness", "smoothness"}  # a seed changes nothing
 
 
@@ -249,6 +250,7 @@ def run_all(configs: list[RunConfig]) -> list[RunResult]:
         UserError: a run that is there already was computed on other images than those here now.
     """
     pending = [c for c in configs if not (paths().runs(c.profile) / c.run_name).exists()]
+    pending.sort(key=lambda c: LONGEST_FIRST.index(c.model.name))  # no core idles at the end
     prepare(pending)
     workers = _workers(pending)
     if workers > 1:

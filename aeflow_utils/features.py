@@ -102,7 +102,7 @@ def load_splits(data: DataConfig, encoder: str, strides: tuple[int, ...]) -> Spl
         UserError: the data set is absent, incomplete or holds an image that cannot be read.
     """
     table, spec = load_table(data), get_spec(data.dataset)
-    files = [spec.root() / path for path in table["path"]]
+    files = [spec.root / path for path in table["path"]]
     source = {"dataset": data.label, "files": fingerprint(table, data)}
     images = prepare_images(files, data.image_size, spec.grey, source)
     features = encode_images(images, encoder, strides, source)
@@ -113,7 +113,7 @@ def load_splits(data: DataConfig, encoder: str, strides: tuple[int, ...]) -> Spl
 
 def fingerprint(table: pd.DataFrame, data: DataConfig) -> str:
     """Short hash of which files a table names, and how large they are."""
-    root = get_spec(data.dataset).root()
+    root = get_spec(data.dataset).root
     try:
         listing = [(path, (root / path).stat().st_size) for path in table["path"]]
     except OSError as error:

@@ -66,7 +66,7 @@ def _study_order(result: RunResult) -> tuple:
     config = result.config
     dataset = list(SPECS).index(config.data.dataset)
     model = list(MODEL_TITLES).index(config.model.name)
-    return dataset, config.data.category, model, config.variant, config.seed
+    return dataset, config.data.category, config.data.split, model, config.variant, config.seed
 
 
 def grouped(results: list[RunResult]) -> dict[tuple[str, str, str], list[RunResult]]:
@@ -145,7 +145,7 @@ def compare(profile: str) -> pd.DataFrame:
     """
     recorded = {r.config.run_name: r for r in find_runs(profile, recorded=True)}
     rows = []
-    for mine in find_runs(profile, recorded=False):
+    for mine in sorted(find_runs(profile, recorded=False), key=_study_order):
         theirs = recorded.get(mine.config.run_name)
         if theirs is None:
             continue

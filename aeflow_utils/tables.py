@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.config import Profile, UserError, paths
+from aeflow_utils.config import Profile, paths
 from aeflow_utils.datasets import get_spec
 from aeflow_utils.experiments import RunResult
 from aeflow_utils.results import REGIMES, grouped, method_title, recorded_runs, summary
@@ -174,11 +174,5 @@ def side_by_side(
 def not_here(results: list[RunResult]) -> pd.DataFrame:
     """Data sets of the study that have no run here, with how to get them."""
     have = {result.config.data.dataset for result in results}
-    rows = []
-    for name in (name for name in STUDY_DATASETS if name not in have):
-        try:
-            remedy = get_spec(name).how_to_get
-        except UserError:
-            remedy = "not covered yet"
-        rows.append({"data set": name, "status": "not here", "how to get it": remedy})
+    rows = [(n, "not here", get_spec(n).how_to_get) for n in STUDY_DATASETS if n not in have]
     return pd.DataFrame(rows, columns=["data set", "status", "how to get it"])

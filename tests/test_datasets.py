@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from aeflow_utils.config import DataConfig, UserError
-from aeflow_utils.datasets import COLUMNS, available, check, load_table
+from aeflow_utils.datasets import available, check, get_spec, load_table
+from aeflow_utils.layouts import COLUMNS
 
 CHEST = DataConfig("chest_xray")
 BOTTLE = DataConfig("mvtec", "bottle")
@@ -156,7 +157,7 @@ def test_an_absent_data_set_names_the_folder_and_the_remedy(data, data_folder):
     with pytest.raises(UserError, match="AEFLOW_DATA") as error:
         load_table(data)
     assert str(data_folder / data.dataset / data.category) in str(error.value)
-    assert "download it from" in str(error.value)
+    assert get_spec(data.dataset).how_to_get in str(error.value)
 
 
 def test_a_data_folder_that_is_not_there_is_an_error_that_names_it(tmp_path, monkeypatch):
@@ -167,7 +168,7 @@ def test_a_data_folder_that_is_not_there_is_an_error_that_names_it(tmp_path, mon
 
 
 def test_an_unknown_data_set_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"'imagenet'.*elpv, chest_xray, mvtec"):
+    with pytest.raises(UserError, match=r"'imagenet'.*elpv, chest_xray, oct2017"):
         load_table(DataConfig("imagenet"))
 
 

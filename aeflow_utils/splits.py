@@ -1,0 +1,90 @@
+"""From an official split to the study's: train (normal only), validation and test.
+
+Every function takes a table of `layouts.COLUMNS` and gives one with the splits ``train``, ``val``
+and ``test``; no group (patient, lesion) is in two of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pandas as pd
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+Split = Callable[[pd.DataFrame, int], pd.DataFrame]
+
+
+def official(val_share: float, val_abnormal: bool, test: str = "test") -> Split:
+    """Keep an official test split; carve validation from the training split by group.
+
+    Args:
+        val_share: share of the groups of normal training images that become validation.
+        val_abnormal: whether validation also gets about as many abnormal training images.
+        test: the official split that is used as test.
+    """
+    return partial(_carve, val_share=val_share, val_abnormal=val_abnormal, test=test)
+
+
+def _carve(
+    table: pd.DataFrame, seed: int, val_share: float, val_abnormal: bool, test: str
+) -> pd.DataFrame:
+    train = table[table["split"] == "train"]
+    normal, abnormal = train[train["label"] == 0], train[train["label"] == 1]
+    kept, held_out = _split_groups(normal, val_share, seed)
+    judged = table[table["split"] == test].assign(split="test")
+    parts = [judged, kept.assign(split="train"), held_out.assign(split="val")]
+    if val_abnormal and len(abnormal) and len(held_out):
+        share = min(0.5, len(held_out) / len(abnormal))
+        parts.append(_split_groups(abnormal, share, seed)[1].assign(split="val"))
+    return pd.concat(parts)
+
+
+def _split_groups(table: pd.DataFrame, share: float, seed: int) -> tuple[pd.DataFrame, ...]:
+    """Two parts that have no group in common, the second with about `share` of the groups."""
+    if table["group"].nunique() < 2:
+        return table, table.iloc[:0]
+    splitter = GroupShuffleSplit(1, test_size=share, random_state=seed)
+    first, second = next(splitter.split(table, groups=table["group"]))
+    return table.iloc[first], table.iloc[second]
+
+
+def random_split(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """For a set without an official split: normals 60/20/20, abnormals 25/75 to val and test.
+
+    Stratified by kind, so that mono- and polycrystalline cells are alike in all parts.
+    """
+    table = table[table["split"] == "pool"]
+    normal, abnormal = table[table["label"] == 0], table[table["label"] == 1]
+    train, rest = train_test_split(
+        normal, train_size=0.6, stratify=normal["kind"], random_state=seed
+    )
+    val, test = train_test_split(rest, test_size=0.5, stratify=rest["kind"], random_state=seed)
+    val_abnormal, test_abnormal = train_test_split(
+        abnormal, train_size=0.25, stratify=abnormal["kind"], random_state=seed
+    )
+    return pd.concat(
+        [
+            train.assign(split="train"),
+            pd.concat([val, val_abnormal]).assign(split="val"),
+            pd.concat([test, test_abnormal]).assign(split="test"),
+        ]
+    )
+
+
+def block_split(table: pd.DataFrame, seed: int, n_blocks: int = 20) -> pd.DataFrame:
+    """Like `random_split`, but whole blocks of neighbouring files go to one part.
+
+    ELPV's files are in the order of the modules that the cells were cut from, and no module
+    number is published: blocks of files stand in for modules. Abnormal images of the training
+    blocks are dropped, so all parts are smaller.
+    """
+    table = table[table["split"] == "pool"].sort_values("path")
+    block = pd.Series(range(len(table)), index=table.index) * n_blocks // len(table)
+    order = pd.Series(range(n_blocks)).sample(frac=1, random_state=seed).to_list()
+    cuts = {"train": order[: int(0.6 * n_blocks)], "val": order[int(0.6 * n_blocks) :]}
+    cuts["test"] = cuts["val"][len(cuts["val"]) // 2 :]
+    cuts["val"] = cuts["val"][: len(cuts["val"]) // 2]
+    parts = [table[block.isin(blocks)].assign(split=split) for split, blocks in cuts.items()]
+    parts[0] = parts[0][parts[0]["label"] == 0]
+    return pd.concat(parts)

@@ -1,0 +1,193 @@
+"""Small trees in the official layout of each data set, and in wrong ones."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import save_noise
+
+from aeflow_utils.config import DataConfig, UserError
+from aeflow_utils.datasets import SPECS, available, check, describe, load_table
+from aeflow_utils.inspection import problems
+
+
+def grow(root, names, grey=True):
+    rng = np.random.default_rng(0)
+    for name in names:
+        save_noise(root / name, rng, grey)
+
+
+def count(table):
+    return table.value_counts(["split", "label"]).to_dict()
+
+
+@pytest.fixture
+def oct_tree(data_folder):
+    names = [f"train/NORMAL/NORMAL-{1000 + p}-{n}.jpeg" for p in range(10) for n in (1, 2)]
+    names += [
+        f"train/{k}/{k}-{2000 + p}-1.jpeg" for k in ("CNV", "DME", "DRUSEN") for p in range(5)
+    ]
+    names += [
+        f"test/{k}/{k}-{3000 + p}-1.jpeg"
+        for k in ("NORMAL", "CNV", "DME", "DRUSEN")
+        for p in (1, 2)
+    ]
+    names += ["val/NORMAL/NORMAL-4000-1.jpeg", "val/CNV/CNV-4001-1.jpeg"]
+    grow(data_folder / "OCT2017", names)
+    return data_folder / "OCT2017"
+
+
+def test_oct_is_split_by_patient_and_trained_on_normal_images(oct_tree):
+    table = load_table(DataConfig("oct2017"))
+    assert count(table)[("test", 1)] == 6
+    assert count(table)[("test", 0)] == 2
+    assert set(table[table["split"] == "train"]["kind"]) == {"normal"}
+    groups = {split: set(part["group"]) for split, part in table.groupby("split")}
+    assert not groups["train"] & groups["val"]
+    assert "1003" in groups["train"] | groups["val"]  # the patient, without the disease
+    assert not table["path"].str.startswith("val/").any()
+
+
+def test_a_patient_of_the_training_images_who_is_in_test_is_reported(oct_tree):
+    grow(oct_tree, ["test/NORMAL/NORMAL-1004-9.jpeg"])
+    found = problems("oct2017").set_index("path")["problem"]
+    assert "group 1004 is also in test" in found["train/NORMAL/NORMAL-1004-1.jpeg"]
+
+
+@pytest.fixture
+def isic_tree(data_folder):
+    root = data_folder / "isic2018"
+    sizes = {"Training": (12, 4), "Validation": (3, 2), "Test": (5, 3)}
+    number = 0
+    for part, (n_normal, n_other) in sizes.items():
+        rows = []
+        for label, n in ((0, n_normal), (1, n_other)):
+            for _ in range(n):
+                name = f"ISIC_{number:07}"
+                number += 1
+                grow(root, [f"ISIC2018_Task3_{part}_Input/{name}.jpg"], grey=False)
+                rows.append({"image": name, "MEL": float(label), "NV": 1.0 - label, "BCC": 0.0})
+        folder = root / f"ISIC2018_Task3_{part}_GroundTruth"
+        folder.mkdir()
+        pd.DataFrame(rows).to_csv(folder / f"{folder.name}.csv", index=False)
+    lesions = {
+        "image": [f"ISIC_{n:07}" for n in range(16)],
+        "lesion_id": [f"HAM_{n // 2}" for n in range(16)],
+    }
+    pd.DataFrame(lesions).to_csv(root / "ISIC2018_Task3_Training_LesionGroupings.csv", index=False)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"), [("", (3, 2)), ("official_test", (5, 3))], ids=["validation", "test"]
+)
+def test_isic_is_judged_on_its_official_validation_set_or_on_request_on_its_test_set(
+    split, expected, isic_tree
+):
+    table = load_table(DataConfig("isic2018", split=split))
+    assert (count(table)[("test", 0)], count(table)[("test", 1)]) == expected
+    groups = {name: set(part["group"]) for name, part in table.groupby("split")}
+    assert not groups["train"] & groups["val"]
+    assert all(group.startswith("HAM_") for group in groups["train"])
+    assert set(table[table["label"] == 0]["kind"]) == {"NV"}
+
+
+def test_miic_never_takes_an_abnormal_image_for_a_normal_one(data_folder):
+    names = [f"train/train_normal_{n:05}.jpg" for n in range(10)]
+    names += [f"test/test_normal_{n:05}.jpg" for n in range(4)]
+    names += [f"test/test_abnormal_{n:05}.jpg" for n in range(3)]
+    names += ["test/test_abnormal_00001_mask.jpg", "test/xtest_normal_00009.jpg"]
+    grow(data_folder / "miic", names)
+    table = load_table(DataConfig("miic"))
+    test = table[table["split"] == "test"]
+    assert count(test) == {("test", 0): 4, ("test", 1): 3}
+    assert test["path"].is_unique
+    assert not test[test["label"] == 0]["path"].str.contains("abnormal").any()
+
+
+@pytest.mark.parametrize("folder", ["btad", "btad/BTech_Dataset_transformed"])
+def test_btad_has_three_products(folder, data_folder):
+    for product in ("01", "02", "03"):
+        names = [f"train/ok/{n:04}.bmp" for n in range(6)]
+        names += ["test/ok/0001.bmp", "test/ko/0001.png", "ground_truth/ko/0001.png"]
+        grow(data_folder / folder / product, names, grey=False)
+    assert [c for d, c in available() if d == "btad"] == ["01", "02", "03"]
+    table = load_table(DataConfig("btad", "02"))
+    assert count(table[table["split"] == "test"]) == {("test", 0): 1, ("test", 1): 1}
+    assert table["path"].str.startswith("02/").all()
+
+
+def test_elpv_blocks_are_runs_of_neighbouring_files():
+    table = load_table(DataConfig("elpv", split="blocks")).sort_values("path")
+    assert set(table[table["split"] == "train"]["label"]) == {0}
+    changes = (table["split"] != table["split"].shift()).sum()
+    assert changes <= 20
+    assert table["path"].is_unique
+
+
+def test_an_unknown_split_lists_the_known_ones():
+    with pytest.raises(UserError, match=r"unknown split 'patients' of elpv.*'blocks'"):
+        load_table(DataConfig("elpv", split="patients"))
+
+
+def test_the_official_counts_add_up_to_what_the_authors_say():
+    totals = {
+        name: sum(sum(c.values()) for c in spec.counts.values()) for name, spec in SPECS.items()
+    }
+    assert totals["elpv"] == 2624
+    assert totals["mvtec"] == 5354
+    assert totals["btad"] == 2540
+    assert totals["isic2018"] == 10015 + 193 + 1512
+    assert totals["oct2017"] == 83484 + 32 + 968
+    assert totals["miic"] == 25160 + 116
+
+
+def test_check_names_every_absent_category(mvtec_tree):
+    table = check("mvtec")
+    assert len(set(table["category"])) == 15
+    assert set(table[table["found"] > 0]["category"]) == {"bottle"}
+
+
+def test_describe_tells_complete_absent_and_partly_there():
+    columns = ["category", "split", "label", "found", "official", "complete"]
+    rows = [
+        ("a", "train", "normal", 3, 3, True),
+        ("b", "train", "normal", 0, 3, False),
+        ("c", "train", "normal", 3, 3, True),
+        ("c", "val", "normal", 0, 8, False),
+    ]
+    text = describe(pd.DataFrame(rows, columns=columns))
+    assert text == "complete: a\nc val/ has 0 of 8 normal images\nabsent: b"
+
+
+def test_describe_of_a_set_without_categories():
+    assert describe(check("elpv")) == "complete"
+    assert describe(check("oct2017")) == "absent: everything"
+
+
+def test_links_that_leave_the_data_folder_are_not_followed(mvtec_tree, tmp_path):
+    outside = tmp_path / "outside"
+    grow(outside, ["secret.png", "more/secret.png"], grey=False)
+    good = mvtec_tree / "bottle/train/good"
+    (good / "100.png").symlink_to(outside / "secret.png")
+    (good / "101.png").symlink_to(good / "000.png")
+    (mvtec_tree / "bottle/test/linked").symlink_to(outside / "more")
+    names = set(load_table(DataConfig("mvtec", "bottle"))["path"])
+    assert "bottle/train/good/100.png" not in names
+    assert "bottle/train/good/101.png" in names
+    assert not any("linked" in name for name in names)
+
+
+def test_problems_names_damaged_files_and_twins_across_splits(mvtec_tree):
+    bottle = mvtec_tree / "bottle"
+    (bottle / "train/good/000.png").write_bytes(b"")
+    (bottle / "test/crack/001.png").write_bytes((bottle / "train/good/002.png").read_bytes())
+    (bottle / "test/dirt/002.png").write_bytes((bottle / "test/dirt/001.png").read_bytes())
+    found = problems("mvtec").set_index("path")["problem"]
+    assert "cannot be read" in found["bottle/train/good/000.png"]
+    assert "same file as" in " ".join(found[found.index.str.contains("crack|002")])
+    assert "bottle/test/dirt/002.png" not in found.index  # twins inside one split do not leak
+    assert len(found) == 2
+
+
+def test_a_clean_set_has_no_problems(mvtec_tree):
+    assert problems("mvtec").empty
