@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 
 from aeflow_utils import datasets, downloads, experiments, inspection, notebooks, results, tables
 from aeflow_utils.config import PROFILES, Profile, RunConfig, UserError, get_profile, paths
@@ -32,8 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--profile", default="", help=f"{', '.join(PROFILES)}; else AEFLOW_PROFILE")
 
-    data = commands.add_parser("data", help="which data sets are here")
-    data.add_argument("action", choices=["list", "check", "fetch"])
+    data = commands.add_parser("data", parents=[shared], help="which data sets are here")
+    data.add_argument("action", choices=["list", "check", "fetch", "prepare"])
     data.add_argument("name", nargs="?", default="")
     data.set_defaults(command=_data)
 
@@ -66,6 +67,8 @@ def _data(options: argparse.Namespace) -> None:
         return _data_check(options.name)
     if options.action == "fetch":
         return _data_fetch(options.name)
+    if options.action == "prepare":
+        return _data_prepare(options.name, get_profile(options.profile))
     here = datasets.available()
     for name, spec in datasets.SPECS.items():
         found = [category for dataset, category in here if dataset == name]
@@ -93,6 +96,20 @@ def _data_fetch(name: str) -> None:
     for archive in spec.archives:
         downloads.unpack(downloads.fetch(archive, paths().data / "downloads"), target)
     print(datasets.check(name).to_string(index=False))
+
+
+def _data_prepare(name: str, profile: Profile) -> None:
+    """Decode, resize and encode what the study's runs will read, so that they start at once."""
+    start = time.perf_counter()
+    datasets.get_spec(name)
+    configs = experiments.plan(profile, datasets=(name,))
+    if not configs:
+        raise UserError(f"{name} is not here: {datasets.get_spec(name).how_to_get}")
+    experiments.prepare(configs)
+    seconds = time.perf_counter() - start
+    print(
+        f"{name} is prepared for profile {profile.name}: {seconds:.1f} s, cache in {paths().cache}"
+    )
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -230,7 +230,9 @@ def load_run(folder: Path) -> RunResult:
             source="recorded" if folder.is_relative_to(recorded) else "re-run",
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder} is damaged ({error}): delete it and run again") from None
+        raise UserError(
+            f"{folder} is damaged, or of another version ({error}): delete it and run again"
+        ) from None
 
 
 def find_runs(profile: Profile | str, recorded: bool) -> Iterator[RunResult]:

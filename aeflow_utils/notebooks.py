@@ -16,6 +16,8 @@ from aeflow_utils.experiments import plan, run_all
 from aeflow_utils.results import TOLERANCE, compare
 
 ARTICLE = "00_blogpost.ipynb"
+# Kernels warn about their transport at every start; errors of cells reach the notebook anyway.
+QUIET_KERNEL = ["--IPKernelApp.log_level=50"]
 
 
 def notebook_files() -> list[Path]:
@@ -66,6 +68,7 @@ def execute_with_papermill(notebook: Path, profile: Profile) -> Path:
         kernel_name="python3",
         cwd=str(notebook.parent),
         progress_bar=True,
+        extra_arguments=QUIET_KERNEL,
     )
     return partial.replace(final)
 
@@ -78,6 +81,7 @@ def execute_in_place(notebook: Path) -> None:
         timeout=None,
         kernel_name="python3",
         record_timing=False,
+        extra_arguments=QUIET_KERNEL,
         resources={"metadata": {"path": str(notebook.parent)}},
     ).execute()
     content.metadata.pop("widgets", None)  # progress bars are no result

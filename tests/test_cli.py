@@ -88,6 +88,18 @@ def test_data_list_says_what_is_here_and_how_to_get_the_rest(capsys, mvtec_tree)
     assert "here (bottle)" in lines[-1]
 
 
+def test_data_prepare_fills_the_cache_once(capsys, mvtec_tree, monkeypatch):
+    line = ("data", "prepare", "mvtec", "--profile", "smoke")
+    assert "is prepared" in prints(capsys, *line)
+    monkeypatch.setattr("aeflow_utils.features.read_image", None)  # a second time decodes nothing
+    assert "is prepared" in prints(capsys, *line)
+
+
+def test_data_prepare_of_an_absent_set_says_how_to_get_it(capsys):
+    assert main(["data", "prepare", "mvtec", "--profile", "smoke"]) == 2
+    assert "data fetch mvtec" in capsys.readouterr().err
+
+
 def test_data_check_prints_the_counts(capsys):
     out = prints(capsys, "data", "check", "elpv")
     assert "1508" in out
