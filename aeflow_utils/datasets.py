@@ -6,6 +6,7 @@ Adding one is an entry in `SPECS` and a test. `load_table` gives one row an imag
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +15,7 @@ import pandas as pd
 
 from aeflow_utils.config import DataConfig, UserError, paths
 from aeflow_utils.downloads import Archive
-from aeflow_utils.layouts import Scan, by_path, scan_elpv, scan_isic
+from aeflow_utils.layouts import Scan, btad_mask, by_path, mvtec_mask, scan_elpv, scan_isic
 from aeflow_utils.splits import Split, block_split, official, random_split
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ class DatasetSpec:
         splits: the study's split, under "", and named alternatives.
         counts: official number of images by category, then by (split, label).
         licence, citation, how_to_get: said to the reader.
+        mask: candidates for the mask of an abnormal image, given its path; None for sets without
+            pixel truth.
         archives: what `data fetch` downloads and unpacks into the first of `folders`; empty where
             the authors' host cannot be asked by a program.
     """
@@ -49,6 +52,7 @@ class DatasetSpec:
     licence: str
     citation: str
     how_to_get: str
+    mask: Callable[[str], list[str]] | None = None
     archives: tuple[Archive, ...] = ()
 
     @property
@@ -228,6 +232,7 @@ SPECS: dict[str, DatasetSpec] = {
         citation="Mishra et al., ISIE 2021",
         how_to_get="run: python -m aeflow_utils data fetch btad, or see "
         "avires.dimi.uniud.it/papers/btad",
+        mask=btad_mask,
         archives=(
             Archive(
                 "https://avires.dimi.uniud.it/papers/btad/btad.zip",
@@ -248,6 +253,7 @@ SPECS: dict[str, DatasetSpec] = {
         licence="CC BY-NC-SA 4.0",
         citation="Bergmann et al., CVPR 2019",
         how_to_get="run: python -m aeflow_utils data fetch mvtec, or see mvtec.com",
+        mask=mvtec_mask,
         archives=(
             Archive(
                 "https://www.mydrive.ch/shares/150996/b52ecdcbf521176e9db9c731f2304b27/download/"

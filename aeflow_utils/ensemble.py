@@ -7,7 +7,7 @@ import pandas as pd
 
 from aeflow_utils import metrics
 from aeflow_utils.config import UserError
-from aeflow_utils.experiments import RunResult
+from aeflow_utils.runs import RunResult
 
 BLOG_SIGMA = 0.0785  # above this the blog calls a prediction uncertain
 

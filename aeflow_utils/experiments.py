@@ -6,13 +6,11 @@ complete. `run_all` does the same for many runs, several at a time.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,10 +33,11 @@ from aeflow_utils.config import (
     paths,
 )
 from aeflow_utils.datasets import available, load_table
-from aeflow_utils.features import Splits, fingerprint, load_splits
+from aeflow_utils.features import ImageSet, Splits, fingerprint, load_masks, load_splits
 from aeflow_utils.models import build_system
 from aeflow_utils.models.system import System
-from aeflow_utils.training import fit, score_images, seed_everything
+from aeflow_utils.runs import RunResult, load_run, write_json
+from aeflow_utils.training import fit, score_images, score_maps, seed_everything
 
 PACKAGES = ("torch", "torchvision", "timm", "FrEIA", "numpy", "scikit-learn", "scipy", "pillow")
 
@@ -56,31 +55,6 @@ STUDY = (
 )
 LONGEST_FIRST = ["fastflow", "ae_flow", "autoencoder", "padim", "knn", "brightness", "smoothness"]
 DETERMINISTIC = {"padim", "knn", "brightness", "smoothness"}  # a seed changes nothing
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run, read from its folder.
-
-    Args:
-        scores: one row an image of validation and test.
-        history: one row an epoch; empty for systems without training.
-        metrics: AUROCs, thresholds and the metrics at each.
-        environment: versions, machine, seconds, fingerprint of the images.
-        source: ``recorded`` if it came with the bundle, ``re-run`` if this machine made it.
-    """
-
-    config: RunConfig
-    folder: Path
-    scores: pd.DataFrame
-    history: pd.DataFrame
-    metrics: dict
-    environment: dict
-    source: str
-
-    def split(self, name: str) -> pd.DataFrame:
-        """Scores of ``val`` or ``test``."""
-        return self.scores[self.scores["split"] == name].reset_index(drop=True)
 
 
 def plan(
@@ -116,7 +90,8 @@ def run(config: RunConfig, splits: Splits | None = None) -> RunResult:
     if folder.exists():
         return load_run(folder)
     splits = splits or load_splits(config.data, config.model.encoder, config.model.strides)
-    work = folder.with_name(f".{folder.name}.partial")
+    # With the fingerprint in its name, an unfinished run is never continued on other images.
+    work = folder.with_name(f".{folder.name}.{splits.fingerprint}.partial")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):  # a second process waits, then loads
         if not folder.exists():
@@ -152,9 +127,10 @@ def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
     history.to_csv(work / "history.csv", index=False)
     scores.to_csv(work / "scores.csv", index=False, float_format="%.7g")
     stored = pd.read_csv(work / "scores.csv")  # metrics can be recomputed from the file alone
-    _write_json(work / "metrics.json", evaluate(stored))
-    _write_json(work / "environment.json", environment)
-    _write_json(work / "config.json", config.to_dict())
+    pixels = evaluate_pixels(system, splits.test, config.data)
+    write_json(work / "metrics.json", evaluate(stored) | pixels)
+    write_json(work / "environment.json", environment)
+    write_json(work / "config.json", config.to_dict())
     state = {name: tensor.cpu().contiguous() for name, tensor in system.state_dict().items()}
     if state:
         save_file(state, work / "checkpoint.safetensors")
@@ -176,6 +152,15 @@ def evaluate(scores: pd.DataFrame) -> dict:
         "thresholds": cuts,
         "at_threshold": at_threshold,
     }
+
+
+def evaluate_pixels(system: System, images: ImageSet, data: DataConfig) -> dict:
+    """Pixel AUROC and AUPRO of the maps, where the set has masks and the system has maps."""
+    masks = load_masks(images, data)
+    maps = None if masks is None else score_maps(system, images)
+    if maps is None or not masks.any():
+        return {}
+    return {"pixel_auroc": metrics.pixel_auroc(masks, maps), "aupro": metrics.aupro(masks, maps)}
 
 
 def new_system(config: RunConfig, splits: Splits) -> System:
@@ -209,38 +194,6 @@ def _check_images(result: RunResult, fingerprint: str) -> None:
             f"{result.folder} was computed on other images than those now in the data folder: "
             "delete that folder and run again"
         )
-
-
-def load_run(folder: Path) -> RunResult:
-    """Read a run folder.
-
-    Raises:
-        UserError: a file of it is missing or damaged.
-    """
-    recorded = paths().home / "results" / "recorded"
-    try:
-        history = pd.read_csv(folder / "history.csv")
-        return RunResult(
-            config=RunConfig.from_dict(_read_json(folder / "config.json")),
-            folder=folder,
-            scores=pd.read_csv(folder / "scores.csv"),
-            history=history,
-            metrics=_read_json(folder / "metrics.json"),
-            environment=_read_json(folder / "environment.json"),
-            source="recorded" if folder.is_relative_to(recorded) else "re-run",
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder} is damaged, or of another version ({error}): delete it and run again"
-        ) from None
-
-
-def find_runs(profile: Profile | str, recorded: bool) -> Iterator[RunResult]:
-    """All finished runs of a profile: this machine's, or those that came with the bundle."""
-    name = profile if isinstance(profile, str) else profile.name
-    folder = paths().recorded(name) if recorded else paths().runs(name)
-    for path in sorted(folder.glob("[!.]*")):
-        yield load_run(path)
 
 
 def run_all(configs: list[RunConfig]) -> list[RunResult]:
@@ -311,11 +264,3 @@ def _quiet_children() -> Iterator[None]:
 def _run_in_worker(config: RunConfig) -> str:
     run(config)
     return config.run_name
-
-
-def _write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def _read_json(path: Path) -> dict:
-    return json.loads(path.read_text())

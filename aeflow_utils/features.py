@@ -144,6 +144,25 @@ def read_image(path: Path, size: int, grey: bool) -> np.ndarray:
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
 
 
+def load_masks(images: ImageSet, data: DataConfig) -> np.ndarray | None:
+    """Pixel truth of images at their prepared size, (N, H, W) bool; normal images have none set.
+
+    None where the data set has no masks, or where one of an abnormal image is not here.
+    """
+    spec, size = get_spec(data.dataset), data.image_size
+    if spec.mask is None:
+        return None
+    masks = np.zeros((len(images), size, size), dtype=bool)
+    for row, (path, label) in enumerate(zip(images.table["path"], images.labels, strict=True)):
+        if not label:
+            continue
+        found = next((spec.root / m for m in spec.mask(path) if (spec.root / m).is_file()), None)
+        if found is None:
+            return None
+        masks[row] = read_image(found, size, grey=True)[0] > 127
+    return masks
+
+
 def prepare_images(files: list[Path], size: int, grey: bool, source: dict) -> np.ndarray:
     """All images decoded and resized once, (M, 1 or 3, size, size) uint8 on disk."""
 

@@ -14,10 +14,10 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from aeflow_utils.config import Profile, paths
-from aeflow_utils.experiments import RunResult
 from aeflow_utils.features import ImageSet
 from aeflow_utils.models.system import System
 from aeflow_utils.results import grouped, method_title
+from aeflow_utils.runs import RunResult
 
 _subplots = partial(plt.subplots, layout="constrained")
 

@@ -70,6 +70,18 @@ def by_path(pattern: str, normal: str, group: str = "") -> Scan:
     return scan
 
 
+def mvtec_mask(path: str) -> list[str]:
+    """Where the mask of an abnormal MVTec AD image is, relative to the root."""
+    category, _, kind, name = path.split("/")
+    return [f"{category}/ground_truth/{kind}/{Path(name).stem}_mask.png"]
+
+
+def btad_mask(path: str) -> list[str]:
+    """Where the mask of an abnormal BTAD image may be: its ending differs between products."""
+    category, _, kind, name = path.split("/")
+    return [f"{category}/ground_truth/{kind}/{Path(name).stem}{end}" for end in (".png", ".bmp")]
+
+
 def scan_elpv(root: Path, category: str) -> pd.DataFrame:
     """Probability 0 is normal, 1 abnormal; 1/3 and 2/3 are doubtful and left out."""
     listing = root / "labels.csv"

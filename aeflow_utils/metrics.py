@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.ndimage import label as label_regions
 from scipy.stats import rankdata
-from sklearn.metrics import precision_recall_curve, roc_auc_score
+from sklearn.metrics import auc, precision_recall_curve, roc_auc_score, roc_curve
 
 CLASSIFICATION = ("f1", "acc", "sen", "spe", "bacc")
 
@@ -85,6 +86,41 @@ def normal_quantile_threshold(normal_scores: np.ndarray, quantile: float = 0.95)
     normal_scores = np.asarray(normal_scores, dtype=np.float64)
     check_scores(np.zeros(len(normal_scores)), normal_scores)
     return float(np.quantile(normal_scores, quantile)) if normal_scores.size else float("nan")
+
+
+def pixel_auroc(masks: np.ndarray, maps: np.ndarray) -> float:
+    """AUROC over all pixels of all images.
+
+    Args:
+        masks: (N, H, W) bool, true where the image is abnormal.
+        maps: (N, H, W), higher = more anomalous.
+    """
+    return auroc(masks.ravel().astype(int), maps.ravel())
+
+
+def aupro(masks: np.ndarray, maps: np.ndarray, max_fpr: float = 0.3) -> float:
+    """Area under the per-region overlap curve up to a false-positive rate, divided by that rate.
+
+    Bergmann et al., IJCV 129, 2021. The overlap averages over connected regions, so it is the
+    true-positive rate of pixels that weigh 1 / (size of their region): a weighted ROC curve.
+
+    Args:
+        masks, maps: as in `pixel_auroc`.
+    """
+    weights = np.ones(masks.shape)
+    for mask, weight in zip(masks, weights, strict=True):
+        regions, _ = label_regions(mask, structure=np.ones((3, 3)))
+        sizes = np.bincount(regions.ravel())
+        weight[mask] = 1 / sizes[regions[mask]]
+    fpr, overlap, _ = roc_curve(
+        masks.ravel(), maps.ravel(), sample_weight=weights.ravel(), drop_intermediate=False
+    )
+    inside = fpr < max_fpr
+    fpr, overlap = (
+        np.append(fpr[inside], max_fpr),
+        np.append(overlap[inside], np.interp(max_fpr, fpr, overlap)),
+    )
+    return float(auc(fpr, overlap) / max_fpr)
 
 
 def thresholds(

@@ -12,7 +12,7 @@ import pandas as pd
 from aeflow_utils import metrics
 from aeflow_utils.config import UserError, paths
 from aeflow_utils.datasets import SPECS
-from aeflow_utils.experiments import RunResult, find_runs
+from aeflow_utils.runs import RunResult, find_runs
 
 REGIMES = {
     "normal_quantile": "95 % quantile of validation normals",

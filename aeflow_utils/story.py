@@ -7,9 +7,9 @@ import pandas as pd
 from aeflow_utils.config import DataConfig
 from aeflow_utils.datasets import SPECS, available
 from aeflow_utils.ensemble import combine, error_auroc, has_threshold, is_degenerate
-from aeflow_utils.experiments import RunResult
 from aeflow_utils.features import Splits
 from aeflow_utils.results import grouped, method_title, summary
+from aeflow_utils.runs import RunResult
 from aeflow_utils.tables import domain_gap, score_parts
 
 
@@ -104,8 +104,8 @@ def _trivial_winners(table: pd.DataFrame) -> str:
     if not each:
         return ""
     return (
-        f"**One number an image can be enough.** The detector {'; '.join(each)}. A benchmark that "
-        "such a rule nearly solves says little about any method."
+        f"**One number an image can be enough.** The detector {'; '.join(each)}. Where such a "
+        "rule wins, a data set says little about any method."
     )
 
 

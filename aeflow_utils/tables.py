@@ -10,8 +10,8 @@ import pandas as pd
 from aeflow_utils import metrics
 from aeflow_utils.config import Profile, paths
 from aeflow_utils.datasets import get_spec
-from aeflow_utils.experiments import RunResult
 from aeflow_utils.results import REGIMES, grouped, method_title, recorded_runs, summary
+from aeflow_utils.runs import RunResult
 
 METRIC_TITLES = {
     "auroc": "AUROC",
@@ -89,6 +89,19 @@ def score_parts(results: list[RunResult]) -> pd.DataFrame:
             row[title] = round(100 * np.mean(each), 1)
         rows.append(row)
     columns = ["data set", "method", *SCORE_COLUMNS]
+    return pd.DataFrame(rows, columns=columns).set_index(["data set", "method"])
+
+
+def pixel_table(results: list[RunResult]) -> pd.DataFrame:
+    """How well the maps find the defect: pixel AUROC and AUPRO in percent, mean over seeds."""
+    rows = []
+    for (dataset, model, variant), runs in grouped(results).items():
+        if all("aupro" in run.metrics for run in runs):
+            row = {"data set": dataset, "method": method_title(model, variant)}
+            for title, name in (("pixel AUROC", "pixel_auroc"), ("AUPRO", "aupro")):
+                row[title] = round(100 * np.mean([run.metrics[name] for run in runs]), 1)
+            rows.append(row)
+    columns = ["data set", "method", "pixel AUROC", "AUPRO"]
     return pd.DataFrame(rows, columns=columns).set_index(["data set", "method"])
 
 

@@ -123,6 +123,19 @@ def _save_progress(system, optimizer, history: list[dict], resume_file: Path | N
     partial.replace(resume_file)
 
 
+def _device_of(system: System) -> str:
+    return next(system.parameters(), torch.empty(0)).device.type
+
+
+@torch.inference_mode()
+def score_maps(system: System, images: ImageSet) -> np.ndarray | None:
+    """Anomaly maps of all images, (N, H, W) float32; None for a system without maps."""
+    system.eval()
+    device = _device_of(system)
+    maps = [system.score(batch.to(device)).anomaly_map for batch in images.batches(SCORING_BATCH)]
+    return None if maps[0] is None else torch.cat(maps)[:, 0].float().cpu().numpy()
+
+
 @torch.inference_mode()
 def score_images(system: System, images: ImageSet) -> pd.DataFrame:
     """One row an image: path, label, kind, split, image_score, flow_score, recon_score.
@@ -130,7 +143,7 @@ def score_images(system: System, images: ImageSet) -> pd.DataFrame:
     The system is in eval mode, so no score depends on the other images of its batch.
     """
     system.eval()
-    device = next(system.parameters(), torch.empty(0)).device.type
+    device = _device_of(system)
     names = ("image_score", "flow_score", "recon_score")
     parts = {name: [] for name in names}
     for batch in images.batches(SCORING_BATCH):

@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 
 from aeflow_utils.config import PROFILES, DataConfig, RunConfig, paths
-from aeflow_utils.experiments import evaluate, load_run
+from aeflow_utils.experiments import evaluate
 from aeflow_utils.features import ImageSet, load_splits
+from aeflow_utils.runs import load_run
 
 torch.set_num_threads(1)
 

@@ -6,8 +6,8 @@ import pytest
 
 from aeflow_utils import ensemble
 from aeflow_utils.config import UserError
-from aeflow_utils.experiments import load_run
 from aeflow_utils.results import grouped
+from aeflow_utils.runs import load_run
 
 LABELS = (0, 0, 1, 1)
 

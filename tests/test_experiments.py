@@ -21,14 +21,13 @@ from aeflow_utils.experiments import (
     DETERMINISTIC,
     STUDY,
     evaluate,
-    find_runs,
-    load_run,
     load_system,
     plan,
     run,
     run_all,
 )
 from aeflow_utils.features import load_splits
+from aeflow_utils.runs import find_runs, load_run
 from aeflow_utils.training import score_images
 
 SMOKE = PROFILES["smoke"]

@@ -4,10 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import save_noise
+from PIL import Image
 
-from aeflow_utils.config import DataConfig, UserError
+from aeflow_utils.config import PROFILES, DataConfig, RunConfig, UserError
 from aeflow_utils.datasets import SPECS, available, check, describe, load_table
+from aeflow_utils.experiments import run_all
+from aeflow_utils.features import load_masks, load_splits
 from aeflow_utils.inspection import problems
+from aeflow_utils.tables import pixel_table
 
 
 def grow(root, names, grey=True):
@@ -191,3 +195,40 @@ def test_problems_names_damaged_files_and_twins_across_splits(mvtec_tree):
 
 def test_a_clean_set_has_no_problems(mvtec_tree):
     assert problems("mvtec").empty
+
+
+def test_masks_are_read_for_abnormal_images_and_empty_for_normal_ones(mvtec_tree):
+    truth = np.zeros((20, 24), np.uint8)
+    truth[5:15, 6:18] = 255
+    for kind in ("crack", "dirt"):
+        folder = mvtec_tree / f"bottle/ground_truth/{kind}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for image in range(3):
+            Image.fromarray(truth).save(folder / f"{image:03}_mask.png")
+    data = DataConfig("mvtec", "bottle", image_size=32)
+    test = load_splits(data, "efficientnet_lite0", ()).test
+    masks = load_masks(test, data)
+    assert masks.shape == (10, 32, 32)
+    assert not masks[test.labels == 0].any()
+    assert masks[test.labels == 1].mean() == pytest.approx(0.25, abs=0.03)
+    result = run_all([RunConfig.build(PROFILES["smoke"], "mvtec", "padim", category="bottle")])[0]
+    assert 0 <= result.metrics["aupro"] <= 1
+    assert pixel_table([result]).index.get_level_values("data set")[0] == "mvtec-bottle"
+
+
+def test_without_every_mask_there_is_no_pixel_truth(mvtec_tree):
+    data = DataConfig("mvtec", "bottle", image_size=32)
+    assert load_masks(load_splits(data, "efficientnet_lite0", ()).test, data) is None
+    result = run_all([RunConfig.build(PROFILES["smoke"], "mvtec", "padim", category="bottle")])[0]
+    assert "aupro" not in result.metrics
+    assert pixel_table([result]).empty
+
+
+@pytest.mark.parametrize("end", [".png", ".bmp"])
+def test_btad_masks_are_found_with_either_ending(end, data_folder):
+    names = [f"train/ok/{n:04}.bmp" for n in range(6)] + ["test/ok/0001.bmp", "test/ko/0002.bmp"]
+    grow(data_folder / "btad/01", names, grey=False)
+    grow(data_folder / "btad/01", [f"ground_truth/ko/0002{end}"])
+    data = DataConfig("btad", "01", image_size=32)
+    masks = load_masks(load_splits(data, "efficientnet_lite0", ()).test, data)
+    assert masks.any(axis=(1, 2)).tolist() == [False, True]

@@ -158,3 +158,53 @@ def test_counts_metric_equals_classification(metric):
     labels[[0, 3]], predicted[[1, 3]], labels[2] = False, False, True  # empty denominators
     expected = [classification(*row)[metric] for row in zip(labels, predicted, strict=True)]
     np.testing.assert_allclose(metrics._counts_metric(labels, predicted, metric), expected)
+
+
+def squares(size=20):
+    """Two defects of very different size in the first image, none in the second."""
+    masks = np.zeros((2, size, size), bool)
+    masks[0, 2:12, 2:12] = True
+    masks[0, 16, 16] = True
+    return masks
+
+
+def test_pixel_metrics_of_a_perfect_a_constant_and_a_reversed_map():
+    masks = squares()
+    assert metrics.pixel_auroc(masks, masks.astype(float)) == 1
+    assert metrics.aupro(masks, masks.astype(float)) == 1
+    assert metrics.pixel_auroc(masks, np.zeros(masks.shape)) == 0.5
+    assert metrics.aupro(masks, np.zeros(masks.shape)) == pytest.approx(
+        0.15
+    )  # the diagonal up to 0.3
+    assert metrics.aupro(masks, -masks.astype(float)) == 0
+
+
+def test_aupro_counts_regions_not_pixels():
+    masks = squares()
+    found_large = masks.astype(float)
+    found_large[0, 16, 16] = -1  # the one-pixel defect ranks last of all
+    assert metrics.pixel_auroc(masks, found_large) > 0.98
+    assert metrics.aupro(masks, found_large) == pytest.approx(0.5)
+
+
+def test_aupro_joins_pixels_that_touch_at_a_corner():
+    masks = np.zeros((1, 4, 4), bool)
+    masks[0, 1, 1] = masks[0, 2, 2] = True
+    half = np.zeros((1, 4, 4))
+    half[0, 1, 1], half[0, 2, 2] = 1, -1
+    assert metrics.aupro(masks, half) == pytest.approx(0.5)  # one region, half of it found
+
+
+def test_aupro_against_its_definition_by_thresholds():
+    rng = np.random.default_rng(0)
+    masks = squares()
+    maps = rng.normal(size=masks.shape) + masks
+    curve = []
+    for cut in np.sort(maps.ravel())[::-1]:
+        hit = maps >= cut
+        overlap = (hit[0, 2:12, 2:12].mean() + hit[0, 16, 16]) / 2
+        curve.append((hit[~masks].mean(), overlap))
+    fpr, overlap = np.array([(0, 0), *curve]).T
+    grid = np.linspace(0, 0.3, 20001)
+    expected = np.trapezoid(np.interp(grid, fpr, overlap), grid) / 0.3
+    assert metrics.aupro(masks, maps) == pytest.approx(expected, abs=2e-3)

@@ -1,0 +1,78 @@
+"""Run folders: what a finished run left behind, and how to find it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from aeflow_utils.config import Profile, RunConfig, UserError, paths
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run, read from its folder.
+
+    Args:
+        scores: one row an image of validation and test.
+        history: one row an epoch; empty for systems without training.
+        metrics: AUROCs, thresholds and the metrics at each.
+        environment: versions, machine, seconds, fingerprint of the images.
+        source: ``recorded`` if it came with the bundle, ``re-run`` if this machine made it.
+    """
+
+    config: RunConfig
+    folder: Path
+    scores: pd.DataFrame
+    history: pd.DataFrame
+    metrics: dict
+    environment: dict
+    source: str
+
+    def split(self, name: str) -> pd.DataFrame:
+        """Scores of ``val`` or ``test``."""
+        return self.scores[self.scores["split"] == name].reset_index(drop=True)
+
+
+def load_run(folder: Path) -> RunResult:
+    """Read a run folder.
+
+    Raises:
+        UserError: a file of it is missing or damaged.
+    """
+    recorded = paths().home / "results" / "recorded"
+    try:
+        history = pd.read_csv(folder / "history.csv")
+        return RunResult(
+            config=RunConfig.from_dict(_read_json(folder / "config.json")),
+            folder=folder,
+            scores=pd.read_csv(folder / "scores.csv"),
+            history=history,
+            metrics=_read_json(folder / "metrics.json"),
+            environment=_read_json(folder / "environment.json"),
+            source="recorded" if folder.is_relative_to(recorded) else "re-run",
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder} is damaged, or of another version ({error}): delete it and run again"
+        ) from None
+
+
+def find_runs(profile: Profile | str, recorded: bool) -> Iterator[RunResult]:
+    """All finished runs of a profile: this machine's, or those that came with the bundle."""
+    name = profile if isinstance(profile, str) else profile.name
+    folder = paths().recorded(name) if recorded else paths().runs(name)
+    for path in sorted(folder.glob("[!.]*")):
+        yield load_run(path)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Indented JSON with a final newline."""
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _read_json(path: Path) -> dict:
+    return json.loads(path.read_text())
