@@ -183,9 +183,9 @@ def reconstruction_rows(system: System, images: ImageSet, title: str, n_each: in
         _show(axes[row, 2], residual[row].numpy(), cmap="magma", vmin=0, vmax=0.5)
         _show(axes[row, 3], scores.anomaly_map[row, 0].numpy(), cmap="magma", **shared)
         name = ("normal", "abnormal")[images.labels[position]]
-        axes[row, 0].set_ylabel(f"{name}\nS = {float(scores.image_score[row]):.3f}", fontsize=10)
+        axes[row, 0].set_ylabel(f"{name}\nS = {float(scores.image_score[row]):.3f}", fontsize=9)
     for axis, heading in zip(axes[0], headings, strict=True):
-        axis.set_title(heading)
+        axis.set_title(heading, fontsize=9)
     figure.suptitle(title)
     return figure
 

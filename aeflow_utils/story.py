@@ -96,7 +96,7 @@ def _trivial_winners(table: pd.DataFrame) -> str:
         best = part[part["model"] == "ae_flow"]["auroc"].max()
         trivial = part[part["model"].isin(["brightness", "smoothness"])]
         each += [
-            f"{method_title(row.model)} reaches {100 * row.auroc:.1f} % on {dataset}, where the "
+            f"*{method_title(row.model)}* reaches {100 * row.auroc:.1f} % on {dataset}, where the "
             f"better AE-FLOW has {100 * best:.1f} %"
             for row in trivial.itertuples()
             if row.auroc > best
@@ -104,7 +104,7 @@ def _trivial_winners(table: pd.DataFrame) -> str:
     if not each:
         return ""
     return (
-        f"**One number an image can be enough.** The detector {'; '.join(each)}. Where such a "
+        f"**One number an image can be enough.** The row {'; '.join(each)}. Where such a "
         "rule wins, a data set says little about any method."
     )
 
