@@ -31,7 +31,7 @@ lint: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/python -m pytest tests
 
-# The notebooks as CI sees them: small, cold, on real images, in a home of their own.
+# The notebooks as CI sees them: small, cold, on real images; their results go to results/smoke.
 notebooks-smoke: $(STAMP)
 	rm -rf results/smoke
 	AEFLOW_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-current-env \
