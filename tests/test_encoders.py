@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import timm
 import torch
+import torchvision
 from efficientnet_lite_pytorch import EfficientNet
 
 from aeflow_utils import encoders
@@ -194,3 +195,19 @@ def test_weights_that_lack_a_layer_are_refused_by_name(wide_resnet_file):
     torch.save({}, wide_resnet_file)
     with pytest.raises(UserError, match=r"conv1\.weight is missing"):
         Encoder("wide_resnet50_2", (16,))
+
+
+def test_wide_resnet_gives_the_features_of_torchvisions_layer3(wide_resnet_file):
+    torch.manual_seed(0)
+    network = torchvision.models.wide_resnet50_2(weights=None).eval()
+    torch.save(network.state_dict(), wide_resnet_file)
+    encoder = Encoder("wide_resnet50_2", (16,))
+    images = torch.rand(2, 3, 64, 64)
+    stem = (network.conv1, network.bn1, network.relu, network.maxpool)
+    x = (images - encoder.mean) / encoder.std
+    with torch.inference_mode():
+        for layer in (*stem, network.layer1, network.layer2, network.layer3):
+            x = layer(x)
+    found = encoder(images)[16]
+    assert found.shape == (2, 1024, 4, 4)
+    torch.testing.assert_close(found, x, rtol=1e-4, atol=1e-4 * float(x.abs().max()))
