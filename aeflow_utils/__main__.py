@@ -100,11 +100,10 @@ def _data_fetch(name: str) -> None:
 
 def _data_prepare(name: str, profile: Profile) -> None:
     """Decode, resize and encode what the study's runs will read, so that they start at once."""
-    start = time.perf_counter()
-    datasets.get_spec(name)
+    start, spec = time.perf_counter(), datasets.get_spec(name)
     configs = experiments.plan(profile, datasets=(name,))
     if not configs:
-        raise UserError(f"{name} is not here: {datasets.get_spec(name).how_to_get}")
+        raise UserError(f"{name} is not here: {spec.how_to_get}")
     experiments.prepare(configs)
     seconds = time.perf_counter() - start
     print(

@@ -193,8 +193,9 @@ def record(profile: str) -> list[Path]:
     target = paths().recorded(profile)
     copied = []
     mine = list(find_runs(profile, recorded=False))
+    replaced = grouped(mine).keys()
     for old in recorded_runs(profile):
-        if grouped([old]).keys() & grouped(mine).keys():
+        if grouped([old]).keys() & replaced:
             shutil.rmtree(old.folder)
     for result in mine:
         destination = target / result.folder.name

@@ -82,9 +82,11 @@ def block_split(table: pd.DataFrame, seed: int, n_blocks: int = 20) -> pd.DataFr
     table = table[table["split"] == "pool"].sort_values("path")
     block = pd.Series(range(len(table)), index=table.index) * n_blocks // len(table)
     order = pd.Series(range(n_blocks)).sample(frac=1, random_state=seed).to_list()
-    cuts = {"train": order[: int(0.6 * n_blocks)], "val": order[int(0.6 * n_blocks) :]}
-    cuts["test"] = cuts["val"][len(cuts["val"]) // 2 :]
-    cuts["val"] = cuts["val"][: len(cuts["val"]) // 2]
-    parts = [table[block.isin(blocks)].assign(split=split) for split, blocks in cuts.items()]
-    parts[0] = parts[0][parts[0]["label"] == 0]
-    return pd.concat(parts)
+    n_train = int(0.6 * n_blocks)
+    n_val = (n_blocks - n_train) // 2
+    train = table[block.isin(order[:n_train]) & (table["label"] == 0)]
+    val = table[block.isin(order[n_train : n_train + n_val])]
+    test = table[block.isin(order[n_train + n_val :])]
+    return pd.concat(
+        [train.assign(split="train"), val.assign(split="val"), test.assign(split="test")]
+    )
