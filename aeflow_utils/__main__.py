@@ -9,6 +9,7 @@ import time
 
 from aeflow_utils import datasets, downloads, experiments, inspection, notebooks, results, tables
 from aeflow_utils.config import PROFILES, Profile, RunConfig, UserError, get_profile, paths
+from aeflow_utils.runs import run_folder
 from aeflow_utils.training import TrainingError
 
 PROBLEMS_SHOWN = 20
@@ -145,7 +146,7 @@ def _config_from_options(profile: Profile, options: argparse.Namespace) -> RunCo
 
 def _plan(options: argparse.Namespace) -> None:
     for config in experiments.plan(get_profile(options.profile)):
-        done = (paths().runs(config.profile) / config.run_name).exists()
+        done = run_folder(config).exists()
         print(f"{'done   ' if done else 'missing'} {config.run_name}")
 
 

@@ -1,7 +1,9 @@
-"""Arrays computed once: prepared images and encoder features, as memory-mapped ``.npy`` files.
+"""Arrays with a row an image, computed once: prepared images and encoder features on disk.
 
-An array appears under its own name only when it is whole: it is filled under a temporary name,
-flushed, then renamed. Of several processes that want the same arrays, one computes them.
+Rows are filled when somebody first asks for them, in blocks; each row carries a stamp of the file
+it came from, written after the row itself. So a killed computation goes on where it was, all
+models, splits and folds of a data set share its rows, and a replaced file is read again. Of
+several processes that want the same rows, one computes them.
 """
 
 from __future__ import annotations
@@ -14,11 +16,19 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
+from tqdm.auto import tqdm
+
+BLOCK = 256  # rows between two points at which a killed computation can go on
+
+Fill = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """An array of the cache: `key` holds everything its content depends on, JSON-ready."""
+    """An array of the cache: `key` holds everything its rows depend on but the files, JSON-ready.
+
+    Rows that were never asked for take no room on disks that know sparse files.
+    """
 
     key: dict
     shape: tuple[int, ...]
@@ -36,53 +46,80 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def cached_arrays(
+def cached_rows(
     folder: Path,
-    wanted: dict[int, ArraySpec],
-    fill: Callable[[dict[int, np.ndarray]], None],
-) -> dict[int, np.ndarray]:
-    """Read-only memory maps of the arrays in `wanted`.
+    wanted: dict[str, ArraySpec],
+    rows: np.ndarray,
+    stamps: np.ndarray,
+    fill: Fill,
+    label: str,
+) -> dict[str, np.ndarray]:
+    """Read-only memory maps of the arrays in `wanted`, of which `rows` hold what they must.
 
     Args:
         folder: where the cache lives; created if missing.
-        wanted: the arrays, by any label.
-        fill: called once with those that are missing, to write their content in one pass. What
-            it raises leaves no file behind.
+        wanted: the arrays, by name.
+        rows: (N,) positions that are needed.
+        stamps: (N,) uint32, not 0: what each row was made from; another stamp is another file.
+        fill: computes some of `rows` (given in rising order), {name: (n, ...)}. What it raises
+            leaves the blocks before it in place.
+        label: of the progress bar.
     """
-    found = {label: _open_if_valid(folder, spec) for label, spec in wanted.items()}
-    if all(array is not None for array in found.values()):
-        return found
+    found = {name: _open(folder, spec, "r") for name, spec in wanted.items()}
+    if all(pair is not None and (pair[1][rows] == stamps).all() for pair in found.values()):
+        return {name: array for name, (array, _) in found.items()}
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        missing = {k: s for k, s in wanted.items() if _open_if_valid(folder, s) is None}
-        if missing:
-            _compute(folder, missing, fill)
-    return {label: _open_if_valid(folder, spec) for label, spec in wanted.items()}
+        found = {name: _open(folder, s, "r+") or _create(folder, s) for name, s in wanted.items()}
+        stale = [stamped[rows] != stamps for _, stamped in found.values()]
+        missing = np.flatnonzero(np.any(stale, axis=0))
+        if missing.size:  # else another process has computed them while this one waited
+            missing = missing[np.argsort(rows[missing])]
+            _compute(found, rows[missing], stamps[missing], fill, label)
+    return {name: _open(folder, spec, "r")[0] for name, spec in wanted.items()}
 
 
-def _compute(folder: Path, missing: dict[int, ArraySpec], fill: Callable) -> None:
-    partial = {k: folder / f"{key_hash(s.key)}.partial" for k, s in missing.items()}
+def _compute(
+    arrays: dict[str, tuple[np.ndarray, np.ndarray]],
+    rows: np.ndarray,
+    stamps: np.ndarray,
+    fill: Fill,
+    label: str,
+) -> None:
+    with tqdm(total=len(rows), desc=label, mininterval=1) as bar:
+        for start in range(0, len(rows), BLOCK):
+            block = slice(start, start + BLOCK)
+            for name, values in fill(rows[block]).items():
+                array, stamped = arrays[name]
+                array[rows[block]] = values
+                array.flush()  # a row is on disk before its stamp says so
+                stamped[rows[block]] = stamps[block]
+                stamped.flush()
+            bar.update(len(rows[block]))
+
+
+def _files(folder: Path, spec: ArraySpec) -> tuple[Path, Path]:
+    name = key_hash(spec.key)
+    return folder / f"{name}.npy", folder / f"{name}.stamps.npy"
+
+
+def _create(folder: Path, spec: ArraySpec) -> tuple[np.ndarray, np.ndarray]:
+    path, stamps_path = _files(folder, spec)
+    for old in (stamps_path, path):  # unlinked, not overwritten: somebody may be reading it
+        old.unlink(missing_ok=True)
+    path.with_suffix(".json").write_text(json.dumps(spec.key, indent=1))
+    array = np.lib.format.open_memmap(path, "w+", spec.dtype, spec.shape)
+    return array, np.lib.format.open_memmap(stamps_path, "w+", "uint32", spec.shape[:1])
+
+
+def _open(folder: Path, spec: ArraySpec, mode: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """The stored array and its stamps; None where there are none or not as asked for."""
     try:
-        arrays = {
-            label: np.lib.format.open_memmap(path, "w+", missing[label].dtype, missing[label].shape)
-            for label, path in partial.items()
-        }
-        fill(arrays)
-        for label, array in arrays.items():
-            array.flush()
-            final = folder / f"{key_hash(missing[label].key)}.npy"
-            final.with_suffix(".json").write_text(json.dumps(missing[label].key, indent=1))
-            partial[label].replace(final)
-    finally:
-        for path in partial.values():
-            path.unlink(missing_ok=True)
-
-
-def _open_if_valid(folder: Path, spec: ArraySpec) -> np.ndarray | None:
-    """The stored array, or None where there is none or it is not what was asked for."""
-    try:
-        array = np.load(folder / f"{key_hash(spec.key)}.npy", mmap_mode="r")
+        for path in _files(folder, spec):
+            np.load(path, mmap_mode="r")  # a file that is too short fails; "r+" would lengthen it
+        array, stamps = (np.load(path, mmap_mode=mode) for path in _files(folder, spec))
     except Exception:  # absent, cut off, or damaged in ways that numpy reports in many kinds
         return None
     whole = array.shape == spec.shape and array.dtype == np.dtype(spec.dtype)
-    return array if whole else None
+    whole = whole and stamps.shape == spec.shape[:1] and stamps.dtype == np.uint32
+    return (array, stamps) if whole else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,9 +26,16 @@ class DataConfig:
         dataset: key of `datasets.SPECS`.
         category: product of a data set that has several (MVTec AD), else empty.
         split: named alternative to the study's split, else empty.
-        image_size: side in pixels to which every image is resized.
+        image_size: side in pixels of every image that a system sees.
         limit: images kept per split and label, 0 for all (the `smoke` profile).
         split_seed: seed of the validation split; all models and seeds share one split.
+        resize: 0 resizes an image to a square of `image_size` at once, without cropping; another
+            value resizes its shorter side to that many pixels and crops the centre (the 2023
+            study: 256, then 224).
+        skip_unreadable: go on without images that cannot be decoded, instead of stopping.
+
+    Raises:
+        UserError: `resize` is smaller than the crop.
     """
 
     dataset: str
@@ -37,11 +44,41 @@ class DataConfig:
     image_size: int = 128
     limit: int = 0
     split_seed: int = 0
+    resize: int = 0
+    skip_unreadable: bool = False
+
+    def __post_init__(self) -> None:
+        if self.resize and self.resize < self.image_size:
+            raise UserError(
+                f"resize {self.resize} is smaller than the {self.image_size} px that are cropped "
+                "from it: choose a larger one, or 0"
+            )
 
     @property
     def label(self) -> str:
         """Name for folders and tables: ``elpv``, ``mvtec-bottle``, ``elpv-blocks``."""
         return "-".join(part for part in (self.dataset, self.category, self.split) if part)
+
+
+@dataclass(frozen=True)
+class FolderConfig(DataConfig):
+    """A reader's own images.
+
+    Args:
+        source: folder of images, or CSV file with the columns path, label, split.
+        name: for tables and folders.
+        normal, abnormal: names of label folders; empty guesses them.
+    """
+
+    dataset: str = "folder"
+    source: str = ""
+    name: str = ""
+    normal: tuple[str, ...] = ()
+    abnormal: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        return self.name
 
 
 CHOICES = {
@@ -276,7 +313,9 @@ class RunConfig:
             model_config = MODEL_CONFIGS[model](encoder=profile.encoder, **options)
         except TypeError as error:
             raise UserError(f"model '{model}' has no such option: {error}") from None
+        skip = os.environ.get("AEFLOW_SKIP_UNREADABLE", "") == "1"
         data = DataConfig(dataset, category, split, profile.image_size, profile.limit)
+        data = replace(data, skip_unreadable=skip)
         train = TrainConfig(profile.epochs, profile.batch_size, threads=profile.threads)
         for key in (model, (model, dataset)):
             train = replace(train, **_TRAINING.get(key, {}))
@@ -288,13 +327,13 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, content: dict) -> RunConfig:
-        model = dict(content["model"])
-        model_class = MODEL_CONFIGS[model.pop("name")]
-        model = {k: tuple(v) if isinstance(v, list) else v for k, v in model.items()}
+        """The configuration in `content`; a field that it lacks has its default."""
+        data, model = _with_tuples(content["data"]), _with_tuples(content["model"])
+        data_class = FolderConfig if data["dataset"] == "folder" else DataConfig
         return cls(
             content["profile"],
-            DataConfig(**content["data"]),
-            model_class(**model),
+            data_class(**data),
+            MODEL_CONFIGS[model.pop("name")](**model),
             TrainConfig(**content["train"]),
             content["seed"],
             content["variant"],
@@ -302,11 +341,29 @@ class RunConfig:
 
     @property
     def run_name(self) -> str:
-        """``<dataset>--<model>--seed<k>[--<variant>]-<hash8>``, the run's folder."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
+        """``<dataset>--<model>--seed<k>[--<variant>]-<hash8>``, the run's folder.
+
+        The hash covers every option that differs from its default, so an option that is added
+        later does not rename the runs made before it.
+        """
+        parts = {"data": self.data, "model": self.model, "train": self.train}
+        options = {name: _not_default(part) for name, part in parts.items()}
+        options |= {"profile": self.profile, "seed": self.seed, "variant": self.variant}
+        text = json.dumps({**options, "system": self.model.name}, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         parts = [self.data.label, self.model.name, f"seed{self.seed}", self.variant]
         return "--".join(part for part in parts if part) + f"-{digest}"
+
+
+def _not_default(config: DataConfig | ModelConfig | TrainConfig) -> dict:
+    """The fields of a configuration that differ from their defaults."""
+    values = asdict(config)
+    return {f.name: values[f.name] for f in fields(config) if values[f.name] != f.default}
+
+
+def _with_tuples(content: dict) -> dict:
+    """What JSON made of a dataclass, its lists tuples again."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
 
 
 @dataclass(frozen=True)
@@ -323,6 +380,10 @@ class Paths:
 
     def runs(self, profile: str) -> Path:
         return self.results(profile) / "runs"
+
+    def own(self, profile: str) -> Path:
+        """Runs on a reader's own images: no part of the study's tables."""
+        return self.results(profile) / "own"
 
     def recorded(self, profile: str) -> Path:
         return self.home / "results" / "recorded" / profile / "runs"

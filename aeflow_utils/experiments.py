@@ -30,13 +30,14 @@ from aeflow_utils.config import (
     Profile,
     RunConfig,
     UserError,
-    paths,
 )
 from aeflow_utils.datasets import available, load_table
-from aeflow_utils.features import ImageSet, Splits, fingerprint, load_masks, load_splits
+from aeflow_utils.features import ImageSet, Splits, fingerprint, load_splits
+from aeflow_utils.layouts import UNLABELLED
 from aeflow_utils.models import build_system
 from aeflow_utils.models.system import System
-from aeflow_utils.runs import RunResult, load_run, write_json
+from aeflow_utils.preparation import load_masks
+from aeflow_utils.runs import RunResult, load_run, run_folder, write_json
 from aeflow_utils.training import fit, score_images, score_maps, seed_everything
 
 PACKAGES = ("torch", "torchvision", "timm", "FrEIA", "numpy", "scikit-learn", "scipy", "pillow")
@@ -86,9 +87,9 @@ def run(config: RunConfig, splits: Splits | None = None) -> RunResult:
     Raises:
         UserError: the data are absent, or the folder is damaged.
     """
-    folder = paths().runs(config.profile) / config.run_name
+    folder = run_folder(config)
     if folder.exists():
-        return load_run(folder)
+        return _load_same(folder, config)
     splits = splits or load_splits(config.data, config.model.encoder, config.model.strides)
     # With the fingerprint in its name, an unfinished run is never continued on other images.
     work = folder.with_name(f".{folder.name}.{splits.fingerprint}.partial")
@@ -99,6 +100,14 @@ def run(config: RunConfig, splits: Splits | None = None) -> RunResult:
             _compute(config, splits, work)
             work.replace(folder)
     return load_run(folder)
+
+
+def _load_same(folder: Path, config: RunConfig) -> RunResult:
+    """The run in `folder`, which must be of this very configuration."""
+    result = load_run(folder)
+    if result.config != config:  # its name leaves out defaults, and one of them has changed
+        raise UserError(f"{folder} holds a run of other options: delete it and run again")
+    return result
 
 
 def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
@@ -116,6 +125,7 @@ def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
     scored = time.perf_counter()
     environment = {
         "fingerprint": splits.fingerprint,
+        "skipped": list(splits.skipped),
         "fit_seconds": round(trained - start, 2),
         "score_seconds": round(scored - trained, 2),
         "trainable_parameters": sum(p.numel() for p in system.parameters() if p.requires_grad),
@@ -139,7 +149,8 @@ def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
 
 def evaluate(scores: pd.DataFrame) -> dict:
     """AUROC of validation and test, the thresholds, and the test metrics at each."""
-    val, test = (scores[scores["split"] == split] for split in ("val", "test"))
+    labelled = scores[scores["label"] != UNLABELLED]
+    val, test = (labelled[labelled["split"] == split] for split in ("val", "test"))
     cuts = metrics.thresholds(val["label"], val["image_score"], test["label"], test["image_score"])
     at_threshold = {}
     for regime, cut in cuts.items():
@@ -156,7 +167,7 @@ def evaluate(scores: pd.DataFrame) -> dict:
 
 def evaluate_pixels(system: System, images: ImageSet, data: DataConfig) -> dict:
     """Pixel AUROC and AUPRO of the maps, where the set has masks and the system has maps."""
-    masks = load_masks(images, data)
+    masks = load_masks(images.table, data)
     maps = None if masks is None else score_maps(system, images)
     if maps is None or not masks.any():
         return {}
@@ -204,7 +215,7 @@ def run_all(configs: list[RunConfig]) -> list[RunResult]:
     Raises:
         UserError: a run that is there already was computed on other images than those here now.
     """
-    pending = [c for c in configs if not (paths().runs(c.profile) / c.run_name).exists()]
+    pending = [c for c in configs if not run_folder(c).exists()]
     pending.sort(
         key=lambda c: SLOWEST_FIRST.get(c.model.name, len(SLOWEST_FIRST))
     )  # no core idles at the end

@@ -1,29 +1,30 @@
 """Images to features: an `ImageSet` serves prepared images and the frozen encoder's maps.
 
-Decoding, resizing and encoding happen once for a data set; every model, seed and split that
-asks for the same thing reads the same memory maps.
+Decoding, resizing and encoding happen once for an image; every model, seed and split that asks
+for it reads the same memory maps.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from aeflow_utils.cache import ArraySpec, cached_arrays, key_hash
+from aeflow_utils.cache import ArraySpec, cached_rows, key_hash
 from aeflow_utils.config import DataConfig, UserError, paths
-from aeflow_utils.datasets import get_spec, load_table
+from aeflow_utils.datasets import load_table, spec_of
 from aeflow_utils.encoders import Encoder
+from aeflow_utils.preparation import Prepared, prepare_images, read_image
 
-ENCODING_BATCH = 32  # fixed: the cached features must not depend on who asked for them
+log = logging.getLogger(__name__)
+
+ENCODING_BATCH = 32
+UNREADABLE_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -87,33 +88,59 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts of a data set, and a fingerprint of the images behind them."""
+    """The three parts of a data set.
+
+    Args:
+        fingerprint: of the files behind them.
+        skipped: paths of images that were left out because they cannot be decoded.
+    """
 
     train: ImageSet
     val: ImageSet
     test: ImageSet
     fingerprint: str
+    skipped: tuple[str, ...] = ()
 
 
 def load_splits(data: DataConfig, encoder: str, strides: tuple[int, ...]) -> Splits:
     """Prepare (or find in the cache) the images and features of a data set.
 
     Raises:
-        UserError: the data set is absent, incomplete or holds an image that cannot be read.
+        UserError: the data set is absent or incomplete, or holds images that cannot be read and
+            `data` does not say to skip them; names them.
     """
-    table, spec = load_table(data), get_spec(data.dataset)
-    files = [spec.root / path for path in table["path"]]
-    source = {"dataset": data.label, "files": fingerprint(table, data)}
-    images = prepare_images(files, data.image_size, spec.grey, source)
-    features = encode_images(images, encoder, strides, source)
-    every = ImageSet(table, np.arange(len(table)), images, features)
-    parts = (every.select((table["split"] == s).to_numpy()) for s in ("train", "val", "test"))
-    return Splits(*parts, fingerprint=source["files"])
+    table = load_table(data)
+    name = fingerprint(table, data)
+    prepared = prepare_images(data, table["path"].to_list())
+    skipped = tuple(table["path"][~prepared.readable])
+    if skipped:
+        _say_unreadable(skipped, data)
+    keep = prepared.readable
+    features = encode_images(prepared, encoder, strides, data.label)
+    every = ImageSet(table, prepared.rows, prepared.images, features)
+    parts = (
+        every.select((table["split"] == s).to_numpy() & keep) for s in ("train", "val", "test")
+    )
+    return Splits(*parts, name, skipped)
+
+
+def _say_unreadable(skipped: tuple[str, ...], data: DataConfig) -> None:
+    spec, shown = spec_of(data), []
+    for path in skipped[:UNREADABLE_SHOWN]:
+        try:
+            read_image(spec.root / path, 8, spec.grey)
+        except UserError as error:
+            shown.append(str(error))
+    more = f"\n... and {len(skipped) - len(shown)} more" if len(skipped) > len(shown) else ""
+    message = "\n".join(shown) + more
+    if not data.skip_unreadable:
+        raise UserError(f"{message}, or set AEFLOW_SKIP_UNREADABLE=1 to go on without it")
+    log.warning(f"{data.label}: {len(skipped)} images are left out\n{message}")
 
 
 def fingerprint(table: pd.DataFrame, data: DataConfig) -> str:
     """Short hash of which files a table names, and how large they are."""
-    root = get_spec(data.dataset).root
+    root = spec_of(data).root
     try:
         listing = [(path, (root / path).stat().st_size) for path in table["path"]]
     except OSError as error:
@@ -122,87 +149,43 @@ def fingerprint(table: pd.DataFrame, data: DataConfig) -> str:
     return key_hash({"listing": listing})
 
 
-def read_image(path: Path, size: int, grey: bool) -> np.ndarray:
-    """Decode and resize one image: (1 or 3, size, size) uint8.
-
-    Raises:
-        UserError: the file cannot be decoded; names it.
-    """
-    try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I;16"):  # convert() would clip at 255
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            image = image.convert("L" if grey else "RGB")
-            image = image.resize((size, size), Image.Resampling.BICUBIC)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{path} cannot be read as an image ({error}). Replace it, or remove it from the "
-            "data set, and run again"
-        ) from None
-    pixels = np.asarray(image)
-    return pixels[None] if grey else pixels.transpose(2, 0, 1)
-
-
-def load_masks(images: ImageSet, data: DataConfig) -> np.ndarray | None:
-    """Pixel truth of images at their prepared size, (N, H, W) bool; normal images have none set.
-
-    None where the data set has no masks, or where one of an abnormal image is not here.
-    """
-    spec, size = get_spec(data.dataset), data.image_size
-    if spec.mask is None:
-        return None
-    masks = np.zeros((len(images), size, size), dtype=bool)
-    for row, (path, label) in enumerate(zip(images.table["path"], images.labels, strict=True)):
-        if not label:
-            continue
-        found = next((spec.root / m for m in spec.mask(path) if (spec.root / m).is_file()), None)
-        if found is None:
-            return None
-        masks[row] = read_image(found, size, grey=True)[0] > 127
-    return masks
-
-
-def prepare_images(files: list[Path], size: int, grey: bool, source: dict) -> np.ndarray:
-    """All images decoded and resized once, (M, 1 or 3, size, size) uint8 on disk."""
-
-    def fill(arrays: dict[int, np.ndarray]) -> None:
-        with ThreadPoolExecutor() as pool:  # PIL decodes and resizes without the lock
-            read = pool.map(lambda path: read_image(path, size, grey), files)
-            progress = tqdm(read, f"{source['dataset']}: images", len(files), mininterval=1)
-            for row, pixels in enumerate(progress):
-                arrays[0][row] = pixels
-
-    key = {**source, "size": size, "grey": grey, "what": "images"}
-    shape = (len(files), 1 if grey else 3, size, size)
-    return cached_arrays(paths().cache, {0: ArraySpec(key, shape, "uint8")}, fill)[0]
-
-
 def encode_images(
-    images: np.ndarray, encoder_name: str, strides: tuple[int, ...], source: dict
+    prepared: Prepared, encoder_name: str, strides: tuple[int, ...], label: str
 ) -> dict[int, np.ndarray]:
-    """Features of all images at each stride, {stride: (M, C, h, w)} float16 on disk."""
+    """Features at each stride, {stride: (M, C, h, w)} float16 on disk, of the prepared rows."""
     if not strides:
         return {}
-    encoder, device, size = Encoder(encoder_name, strides), default_device(), images.shape[-1]
+    encoder, device = Encoder(encoder_name, strides), default_device()
+    images, size = prepared.images, prepared.images.shape[-1]
 
-    def fill(arrays: dict[int, np.ndarray]) -> None:
+    def fill(rows: np.ndarray) -> dict[str, np.ndarray]:
         encoder.to(device)
-        label = f"{source['dataset']}: {encoder_name} features"
-        for start in tqdm(range(0, len(images), ENCODING_BATCH), label, mininterval=1):
-            rows = slice(start, start + ENCODING_BATCH)
-            batch = torch.from_numpy(images[rows].copy()).to(device).float().div_(255)
-            maps = encoder(batch.expand(-1, 3, -1, -1))
-            for stride, array in arrays.items():
-                array[rows] = maps[stride].half().cpu().numpy()
+        parts = [_encode(encoder, images[r], device) for r in _in_batches(rows)]
+        return {str(s): np.concatenate([part[s] for part in parts])[: len(rows)] for s in strides}
 
-    key = {**source, "encoder": encoder_name, "weights": encoder.weights_sha256, "size": size}
+    key = {**prepared.source, "encoder": encoder_name, "weights": encoder.weights_sha256}
     wanted = {}
     for stride, channels in encoder.channels.items():
         positions = -(-size // stride)
         shape = (len(images), channels, positions, positions)
-        wanted[stride] = ArraySpec({**key, "stride": stride, "what": "features"}, shape, "float16")
-    return cached_arrays(paths().cache, wanted, fill)
+        spec = ArraySpec({**key, "stride": stride, "what": "features"}, shape, "float16")
+        wanted[str(stride)] = spec
+    rows, stamps = prepared.rows[prepared.readable], prepared.stamps[prepared.readable]
+    label = f"{label}: {encoder_name} features"
+    found = cached_rows(paths().cache, wanted, rows, stamps, fill, label)
+    return {stride: found[str(stride)] for stride in encoder.strides}
+
+
+def _in_batches(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows in batches of one size, the last filled up: features do not depend on who asked."""
+    for start in range(0, len(rows), ENCODING_BATCH):
+        batch = rows[start : start + ENCODING_BATCH]
+        yield np.pad(batch, (0, ENCODING_BATCH - len(batch)), mode="edge")
+
+
+def _encode(encoder: Encoder, images: np.ndarray, device: str) -> dict[int, np.ndarray]:
+    batch = torch.from_numpy(images).to(device).float().div_(255).expand(-1, 3, -1, -1)
+    return {stride: maps.half().cpu().numpy() for stride, maps in encoder(batch).items()}
 
 
 def default_device() -> str:

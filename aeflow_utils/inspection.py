@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from aeflow_utils.config import UserError
 from aeflow_utils.datasets import get_spec
-from aeflow_utils.features import read_image
+from aeflow_utils.preparation import read_image
 
 
 def problems(name: str) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 COLUMNS = ["path", "label", "kind", "split", "group"]
+UNLABELLED = -1  # only in the test split of a reader's own images
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 Scan = Callable[[Path, str], pd.DataFrame]

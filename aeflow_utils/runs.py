@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aeflow_utils.config import Profile, RunConfig, UserError, paths
+from aeflow_utils.config import FolderConfig, Profile, RunConfig, UserError, paths
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,13 @@ class RunResult:
     def split(self, name: str) -> pd.DataFrame:
         """Scores of ``val`` or ``test``."""
         return self.scores[self.scores["split"] == name].reset_index(drop=True)
+
+
+def run_folder(config: RunConfig) -> Path:
+    """Where a run is, or will be: a reader's own images keep theirs apart from the study's."""
+    own = isinstance(config.data, FolderConfig)
+    runs = paths().own(config.profile) if own else paths().runs(config.profile)
+    return runs / config.run_name
 
 
 def load_run(folder: Path) -> RunResult:

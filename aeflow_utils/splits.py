@@ -90,3 +90,23 @@ def block_split(table: pd.DataFrame, seed: int, n_blocks: int = 20) -> pd.DataFr
     return pd.concat(
         [train.assign(split="train"), val.assign(split="val"), test.assign(split="test")]
     )
+
+
+def own_split(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """For a reader's images: the splits that they come with; missing ones are carved by group.
+
+    Where validation is missing it gets a fifth of the training normals; where everything is, 60,
+    20 and 20 % of the normals and a quarter of the abnormals go to train, val and test.
+    """
+    if (table["split"] == "pool").any():
+        normal, abnormal = table[table["label"] == 0], table[table["label"] == 1]
+        train, rest = _split_groups(normal, 0.4, seed)
+        val, test = _split_groups(rest, 0.5, seed)
+        few, most = _split_groups(abnormal, 0.75, seed)
+        if most.empty:  # a single one is needed more in test
+            few, most = most, few
+        table = pd.concat([val.assign(split="val"), few.assign(split="val"), test, most])
+        table = pd.concat([table.replace({"split": {"pool": "test"}}), train.assign(split="train")])
+    if not ((table["split"] == "val") & (table["label"] == 0)).any():
+        return official(val_share=0.2, val_abnormal=True)(table, seed)
+    return table[(table["split"] != "train") | (table["label"] == 0)]

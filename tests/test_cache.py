@@ -1,4 +1,4 @@
-"""An array is computed once, appears only when whole, and is computed again if damaged."""
+"""A row is computed once, counts as there only when whole, and is computed again if outdated."""
 
 import multiprocessing
 import time
@@ -7,22 +7,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aeflow_utils.cache import ArraySpec, cached_arrays, key_hash
+from aeflow_utils import cache
+from aeflow_utils.cache import ArraySpec, cached_rows, key_hash
 
-SPEC = ArraySpec({"what": "ramp"}, (4, 3), "float32")
-OTHER = ArraySpec({"what": "other"}, (2,), "uint8")
+SPEC = ArraySpec({"what": "ramp"}, (6, 3), "float32")
+OTHER = ArraySpec({"what": "other"}, (6,), "uint8")
+ROWS, STAMPS = np.arange(6), np.arange(11, 17, dtype=np.uint32)
 
 
 class CountingFill:
-    """Fills with 0, 1, 2, ... and remembers which labels each call was given."""
+    """Row r is r, everywhere; remembers which rows each call was asked for."""
 
-    def __init__(self):
-        self.calls = []
+    def __init__(self, *names, fail_at=None):
+        self.names, self.calls, self.fail_at = names or ("a",), [], fail_at
 
-    def __call__(self, arrays):
-        self.calls.append(sorted(arrays))
-        for array in arrays.values():
-            array[:] = np.arange(array.size).reshape(array.shape)
+    def __call__(self, rows):
+        if len(self.calls) == self.fail_at:
+            raise RuntimeError("no such image")
+        self.calls.append(rows.tolist())
+        shape = {"a": (len(rows), 3), "b": (len(rows),)}
+        return {
+            n: np.broadcast_to(rows.reshape(-1, *[1] * (len(shape[n]) - 1)), shape[n])
+            for n in self.names
+        }
 
 
 @pytest.fixture
@@ -30,102 +37,113 @@ def fill():
     return CountingFill()
 
 
-def stored(folder, spec=SPEC):
-    return folder / f"{key_hash(spec.key)}.npy"
+def ask(folder, fill, rows=ROWS, stamps=None, spec=SPEC):
+    stamps = STAMPS[rows] if stamps is None else stamps
+    return cached_rows(folder, {"a": spec}, np.asarray(rows), stamps, fill, "test")["a"]
 
 
-def assert_ramp(array, spec=SPEC):
-    expected = np.arange(np.prod(spec.shape), dtype=spec.dtype).reshape(spec.shape)
-    np.testing.assert_array_equal(array, expected, strict=True)
+def assert_rows(array, rows=ROWS):
+    np.testing.assert_array_equal(array[rows], np.repeat(rows, 3).reshape(-1, 3))
 
 
 def test_second_call_loads_what_the_first_computed(tmp_path, fill):
     for _ in range(2):
-        assert_ramp(cached_arrays(tmp_path / "new" / "cache", {0: SPEC}, fill)[0])
-    assert fill.calls == [[0]]
+        assert_rows(ask(tmp_path / "new" / "cache", fill))
+    assert fill.calls == [ROWS.tolist()]
+
+
+def test_only_rows_that_were_never_asked_for_are_computed(tmp_path, fill):
+    ask(tmp_path, fill, np.array([4, 1]))
+    array = ask(tmp_path, fill, np.array([5, 4, 0]))
+    assert fill.calls == [[1, 4], [0, 5]]
+    assert_rows(array, np.array([0, 1, 4, 5]))
+
+
+def test_a_changed_stamp_computes_that_row_again(tmp_path, fill):
+    ask(tmp_path, fill)
+    stamps = STAMPS.copy()
+    stamps[2] = 99
+    ask(tmp_path, fill, stamps=stamps)
+    assert fill.calls[1:] == [[2]]
 
 
 def test_another_key_is_another_array(tmp_path, fill):
-    cached_arrays(tmp_path, {0: SPEC}, fill)
-    cached_arrays(tmp_path, {0: replace(SPEC, key={"what": "ramp", "size": 2})}, fill)
-    assert fill.calls == [[0], [0]]
+    ask(tmp_path, fill)
+    ask(tmp_path, fill, spec=replace(SPEC, key={"what": "ramp", "size": 2}))
+    assert len(fill.calls) == 2
 
 
 def test_key_hash_does_not_depend_on_the_order_of_entries():
     assert key_hash({"a": 1, "b": 2}) == key_hash({"b": 2, "a": 1}) != key_hash({"a": 2, "b": 1})
 
 
-def test_only_the_missing_arrays_are_filled(tmp_path, fill):
-    cached_arrays(tmp_path, {0: SPEC}, fill)
-    arrays = cached_arrays(tmp_path, {8: SPEC, 16: OTHER}, fill)
-    assert fill.calls == [[0], [16]]
-    assert list(arrays) == [8, 16]
-    assert_ramp(arrays[8])
-    assert_ramp(arrays[16], OTHER)
+def test_rows_that_any_of_several_arrays_lacks_are_computed(tmp_path, fill):
+    ask(tmp_path, fill, np.array([0, 1, 2]))
+    both = CountingFill("a", "b")
+    wanted = {"a": SPEC, "b": OTHER}
+    found = cached_rows(tmp_path, wanted, ROWS, STAMPS, both, "test")
+    assert both.calls == [ROWS.tolist()]
+    np.testing.assert_array_equal(found["b"], ROWS)
+    assert_rows(found["a"])
 
 
-def test_exception_in_fill_leaves_no_file_and_no_lock(tmp_path, fill):
-    def failing(arrays):
-        arrays[0][:2] = 1
-        assert list(tmp_path.glob("*.partial"))
-        raise RuntimeError("no such image")
-
+def test_a_failure_keeps_the_blocks_before_it_and_no_more(tmp_path, fill, monkeypatch):
+    monkeypatch.setattr(cache, "BLOCK", 2)
     with pytest.raises(RuntimeError, match="no such image"):
-        cached_arrays(tmp_path, {0: SPEC, 1: OTHER}, failing)
-    assert {path.name for path in tmp_path.iterdir()} <= {".lock"}
-    assert_ramp(cached_arrays(tmp_path, {0: SPEC}, fill)[0])
+        ask(tmp_path, CountingFill(fail_at=2))
+    assert_rows(ask(tmp_path, fill))
+    assert fill.calls == [[4, 5]]
 
 
-def test_no_array_is_visible_under_its_own_name_while_it_is_filled(tmp_path):
-    def watching(arrays):
-        assert list(tmp_path.glob("*.npy")) == []
-        arrays[0][:] = 1
-
-    cached_arrays(tmp_path, {0: SPEC}, watching)
-    assert sorted(path.suffix for path in tmp_path.glob("*.*") if path.name != ".lock") == [
-        ".json",
-        ".npy",
-    ]
+def test_a_process_killed_between_row_and_stamp_computes_the_row_again(tmp_path, fill):
+    ask(tmp_path, fill, np.array([0]))
+    array = np.load(tmp_path / f"{key_hash(SPEC.key)}.npy", mmap_mode="r+")
+    array[3] = 77  # written, but never stamped
+    array.flush()
+    assert_rows(ask(tmp_path, fill))
+    assert fill.calls == [[0], [1, 2, 3, 4, 5]]
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".stamps.npy"])
 @pytest.mark.parametrize("kept", [0, 40, -1], ids=["empty", "half a header", "one byte short"])
-def test_truncated_file_is_computed_again(tmp_path, fill, kept):
-    cached_arrays(tmp_path, {0: SPEC}, fill)
-    path = stored(tmp_path)
+def test_truncated_file_is_computed_again(tmp_path, fill, kept, suffix):
+    ask(tmp_path, fill)
+    path = tmp_path / f"{key_hash(SPEC.key)}{suffix}"
     path.write_bytes(path.read_bytes()[:kept])
-    assert_ramp(cached_arrays(tmp_path, {0: SPEC}, fill)[0])
-    assert fill.calls == [[0], [0]]
+    assert_rows(ask(tmp_path, fill))
+    assert fill.calls == [ROWS.tolist()] * 2
 
 
-@pytest.mark.parametrize("change", [{"shape": (3, 4)}, {"dtype": "float64"}])
+@pytest.mark.parametrize("change", [{"shape": (7, 3)}, {"dtype": "float64"}])
 def test_stored_array_of_another_shape_or_dtype_is_computed_again(tmp_path, fill, change):
-    cached_arrays(tmp_path, {0: SPEC}, fill)
-    wanted = replace(SPEC, **change)
-    assert_ramp(cached_arrays(tmp_path, {0: wanted}, fill)[0], wanted)
-    assert fill.calls == [[0], [0]]
+    ask(tmp_path, fill)
+    array = ask(tmp_path, fill, spec=replace(SPEC, **change))
+    assert_rows(array)
+    assert array.shape == change.get("shape", SPEC.shape)
+    assert array.dtype == change.get("dtype", SPEC.dtype)
+    assert fill.calls == [ROWS.tolist()] * 2
 
 
 def test_arrays_are_read_only_whether_computed_or_loaded(tmp_path, fill):
     for _ in range(2):
-        array = cached_arrays(tmp_path, {0: SPEC}, fill)[0]
         with pytest.raises(ValueError, match="read-only"):
-            array[0] = 1
+            ask(tmp_path, fill)[0] = 1
 
 
 def slow_worker(folder, log, barrier):
-    """One of several processes that ask for the same array at the same time."""
+    """One of several processes that ask for the same rows at the same time."""
 
-    def slow_fill(arrays):
+    def slow_fill(rows):
         with log.open("a") as file:
             file.write("filled\n")
         time.sleep(0.3)
-        CountingFill()(arrays)
+        return CountingFill()(rows)
 
     barrier.wait(timeout=30)
-    assert_ramp(cached_arrays(folder, {0: SPEC}, slow_fill)[0])
+    assert_rows(ask(folder, slow_fill))
 
 
-def test_several_processes_compute_an_array_once(tmp_path):
+def test_several_processes_compute_a_row_once(tmp_path):
     context, log = multiprocessing.get_context("spawn"), tmp_path / "log"
     barrier = context.Barrier(3)
     arguments = (tmp_path / "cache", log, barrier)

@@ -91,7 +91,7 @@ def test_data_list_says_what_is_here_and_how_to_get_the_rest(capsys, mvtec_tree)
 def test_data_prepare_fills_the_cache_once(capsys, mvtec_tree, monkeypatch):
     line = ("data", "prepare", "mvtec", "--profile", "smoke")
     assert "is prepared" in prints(capsys, *line)
-    monkeypatch.setattr("aeflow_utils.features.read_image", None)  # a second time decodes nothing
+    monkeypatch.setattr("aeflow_utils.preparation.read_image", None)  # nothing is decoded twice
     assert "is prepared" in prints(capsys, *line)
 
 

@@ -1,15 +1,18 @@
 """Images of every kind are read right or refused by name; features are computed once."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from aeflow_utils.config import DataConfig, UserError
+from aeflow_utils.config import PROFILES, DataConfig, RunConfig, UserError
 from aeflow_utils.encoders import Encoder
-from aeflow_utils.features import load_splits, read_image
+from aeflow_utils.features import load_splits
+from aeflow_utils.preparation import read_image
 
 BOTTLE = DataConfig("mvtec", "bottle", image_size=32)
 CHEST = DataConfig("chest_xray", image_size=32)
@@ -36,11 +39,35 @@ def break_by_text(path):
 
 
 @pytest.mark.parametrize("damage", [break_by_truncation, break_by_emptying, break_by_text])
-def test_a_damaged_image_is_named_and_leaves_no_cache_file(damage, mvtec_tree, own_cache):
+def test_damaged_images_are_all_named(damage, mvtec_tree, own_cache):
     damage(mvtec_tree / "bottle/test/dirt/002.png")
-    with pytest.raises(UserError, match=r"dirt/002\.png cannot be read"):
-        load_splits(BOTTLE, LITE0, (16,))
-    assert [p.name for p in own_cache.iterdir() if p.name != ".lock"] == []
+    damage(mvtec_tree / "bottle/train/good/003.png")
+    for _ in range(2):  # found in the cache, they are named as well
+        with pytest.raises(
+            UserError, match=r"002\.png cannot be read[\s\S]*003\.png cannot be read"
+        ) as e:
+            load_splits(BOTTLE, LITE0, (16,))
+        assert "AEFLOW_SKIP_UNREADABLE=1" in str(e.value)
+
+
+def test_damaged_images_are_left_out_where_the_reader_says_so(mvtec_tree, own_cache, caplog):
+    whole = load_splits(BOTTLE, LITE0, (16,))
+    broken = "bottle/test/dirt/002.png"
+    break_by_text(mvtec_tree / broken)
+    splits = load_splits(replace(BOTTLE, skip_unreadable=True), LITE0, (16,))
+    assert splits.skipped == (broken,)
+    assert "1 images are left out" in caplog.text
+    assert broken not in splits.test.table["path"].tolist()
+    rest = whole.test.select((whole.test.table["path"] != broken).to_numpy())
+    ours, expected = (s.batch(np.arange(len(rest))) for s in (splits.test, rest))
+    assert torch.equal(ours.image, expected.image)
+    assert torch.equal(ours.features[16], expected.features[16])
+
+
+def test_an_option_of_the_environment_reaches_the_configuration(monkeypatch):
+    assert not RunConfig.build(PROFILES["smoke"], "elpv", "knn").data.skip_unreadable
+    monkeypatch.setenv("AEFLOW_SKIP_UNREADABLE", "1")
+    assert RunConfig.build(PROFILES["smoke"], "elpv", "knn").data.skip_unreadable
 
 
 def test_a_repaired_image_lets_the_same_call_succeed(mvtec_tree, own_cache):
@@ -136,7 +163,7 @@ def test_cached_features_are_the_encoders_to_float16_precision(small_elpv):
 
 def test_second_load_encodes_and_decodes_nothing(mvtec_tree, monkeypatch):
     first = load_splits(BOTTLE, LITE0, (16,))
-    monkeypatch.setattr("aeflow_utils.features.read_image", None)
+    monkeypatch.setattr("aeflow_utils.preparation.read_image", None)
     monkeypatch.setattr(Encoder, "forward", None)
     second = load_splits(BOTTLE, LITE0, (16,))
     assert second.fingerprint == first.fingerprint
@@ -145,8 +172,52 @@ def test_second_load_encodes_and_decodes_nothing(mvtec_tree, monkeypatch):
 
 def test_a_further_stride_is_encoded_without_reading_images_again(mvtec_tree, monkeypatch):
     load_splits(BOTTLE, LITE0, (16,))
-    monkeypatch.setattr("aeflow_utils.features.read_image", None)
+    monkeypatch.setattr("aeflow_utils.preparation.read_image", None)
     assert set(load_splits(BOTTLE, LITE0, (8, 16)).train.features) == {8, 16}
+
+
+def test_features_do_not_depend_on_who_else_was_encoded(mvtec_tree, own_cache, monkeypatch):
+    small = load_splits(replace(BOTTLE, limit=2), LITE0, (16,)).train
+    monkeypatch.setenv("AEFLOW_CACHE", str(own_cache / "another"))
+    large = load_splits(BOTTLE, LITE0, (16,)).train
+    positions = pd.Index(large.table["path"]).get_indexer(small.table["path"])
+    expected = large.batch(positions).features[16]
+    assert torch.equal(small.batch(np.arange(len(small))).features[16], expected)
+
+
+def test_splits_of_one_set_share_their_rows(own_cache, monkeypatch):
+    data = DataConfig("elpv", image_size=32, limit=3)
+    load_splits(replace(data, limit=0), LITE0, ())
+    monkeypatch.setattr("aeflow_utils.preparation.read_image", None)
+    for split in ("", "blocks"):
+        assert len(load_splits(replace(data, split=split), LITE0, ()).train) == 3
+
+
+def test_a_data_folder_that_is_read_only_works(mvtec_tree, own_cache):
+    for folder in [mvtec_tree, *mvtec_tree.rglob("*")]:
+        folder.chmod(0o555 if folder.is_dir() else 0o444)
+    before = sorted(mvtec_tree.rglob("*"))
+    assert len(load_splits(BOTTLE, LITE0, (16,)).test) == 10
+    assert sorted(mvtec_tree.rglob("*")) == before  # root may write anywhere: look, too
+    for folder in [mvtec_tree, *mvtec_tree.rglob("*")]:
+        folder.chmod(0o755)
+
+
+def test_resize_and_crop_keep_the_shape_and_drop_the_border(tmp_path):
+    pixels = np.zeros((40, 80), np.uint8)
+    pixels[10:30, 30:50] = 255  # a square in the middle of a wide image
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    cropped = read_image(tmp_path / "wide.png", 16, True, resize=20)[0]
+    squashed = read_image(tmp_path / "wide.png", 16, True)[0]
+    bright = {"cropped": cropped > 127, "squashed": squashed > 127}
+    # 20 px of 40 are 10 of the 20 that the shorter side has; the crop takes 2 off each end of it.
+    assert [bright["cropped"].any(axis).sum() for axis in (0, 1)] == [10, 10]
+    assert [bright["squashed"].any(axis).sum() for axis in (0, 1)] == [4, 8]
+
+
+def test_a_crop_larger_than_the_image_is_refused():
+    with pytest.raises(UserError, match="choose a larger one"):
+        DataConfig("elpv", image_size=224, resize=128)
 
 
 @pytest.mark.parametrize("change", ["remove", "add", "replace"])
@@ -161,7 +232,6 @@ def test_another_set_of_images_has_another_fingerprint(change, mvtec_tree):
         Image.new("RGB", (50, 40)).save(folder / "003.png")
     after = load_splits(BOTTLE, LITE0, ())
     assert after.fingerprint != before.fingerprint
-    assert len(after.test.images) == len(after.train) + len(after.val) + len(after.test)
 
 
 def test_a_replaced_image_is_read_again(mvtec_tree):

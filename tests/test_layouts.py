@@ -9,8 +9,9 @@ from PIL import Image
 from aeflow_utils.config import PROFILES, DataConfig, RunConfig, UserError
 from aeflow_utils.datasets import SPECS, available, check, describe, load_table
 from aeflow_utils.experiments import run_all
-from aeflow_utils.features import load_masks, load_splits
+from aeflow_utils.features import load_splits
 from aeflow_utils.inspection import problems
+from aeflow_utils.preparation import load_masks
 from aeflow_utils.tables import pixel_table
 
 
@@ -207,7 +208,7 @@ def test_masks_are_read_for_abnormal_images_and_empty_for_normal_ones(mvtec_tree
             Image.fromarray(truth).save(folder / f"{image:03}_mask.png")
     data = DataConfig("mvtec", "bottle", image_size=32)
     test = load_splits(data, "efficientnet_lite0", ()).test
-    masks = load_masks(test, data)
+    masks = load_masks(test.table, data)
     assert masks.shape == (10, 32, 32)
     assert not masks[test.labels == 0].any()
     assert masks[test.labels == 1].mean() == pytest.approx(0.25, abs=0.03)
@@ -218,7 +219,7 @@ def test_masks_are_read_for_abnormal_images_and_empty_for_normal_ones(mvtec_tree
 
 def test_without_every_mask_there_is_no_pixel_truth(mvtec_tree):
     data = DataConfig("mvtec", "bottle", image_size=32)
-    assert load_masks(load_splits(data, "efficientnet_lite0", ()).test, data) is None
+    assert load_masks(load_splits(data, "efficientnet_lite0", ()).test.table, data) is None
     result = run_all([RunConfig.build(PROFILES["smoke"], "mvtec", "padim", category="bottle")])[0]
     assert "aupro" not in result.metrics
     assert pixel_table([result]).empty
@@ -230,5 +231,5 @@ def test_btad_masks_are_found_with_either_ending(end, data_folder):
     grow(data_folder / "btad/01", names, grey=False)
     grow(data_folder / "btad/01", [f"ground_truth/ko/0002{end}"])
     data = DataConfig("btad", "01", image_size=32)
-    masks = load_masks(load_splits(data, "efficientnet_lite0", ()).test, data)
+    masks = load_masks(load_splits(data, "efficientnet_lite0", ()).test.table, data)
     assert masks.any(axis=(1, 2)).tolist() == [False, True]
