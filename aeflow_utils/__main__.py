@@ -1,14 +1,33 @@
-"""Command line: ``python -m aeflow_utils data|run|plan|report|record|reproduce``."""
+"""Command line: ``python -m aeflow_utils data|run|folder|plan|report|record|reproduce``."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
+from pathlib import Path
 
-from aeflow_utils import datasets, downloads, experiments, inspection, notebooks, results, tables
-from aeflow_utils.config import PROFILES, Profile, RunConfig, UserError, get_profile, paths
+from aeflow_utils import (
+    datasets,
+    downloads,
+    experiments,
+    inspection,
+    notebooks,
+    own_report,
+    results,
+    tables,
+)
+from aeflow_utils.config import (
+    PROFILES,
+    FolderConfig,
+    Profile,
+    RunConfig,
+    UserError,
+    get_profile,
+    paths,
+)
 from aeflow_utils.runs import run_folder
 from aeflow_utils.training import TrainingError
 
@@ -48,6 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--variant", default="", help="row of the study, e.g. resnet_like")
     run.add_argument("--seed", type=int, default=0)
     run.set_defaults(command=_run)
+
+    own = commands.add_parser("folder", parents=[shared], help="AE-FLOW on your own images")
+    own.add_argument(
+        "source", help="folder with train/ and test/, or normal and abnormal; or a CSV"
+    )
+    own.add_argument("--name", default="", help="for the report; else the folder's")
+    own.add_argument("--normal", nargs="+", default=(), help="folders or labels that are normal")
+    own.add_argument("--abnormal", nargs="+", default=(), help="those that are; else all others")
+    own.set_defaults(command=_folder)
 
     for name, command, text in (
         ("plan", _plan, "list the study's runs on the data that are here"),
@@ -142,6 +170,21 @@ def _config_from_options(profile: Profile, options: argparse.Namespace) -> RunCo
         options.split,
         **study.get((options.model, variant), {}),
     )
+
+
+def _folder(options: argparse.Namespace) -> None:
+    source = Path(options.source).expanduser().resolve()
+    name = options.name or re.sub(r"[^\w.-]+", "-", source.stem).strip("-.") or "images"
+    data = FolderConfig(
+        source=str(source),
+        name=name,
+        normal=tuple(options.normal),
+        abnormal=tuple(options.abnormal),
+        skip_unreadable=os.environ.get("AEFLOW_SKIP_UNREADABLE", "") == "1",
+    )
+    print(datasets.load_table(data).value_counts(["split", "kind"], sort=False).to_string())
+    page = own_report.study_own_images(data, get_profile(options.profile))
+    print(f"\nmost anomalous first: {page}")
 
 
 def _plan(options: argparse.Namespace) -> None:

@@ -382,7 +382,7 @@ class Paths:
         return self.results(profile) / "runs"
 
     def own(self, profile: str) -> Path:
-        """Runs on a reader's own images: no part of the study's tables."""
+        """Runs and reports on a reader's own images: no part of the study's tables."""
         return self.results(profile) / "own"
 
     def recorded(self, profile: str) -> Path:

@@ -15,6 +15,7 @@ from sklearn.metrics import roc_curve
 
 from aeflow_utils.config import Profile, paths
 from aeflow_utils.features import ImageSet
+from aeflow_utils.layouts import UNLABELLED
 from aeflow_utils.models.system import System
 from aeflow_utils.results import grouped, method_title
 from aeflow_utils.runs import RunResult
@@ -22,6 +23,7 @@ from aeflow_utils.runs import RunResult
 _subplots = partial(plt.subplots, layout="constrained")
 
 NORMAL, ABNORMAL = "#3b6ea5", "#c8553d"
+LABEL_NAMES = {0: "normal", 1: "abnormal", UNLABELLED: "unlabelled"}
 REGIME_LINES = {"normal_quantile": ":", "val_f1": "--", "oracle_f1": "-."}
 
 
@@ -106,10 +108,11 @@ def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
         # A few abnormal scores can be huge: the view ends at the 97th percentile.
         low, high = np.quantile(test["image_score"], [0, 0.97])
         bins = np.linspace(low, high, 30)
-        for label, color in ((0, NORMAL), (1, ABNORMAL)):
+        for label, color in ((0, NORMAL), (1, ABNORMAL), (UNLABELLED, "0.6")):
             part = test.loc[test["label"] == label, "image_score"].clip(upper=high)
-            name = ("normal", "abnormal")[label]
-            axis.hist(part, bins, density=True, color=color, alpha=0.6, label=name)
+            if len(part):
+                name = LABEL_NAMES[label]
+                axis.hist(part, bins, density=True, color=color, alpha=0.6, label=name)
         for regime, style in REGIME_LINES.items():
             cut = result.metrics["thresholds"][regime]
             if np.isfinite(cut):

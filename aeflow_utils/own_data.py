@@ -24,6 +24,7 @@ SPLIT_NAMES |= {"val": "val", "valid": "val", "validation": "val"}
 NORMAL_NAMES = {"normal", "good", "ok", "0", "negative", "healthy", "intact", "nominal", "pass"}
 NORMAL_NAMES |= {"no_defect", "defect_free", "non_defective", "regular", "benign"}
 MASK_FOLDERS = {"ground_truth", "mask", "masks"}
+LOOKED_AT = 100  # images that decide whether a set is grey
 GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "F"}
 
 
@@ -169,12 +170,12 @@ def _refuse_rows(source: Path, listing: pd.DataFrame, bad: pd.Series, what: str)
 
 
 def _all_grey(root: Path, paths: pd.Series) -> bool:
-    """Whether every image is stored in grey; files that cannot be opened do not decide."""
-    for path in paths:
+    """Whether the images are stored in grey, judged by some spread over the set."""
+    for path in paths.iloc[:: max(1, len(paths) // LOOKED_AT)]:
         try:
             with Image.open(root / path) as image:
                 if image.mode not in GREY_MODES:
                     return False
         except (OSError, ValueError, SyntaxError):
-            continue
+            continue  # said when the images are prepared
     return True

@@ -101,7 +101,7 @@ def summary(results: list[RunResult], regime: str = "val_f1") -> pd.DataFrame:
 
 
 def _row(runs: list[RunResult], regime: str) -> dict:
-    tests = [run.split("test") for run in runs]
+    tests = [run.labelled("test") for run in runs]
     labels = tests[0]["label"].to_numpy()
     scores = np.stack([test["image_score"].to_numpy() for test in tests])
     aurocs = [metrics.auroc(labels, run) for run in scores]
@@ -133,7 +133,7 @@ def _by_dataset(results: list[RunResult]) -> dict[str, list[RunResult]]:
 
 def _all_abnormal(result: RunResult) -> dict:
     """What calling every test image abnormal scores: the floor under every F1."""
-    labels = result.split("test")["label"]
+    labels = result.labelled("test")["label"]
     row = {"dataset": result.config.data.label, "model": "all_abnormal", "variant": ""}
     return row | {"auroc": 0.5} | metrics.classification(labels, np.ones(len(labels)))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from aeflow_utils.config import FolderConfig, Profile, RunConfig, UserError, paths
+from aeflow_utils.layouts import UNLABELLED
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,16 @@ class RunResult:
         """Scores of ``val`` or ``test``."""
         return self.scores[self.scores["split"] == name].reset_index(drop=True)
 
+    def labelled(self, name: str) -> pd.DataFrame:
+        """As `split`, without images of unknown label (in a reader's own data)."""
+        rows = self.split(name)
+        return rows[rows["label"] != UNLABELLED].reset_index(drop=True)
+
 
 def run_folder(config: RunConfig) -> Path:
     """Where a run is, or will be: a reader's own images keep theirs apart from the study's."""
     own = isinstance(config.data, FolderConfig)
-    runs = paths().own(config.profile) if own else paths().runs(config.profile)
+    runs = paths().own(config.profile) / "runs" if own else paths().runs(config.profile)
     return runs / config.run_name
 
 
