@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -62,10 +63,10 @@ def describe(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def available() -> list[tuple[str, str]]:
+def available(names: Iterable[str] = SPECS) -> list[tuple[str, str]]:
     """Every (data set, category) whose training and test images are here, in a fixed order."""
     here = []
-    for name, spec in SPECS.items():
+    for name, spec in ((name, SPECS[name]) for name in SPECS if name in names):
         for category in spec.categories:
             found = set(spec.scan(spec.root, category)["split"])
             if "pool" in found or {"train", "test"} <= found:

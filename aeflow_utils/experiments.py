@@ -31,7 +31,7 @@ from aeflow_utils.config import (
     RunConfig,
     UserError,
 )
-from aeflow_utils.datasets import available, load_table
+from aeflow_utils.datasets import SPECS, available, load_table
 from aeflow_utils.features import ImageSet, Splits, fingerprint, load_splits
 from aeflow_utils.layouts import UNLABELLED
 from aeflow_utils.models import build_system
@@ -68,9 +68,7 @@ def plan(
     if unknown:
         raise UserError(f"unknown models {sorted(unknown)}: choose from {list(MODEL_CONFIGS)}")
     configs = []
-    for dataset, category in available():
-        if datasets is not None and dataset not in datasets:
-            continue
+    for dataset, category in available(SPECS if datasets is None else datasets):
         for model, variant, options in STUDY:
             seeds = 1 if model in DETERMINISTIC else profile.seeds
             configs += [

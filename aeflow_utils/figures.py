@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,12 +12,14 @@ import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 from sklearn.metrics import roc_curve
 
 from aeflow_utils.config import Profile, paths
 from aeflow_utils.features import ImageSet
 from aeflow_utils.layouts import UNLABELLED
 from aeflow_utils.models.system import System
+from aeflow_utils.preparation import read_image
 from aeflow_utils.results import grouped, method_title
 from aeflow_utils.runs import RunResult
 
@@ -76,6 +79,27 @@ def sample_sheet(images: ImageSet, title: str, n_columns: int = 8) -> Figure:
             axis.set_title(images.table["kind"][position], fontsize=9)
         row[0].set_ylabel(("normal", "abnormal")[label], fontsize=12)
     figure.suptitle(title)
+    return figure
+
+
+def preprocessing(path: Path, size: int, grey: bool, title: str) -> Figure:
+    """One file as it is stored, as the study prepares it, and resized and cropped as in 2023."""
+    with Image.open(path) as image:
+        stored = np.asarray(image.convert("L" if grey else "RGB"))
+    stored = stored[None] if grey else stored.transpose(2, 0, 1)
+    larger = size * 8 // 7  # 256 for 224
+    steps = {
+        f"stored, {stored.shape[2]} × {stored.shape[1]}": stored,
+        f"resized to {size} × {size}\n(the default)": read_image(path, size, grey),
+        f"shorter side to {larger},\ncentre {size} × {size} cropped": read_image(
+            path, size, grey, larger
+        ),
+    }
+    figure, axes = _subplots(1, len(steps), figsize=(7.5, 3.1))
+    for axis, (name, pixels) in zip(axes, steps.items(), strict=True):
+        _show(axis, pixels)
+        axis.set_title(name, fontsize=10)
+    figure.suptitle(title, fontsize=12)
     return figure
 
 

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 from tqdm.auto import tqdm
 
-from aeflow_utils.config import UserError
+from aeflow_utils.config import DataConfig, UserError
 from aeflow_utils.datasets import get_spec
 from aeflow_utils.preparation import read_image
 
@@ -35,6 +36,37 @@ def problems(name: str) -> pd.DataFrame:
             rows += [(o.path, f"same file as {first.path}") for o in others]
     rows += _shared_groups(table)
     return pd.DataFrame(rows, columns=["path", "problem"])
+
+
+def stored_sizes(name: str, category: str = "", at_most: int = 500) -> dict:
+    """How a set's images are stored: data set, images looked at, width, height, colours.
+
+    Reads headers only, of images spread evenly through the set where it has more than `at_most`.
+    """
+    spec = get_spec(name)
+    paths = spec.scan(spec.root, category)["path"]
+    headers = []
+    for path in paths.iloc[:: -(-len(paths) // at_most)]:
+        try:
+            with Image.open(spec.root / path) as image:
+                headers.append((*image.size, image.mode))
+        except (OSError, ValueError, SyntaxError):
+            continue  # `problems` names it
+    table = pd.DataFrame(headers, columns=["width", "height", "colours"])
+    return {
+        "data set": DataConfig(name, category).label,
+        "looked at": f"{len(table):,} of {len(paths):,}",
+        "width, px": _range(table["width"]),
+        "height, px": _range(table["height"]),
+        "stored as": ", ".join(sorted(set(table["colours"]))),
+        "used as": "grey" if spec.grey else "colour",
+    }
+
+
+def _range(values: pd.Series) -> str:
+    """Smallest, median and largest, or the one value that there is."""
+    low, middle, high = values.min(), int(values.median()), values.max()
+    return f"{low}" if low == high else f"{low} to {high}, median {middle}"
 
 
 def _digest_or_error(path: Path, grey: bool) -> tuple[str | None, str | None]:

@@ -6,7 +6,7 @@ image is called abnormal when ``score >= threshold``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import label as label_regions
@@ -142,21 +142,8 @@ def thresholds(
     }
 
 
-def bootstrap_interval(
-    statistic: Callable[[np.ndarray], np.ndarray],
-    n_images: int,
-    n_resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile interval of a statistic over resampled images.
-
-    Args:
-        statistic: maps resampled positions (R, N) to values (R,); NaN values are left out.
-        n_images: N.
-    """
-    positions = np.random.default_rng(seed).integers(0, n_images, size=(n_resamples, n_images))
-    values = statistic(positions)
+def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Central `level` of bootstrap values (R,), without those that are NaN."""
     values = values[np.isfinite(values)]
     if values.size == 0:
         return float("nan"), float("nan")
@@ -165,26 +152,41 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def auroc_interval(
+def resampled(n_images: int, n_resamples: int = 1000, seed: int = 0) -> np.ndarray:
+    """Positions of resampled images, (R, N)."""
+    return np.random.default_rng(seed).integers(0, n_images, size=(n_resamples, n_images))
+
+
+def auroc_draws(
     labels: np.ndarray, scores: np.ndarray, n_resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """Bootstrap 95 % interval of the AUROC, averaged over runs.
+) -> np.ndarray:
+    """Bootstrap values (R,) of the AUROC, averaged over runs.
 
     Args:
         labels: (N,).
         scores: (N,) of one run or (S, N) of S runs on the same images; images are resampled,
-            seeds are not, so the interval speaks of the test set and the seeds' sd of training.
+            seeds are not, so the spread speaks of the test set and the seeds' sd of training.
     """
-    labels = np.asarray(labels)
     runs = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     for run in runs:
         check_scores(labels, run)
-    return bootstrap_interval(
-        lambda positions: np.mean([_rank_auroc(labels[positions], r[positions]) for r in runs], 0),
-        labels.size,
-        n_resamples,
-        seed=seed,
-    )
+    labels = np.asarray(labels, dtype=np.int64)
+    return _draws_of(labels.tobytes(), runs.tobytes(), n_resamples, seed)
+
+
+@lru_cache(maxsize=1024)  # a table in three threshold regimes asks for the same draws three times
+def _draws_of(labels: bytes, runs: bytes, n_resamples: int, seed: int) -> np.ndarray:
+    truth = np.frombuffer(labels, dtype=np.int64)
+    scores = np.frombuffer(runs).reshape(-1, truth.size)
+    positions = resampled(truth.size, n_resamples, seed)
+    return np.mean([_rank_auroc(truth[positions], run[positions]) for run in scores], axis=0)
+
+
+def auroc_interval(
+    labels: np.ndarray, scores: np.ndarray, n_resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of `auroc_draws`."""
+    return percentile_interval(auroc_draws(labels, scores, n_resamples, seed))
 
 
 def _rank_auroc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -197,10 +199,10 @@ def _rank_auroc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         return (rank_sum - n_abnormal * (n_abnormal + 1) / 2) / (n_abnormal * n_normal)
 
 
-def classification_interval(
+def classification_draws(
     labels: np.ndarray, predicted: np.ndarray, metric: str, n_resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """Bootstrap 95 % interval of one of `CLASSIFICATION`, averaged over runs.
+) -> np.ndarray:
+    """Bootstrap values (R,) of one of `CLASSIFICATION`, averaged over runs.
 
     Args:
         labels: (N,).
@@ -210,11 +212,16 @@ def classification_interval(
     runs = np.atleast_2d(np.asarray(predicted)).astype(bool)
     if runs.shape[1] != labels.size:
         raise ValueError(f"{labels.size} labels but {runs.shape[1]} predictions")
+    positions = resampled(labels.size, n_resamples, seed)
+    each = [_counts_metric(labels[positions], run[positions], metric) for run in runs]
+    return np.mean(each, axis=0)
 
-    def statistic(positions: np.ndarray) -> np.ndarray:
-        return np.mean([_counts_metric(labels[positions], r[positions], metric) for r in runs], 0)
 
-    return bootstrap_interval(statistic, labels.size, n_resamples, seed=seed)
+def classification_interval(
+    labels: np.ndarray, predicted: np.ndarray, metric: str, n_resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of `classification_draws`."""
+    return percentile_interval(classification_draws(labels, predicted, metric, n_resamples, seed))
 
 
 def _counts_metric(labels: np.ndarray, predicted: np.ndarray, metric: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from nbconvert import HTMLExporter
 
 from aeflow_utils.config import Profile, UserError, paths
 from aeflow_utils.experiments import plan, run_all
-from aeflow_utils.results import TOLERANCE, compare
+from aeflow_utils.recording import TOLERANCE, compare
 
 ARTICLE = "00_blogpost.ipynb"
 # Kernels warn about their transport at every start; errors of cells reach the notebook anyway.

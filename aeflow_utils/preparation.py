@@ -50,10 +50,11 @@ def prepare_images(data: DataConfig, wanted: list[str] | None = None) -> Prepare
         UserError: a file is gone.
     """
     spec, size = spec_of(data), data.image_size
-    listing = spec.scan(spec.root, data.category)["path"]
+    root = spec.root
+    listing = spec.scan(root, data.category)["path"]
     wanted = listing.to_list() if wanted is None else wanted
     rows = pd.Index(listing).get_indexer(wanted)
-    files = dict(zip(rows.tolist(), (spec.root / path for path in wanted), strict=True))
+    files = dict(zip(rows.tolist(), (root / path for path in wanted), strict=True))
     stamps = np.array([_stamp(path) for path in files.values()], dtype=np.uint32)
 
     def fill(block: np.ndarray) -> dict[str, np.ndarray]:
@@ -66,7 +67,7 @@ def prepare_images(data: DataConfig, wanted: list[str] | None = None) -> Prepare
             "readable": np.array([p is not None for p in pixels], dtype=np.uint8),
         }
 
-    source = {"dataset": data.dataset, "category": data.category, "root": str(spec.root)}
+    source = {"dataset": data.dataset, "category": data.category, "root": str(root)}
     source |= {"size": size, "resize": data.resize, "grey": spec.grey}
     shape = (len(listing), 1 if spec.grey else 3, size, size)
     arrays = {

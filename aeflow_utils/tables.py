@@ -93,16 +93,26 @@ def score_parts(results: list[RunResult]) -> pd.DataFrame:
 
 
 def pixel_table(results: list[RunResult]) -> pd.DataFrame:
-    """How well the maps find the defect: pixel AUROC and AUPRO in percent, mean over seeds."""
-    rows = []
-    for (dataset, model, variant), runs in grouped(results).items():
+    """How well the maps find the defect: pixel AUROC and AUPRO in percent, mean over seeds.
+
+    A row a method and category, and one for the mean over a set's categories.
+    """
+    rows, of_set = [], {}
+    for (label, model, variant), runs in grouped(results).items():
         if all("aupro" in run.metrics for run in runs):
-            row = {"data set": dataset, "method": method_title(model, variant)}
+            row = {"data set": label, "method": method_title(model, variant)}
             for title, name in (("pixel AUROC", "pixel_auroc"), ("AUPRO", "aupro")):
-                row[title] = round(100 * np.mean([run.metrics[name] for run in runs]), 1)
+                row[title] = 100 * np.mean([run.metrics[name] for run in runs])
             rows.append(row)
+            key = (runs[0].config.data.dataset, row["method"])
+            of_set.setdefault(key, []).append(row)
+    for (dataset, method), parts in of_set.items():
+        if len(parts) > 1:
+            mean = pd.DataFrame(parts)[["pixel AUROC", "AUPRO"]].mean().to_dict()
+            name = f"{dataset}, mean of {len(parts)}"
+            rows.append({"data set": name, "method": method} | mean)
     columns = ["data set", "method", "pixel AUROC", "AUPRO"]
-    return pd.DataFrame(rows, columns=columns).set_index(["data set", "method"])
+    return pd.DataFrame(rows, columns=columns).round(1).set_index(["data set", "method"])
 
 
 def domain_gap(table: pd.DataFrame) -> pd.DataFrame:
@@ -123,7 +133,7 @@ def domain_gap(table: pd.DataFrame) -> pd.DataFrame:
         flow, plain = best["AE-FLOW"], best["untrained"]
         rows.append(
             {
-                "domain": get_spec(dataset.split("-")[0]).domain,
+                "domain": flow["domain"],
                 "data set": dataset,
                 "AE-FLOW": method_title(flow["model"], flow["variant"]),
                 "AUROC": round(100 * flow["auroc"], 1),

@@ -147,9 +147,11 @@ def write_run():
         dataset="elpv",
         recorded=False,
         profile="smoke",
+        category="",
         **options,
     ):
-        config = RunConfig.build(PROFILES["smoke"], dataset, model, seed, "", variant, **options)
+        smoke = PROFILES["smoke"]
+        config = RunConfig.build(smoke, dataset, model, seed, category, variant, **options)
         config = replace(config, profile=profile)
         root = paths().recorded(profile) if recorded else paths().runs(profile)
         folder = root / config.run_name

@@ -83,9 +83,10 @@ def test_an_interrupted_command_says_how_to_go_on(capsys, monkeypatch):
 def test_data_list_says_what_is_here_and_how_to_get_the_rest(capsys, mvtec_tree):
     lines = prints(capsys, "data", "list").splitlines()
     assert [line.split()[0] for line in lines] == list(datasets.SPECS)
-    assert lines[0].endswith("here")
-    assert "not here: download it from" in lines[1]
-    assert "here (bottle)" in lines[-1]
+    assert lines[0].endswith("complete")
+    assert "absent: download it from" in lines[1]
+    assert "bottle train/ has 10 of 209 normal images" in lines[-1]
+    assert "absent: cable, capsule" in lines[-1]
 
 
 def test_data_prepare_fills_the_cache_once(capsys, mvtec_tree, monkeypatch):
@@ -171,4 +172,4 @@ def test_the_module_runs_as_a_command(home):
     )
     assert done.returncode == 0
     assert done.stderr == ""
-    assert "elpv         here" in done.stdout
+    assert "elpv         complete" in done.stdout

@@ -10,7 +10,7 @@ from aeflow_utils.config import PROFILES, DataConfig, RunConfig, UserError
 from aeflow_utils.datasets import SPECS, available, check, describe, load_table
 from aeflow_utils.experiments import run_all
 from aeflow_utils.features import load_splits
-from aeflow_utils.inspection import problems
+from aeflow_utils.inspection import problems, stored_sizes
 from aeflow_utils.preparation import load_masks
 from aeflow_utils.tables import pixel_table
 
@@ -233,3 +233,30 @@ def test_btad_masks_are_found_with_either_ending(end, data_folder):
     data = DataConfig("btad", "01", image_size=32)
     masks = load_masks(load_splits(data, "efficientnet_lite0", ()).test.table, data)
     assert masks.any(axis=(1, 2)).tolist() == [False, True]
+
+
+def test_stored_sizes_are_read_from_the_headers(mvtec_tree):
+    assert stored_sizes("mvtec", "bottle") == {
+        "data set": "mvtec-bottle",
+        "looked at": "20 of 20",
+        "width, px": "24",
+        "height, px": "20",
+        "stored as": "RGB",
+        "used as": "colour",
+    }
+    Image.new("L", (30, 20)).save(mvtec_tree / "bottle/test/dirt/000.png")
+    (mvtec_tree / "bottle/test/dirt/001.png").write_bytes(b"")
+    found = stored_sizes("mvtec", "bottle")
+    assert found["width, px"] == "24 to 30, median 24"
+    assert found["stored as"] == "L, RGB"
+    assert found["looked at"] == "19 of 20"
+
+
+def test_the_mean_over_products_has_a_row_of_pixel_figures(write_run):
+    runs = [write_run(dataset="mvtec", category=name) for name in ("bottle", "cable")]
+    for run, value in zip(runs, (0.5, 0.8), strict=True):
+        run.metrics.update(pixel_auroc=value, aupro=value / 2)
+    table = pixel_table(runs)
+    mean = table.loc[("mvtec, mean of 2", "AE-FLOW")]
+    assert mean.tolist() == [65.0, 32.5]
+    assert len(table) == 3

@@ -7,15 +7,8 @@ import pytest
 from aeflow_utils import tables
 from aeflow_utils.config import PROFILES, UserError, paths
 from aeflow_utils.metrics import CLASSIFICATION
-from aeflow_utils.results import (
-    REGIMES,
-    TOLERANCE,
-    collect,
-    compare,
-    grouped,
-    record,
-    summary,
-)
+from aeflow_utils.recording import TOLERANCE, compare, record
+from aeflow_utils.results import REGIMES, collect, grouped, summary
 
 LABELS = (0, 0, 1, 1)
 PERFECT = (LABELS, (1, 2, 3, 4))
@@ -266,6 +259,52 @@ def test_the_cost_table_counts_images_a_second(write_run):
     assert row["images scored a second"] == 16  # 8 images in 0.5 s
     assert row["fit, s"] == 1.5
     assert row["trained parameters"] == "1,234"
+
+
+def write_products(write_run, aurocs, **more):
+    """One run a product of MVTec AD and seed; each AUROC is 1 or 3/4."""
+    for (category, seed), auroc in aurocs.items():
+        test = PERFECT if auroc == 1 else ONE_WRONG
+        yield write_run(dataset="mvtec", category=category, seed=seed, test=test, **more)
+
+
+def test_several_categories_have_their_rows_and_their_mean(write_run):
+    aurocs = {("bottle", 0): 1, ("bottle", 1): 0.75, ("cable", 0): 0.75, ("cable", 1): 0.75}
+    table = summary([*write_products(write_run, aurocs), write_run()])
+    assert list(dict.fromkeys(table["dataset"])) == [
+        "mvtec-bottle",
+        "mvtec-cable",
+        "mvtec, mean of 2",
+        "elpv",
+    ]
+    row = row_of(table, "ae_flow", "mvtec, mean of 2")
+    assert row["auroc"] == 0.8125
+    each = [row_of(table, "ae_flow", f"mvtec-{name}") for name in ("bottle", "cable")]
+    for metric in ("auroc", *CLASSIFICATION):
+        assert row[metric] == pytest.approx(np.mean([part[metric] for part in each]))
+    # seed 0 has a mean of 0.875, seed 1 of 0.75
+    assert row["auroc_sd"] == pytest.approx(np.std([0.875, 0.75], ddof=1))
+    assert row["domain"] == "industrial"
+    assert 0 <= row["auroc_low"] < 0.8125 < row["auroc_high"] <= 1
+
+
+def test_methods_with_other_categories_have_means_of_their_own(write_run):
+    runs = list(write_products(write_run, {("bottle", 0): 1, ("cable", 0): 0.75}))
+    runs += write_products(write_run, {("bottle", 0): 1}, model="knn")
+    table = summary(runs)
+    assert table.loc[table["dataset"] == "mvtec, mean of 2", "model"].tolist() == ["ae_flow"]
+
+
+def test_one_category_has_no_mean(write_run):
+    table = summary(list(write_products(write_run, {("bottle", 0): 1})))
+    assert not table["dataset"].str.contains("mean").any()
+
+
+def test_a_mean_without_thresholds_leaves_their_columns_empty(write_run):
+    runs = write_products(write_run, {("bottle", 0): 1, ("cable", 0): 1}, val=NORMAL_ONLY)
+    row = row_of(summary(list(runs), "val_f1"), "ae_flow", "mvtec, mean of 2")
+    assert row["auroc"] == 1
+    assert np.isnan(row["f1"])
 
 
 def test_data_sets_without_a_run_come_with_a_remedy(write_run):

@@ -1,0 +1,83 @@
+"""Recorded and re-run: compare this machine's runs with those that came with the bundle."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from aeflow_utils.config import paths
+from aeflow_utils.results import grouped, method_title, recorded_runs, study_order
+from aeflow_utils.runs import RunResult, find_runs
+
+TOLERANCE = 0.03  # by which a metric may move on another machine before it counts as different
+
+
+def compare(profile: str) -> pd.DataFrame:
+    """Recorded against re-run, metric by metric: equal, within tolerance, or different.
+
+    Only runs that exist on both sides; `TOLERANCE` is on the metric itself, in [0, 1].
+    """
+    recorded = {r.config.run_name: r for r in find_runs(profile, recorded=True)}
+    rows = []
+    for mine in sorted(find_runs(profile, recorded=False), key=study_order):
+        theirs = recorded.get(mine.config.run_name)
+        if theirs is None:
+            continue
+        for metric in ("auroc", "val_auroc", "f1"):
+            a, b = (_metric(result, metric) for result in (theirs, mine))
+            if not np.isnan(a) or not np.isnan(b):
+                rows.append((*_names(mine), metric, a, b, b - a, _verdict(a, b)))
+    columns = [
+        "data set",
+        "method",
+        "seed",
+        "metric",
+        "recorded",
+        "re-run",
+        "difference",
+        "verdict",
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _names(result: RunResult) -> tuple[str, str, int]:
+    config = result.config
+    return config.data.label, method_title(config.model.name, config.variant), config.seed
+
+
+def _metric(result: RunResult, metric: str) -> float:
+    """AUROCs as stored; F1 in the regime that every data set allows."""
+    if metric == "f1":
+        return result.metrics["at_threshold"].get("normal_quantile", {}).get("f1", float("nan"))
+    return result.metrics[metric]
+
+
+def _verdict(recorded: float, rerun: float) -> str:
+    if recorded == rerun:
+        return "equal"
+    return "within tolerance" if abs(recorded - rerun) <= TOLERANCE else "different"
+
+
+def record(profile: str) -> list[Path]:
+    """Copy this machine's runs, without checkpoints, to the recorded ones.
+
+    All recorded runs of the same data set and method go, so that no table averages over runs of
+    different settings.
+    """
+    target = paths().recorded(profile)
+    copied = []
+    mine = list(find_runs(profile, recorded=False))
+    replaced = grouped(mine).keys()
+    for old in recorded_runs(profile):
+        if grouped([old]).keys() & replaced:
+            shutil.rmtree(old.folder)
+    for result in mine:
+        destination = target / result.folder.name
+        shutil.copytree(
+            result.folder, destination, ignore=shutil.ignore_patterns("checkpoint.safetensors")
+        )
+        copied.append(destination)
+    return copied
