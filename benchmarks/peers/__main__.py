@@ -18,8 +18,10 @@ import torch
 
 from aeflow_utils.config import paths
 from benchmarks.peers.fastflow import check_fastflow, check_hidden_widths
+from benchmarks.peers.ganomaly import check_ganomaly
 from benchmarks.peers.metrics import check_metrics, check_ssim
 from benchmarks.peers.padim import check_padim
+from benchmarks.peers.patchcore import check_patchcore
 
 
 def main() -> int:
@@ -30,6 +32,8 @@ def main() -> int:
         *check_fastflow(hidden_ratio=0.16),
         *check_hidden_widths(),
         *check_padim(),
+        *check_patchcore(),
+        *check_ganomaly(),
         *check_metrics(),
         *check_ssim(),
     ]

@@ -61,6 +61,17 @@ def shake(module: nn.Module) -> None:
                 parameter.add_(0.05 * torch.randn_like(parameter))
 
 
+def copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """Every parameter and buffer of `source`, for layers that stand in the same order.
+
+    Raises:
+        ValueError: the two have different numbers of tensors.
+        RuntimeError: two tensors have different shapes.
+    """
+    names, values = target.state_dict(), source.state_dict().values()
+    target.load_state_dict(dict(zip(names, values, strict=True)))
+
+
 def images_of(n: int) -> Tensor:
     """Seeded pictures with structure at several scales, so that their features vary in space."""
     rng = np.random.default_rng(0)
