@@ -3,14 +3,17 @@ PYTHON  ?= python3
 PROFILE ?= laptop
 BIN     := .venv/bin
 STAMP   := .venv/.installed
+# NVIDIA's wheels exist for Linux on x86-64 only.
+MARK    := sed -E '/^(nvidia-|cuda-|triton)/ s/$$/ ; sys_platform == "linux" and platform_machine == "x86_64"/'
 
-.PHONY: reproduce test lint unit notebooks-smoke verify record lock clean help
+.PHONY: reproduce test lint unit notebooks-smoke verify record peers lock lock-peers clean help
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
 	@echo "make test       lint, unit tests, and all notebooks in the smoke profile"
 	@echo "make verify     compare your runs with the recorded ones; fails where they differ"
 	@echo "make record     (maintainer) make the local runs and notebooks the recorded ones"
+	@echo "make peers      compare methods and metrics with anomalib's, in an environment of its own"
 	@echo "make clean      remove this machine's runs and caches, keep what was recorded"
 
 $(STAMP): requirements.lock pyproject.toml
@@ -43,11 +46,23 @@ verify: $(STAMP)
 record: $(STAMP)
 	$(BIN)/python -m aeflow_utils record --profile $(PROFILE)
 
-# Exact versions of this environment; NVIDIA's wheels exist for Linux on x86-64 only.
+# The peers bring a training framework and more, which nothing else here should depend on.
+.venv-peers/.installed: requirements.lock requirements-peers.lock pyproject.toml
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --progress-bar on -c requirements.lock \
+		-c requirements-peers.lock -e ".[peers]"
+	touch $@
+
+peers: .venv-peers/.installed
+	TQDM_DISABLE=1 .venv-peers/bin/python -W ignore -m benchmarks.peers
+
+# Exact versions of these environments; the second file has what the peers add.
 lock: $(STAMP)
-	$(BIN)/python -m pip freeze --exclude-editable \
-		| sed -E '/^(nvidia-|cuda-|triton)/ s/$$/ ; sys_platform == "linux" and platform_machine == "x86_64"/' \
-		> requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable | $(MARK) > requirements.lock
+
+lock-peers: .venv-peers/.installed
+	.venv-peers/bin/python -m pip freeze --exclude-editable | $(MARK) \
+		| grep -vxFf requirements.lock > requirements-peers.lock
 
 clean:
 	rm -rf cache results/smoke results/laptop results/paper results/blogpost.html

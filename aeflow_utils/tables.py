@@ -169,6 +169,16 @@ def published() -> pd.DataFrame:
     return pd.read_csv(paths().home / "results" / "published.csv")
 
 
+def peers() -> pd.DataFrame:
+    """Our methods and metrics against other people's, a row a quantity, as `make peers` wrote it.
+
+    `max_rel_difference` is the largest absolute difference over the peer's largest magnitude;
+    `known_difference` names the convention that a row which does not agree is about.
+    """
+    table = pd.read_csv(paths().home / "results" / "peers.csv")
+    return table.fillna({"known_difference": ""})
+
+
 def side_by_side(
     results: list[RunResult], regimes: tuple[str, ...] = tuple(REGIMES)
 ) -> pd.DataFrame:

@@ -39,10 +39,11 @@ def session_folders(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def home(session_folders, tmp_path_factory, monkeypatch):
-    """A fresh AEFLOW_HOME with the published figures and nothing else."""
+    """A fresh AEFLOW_HOME with the two tables that are sources, and nothing else."""
     folder = tmp_path_factory.mktemp("home")
     (folder / "results").mkdir()
-    shutil.copy(REPOSITORY / "results" / "published.csv", folder / "results")
+    for name in ("published.csv", "peers.csv"):
+        shutil.copy(REPOSITORY / "results" / name, folder / "results")
     monkeypatch.setenv("AEFLOW_HOME", str(folder))
     return folder
 

@@ -27,6 +27,12 @@ def direct():
     return project["dependencies"]
 
 
+def extra():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert set(project["optional-dependencies"]) == {"peers"}
+    return project["optional-dependencies"]["peers"]
+
+
 def read(name):
     return pins((REPOSITORY / name).read_text().splitlines())
 
@@ -45,9 +51,26 @@ def test_environment_yml_names_nothing_else():
     assert set(read("environment.yml")) == set(pins(direct()))
 
 
-def test_the_lock_pins_every_line():
-    lines = (REPOSITORY / "requirements.lock").read_text().splitlines()
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-peers.lock"])
+def test_the_locks_pin_every_line(name):
+    lines = (REPOSITORY / name).read_text().splitlines()
     assert len(pins(lines)) == len([line for line in lines if line.strip()])
+
+
+def test_the_peers_have_the_same_version_in_their_own_lock():
+    assert len(pins(extra())) == len(extra()) > 0
+    assert pins(extra()).items() <= read("requirements-peers.lock").items()
+
+
+def test_the_peers_change_no_version_of_the_bundle_and_are_no_part_of_it():
+    assert not set(read("requirements-peers.lock")) & set(read("requirements.lock"))
+
+
+def test_the_recorded_comparison_is_with_the_pinned_peers():
+    pinned = read("requirements.lock") | read("requirements-peers.lock")
+    for peer in tables.peers()["peer"].unique():
+        name, number = peer.split()
+        assert pinned[normal(name)] == number
 
 
 def test_freia_is_the_release_whose_clamp_and_permutations_are_meant():

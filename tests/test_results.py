@@ -231,6 +231,15 @@ def test_a_published_figure_stands_only_once():
     assert not tables.published().duplicated(cell).any()
 
 
+def test_peers_agree_but_for_the_differences_that_are_named():
+    table = tables.peers()
+    unexplained = table["known_difference"] == ""
+    assert (table["agrees"] == unexplained).all()
+    assert (table["agrees"] == (table["max_rel_difference"] <= table["tolerance"])).all()
+    assert (table["n_values"] > 0).all()
+    assert not table.duplicated(["what", "quantity"]).any()
+
+
 def test_side_by_side_leaves_unknown_cells_empty_and_keeps_every_published_one(write_run):
     shown = tables.side_by_side([write_run(variant="conv_like", test=ONE_WRONG)])
     published = shown[shown.index.get_level_values("source") != "this bundle"]
