@@ -353,7 +353,6 @@ PROFILES = {
         0,
         1,
         options={
-            "fastflow": {"hidden_ratio": 0.16},
             "ganomaly": {"n_features": 64},
             "f_anogan": {"n_features": 64},
         },

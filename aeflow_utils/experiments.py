@@ -34,6 +34,7 @@ from aeflow_utils.config import (
 from aeflow_utils.datasets import SPECS, available, load_table
 from aeflow_utils.features import ImageSet, Splits, fingerprint, load_splits
 from aeflow_utils.layouts import UNLABELLED
+from aeflow_utils.memory import peak_memory_mb, reset_peak_memory
 from aeflow_utils.models import build_system
 from aeflow_utils.models.system import System
 from aeflow_utils.preparation import load_masks
@@ -115,6 +116,7 @@ def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     system = new_system(config, splits)
+    reset_peak_memory()
     start = time.perf_counter()
     resume_file = work / "resume.pt"
     label = f"{config.data.label} {config.model.name} seed {config.seed}"
@@ -129,6 +131,7 @@ def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
         "skipped": list(splits.skipped),
         "fit_seconds": round(trained - start, 2),
         "score_seconds": round(scored - trained, 2),
+        "peak_memory_mb": peak_memory_mb(),
         "trainable_parameters": sum(p.numel() for p in system.parameters() if p.requires_grad),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
@@ -191,10 +194,10 @@ def load_system(result: RunResult, splits: Splits) -> System:
     _check_images(result, splits.fingerprint)
     system = new_system(result.config, splits)
     checkpoint = result.folder / "checkpoint.safetensors"
-    if result.config.model.name in DETERMINISTIC:
-        system.fit_statistics(splits.train)
-    elif checkpoint.exists():
+    if checkpoint.exists():
         system.load_state_dict(load_file(checkpoint))
+    elif result.config.model.name in DETERMINISTIC:
+        system.fit_statistics(splits.train)
     else:
         raise UserError(f"{checkpoint} is missing: delete {result.folder} and run again")
     return system.eval()

@@ -27,6 +27,7 @@ from aeflow_utils.experiments import (
     run_all,
 )
 from aeflow_utils.features import load_splits
+from aeflow_utils.memory import peak_memory_mb, reset_peak_memory
 from aeflow_utils.runs import find_runs, load_run
 from aeflow_utils.training import score_images
 
@@ -318,3 +319,13 @@ def test_detectors_reach_their_floors_on_real_images():
         config = RunConfig.build(replace(tiny, epochs=epochs), "elpv", model)
         aurocs[model] = run(config).metrics["auroc"]
     assert {model: auroc for model, auroc in aurocs.items() if auroc < floors[model][1]} == {}
+
+
+def test_peak_memory_counts_what_is_allocated_in_between():
+    reset_peak_memory()
+    before = peak_memory_mb()
+    block = np.ones(400_000_000 // 8)
+    del block
+    assert 300 < peak_memory_mb() - before < 500
+    reset_peak_memory()
+    assert peak_memory_mb() < before + 30

@@ -191,3 +191,12 @@ def test_projection_keeps_distances_about_and_narrow_points_exactly():
     assert 0.75 < ratio.min() < ratio.max() < 1.25
     assert ratio.std() > 0.01  # not the first 256 columns by chance of a wide margin
     assert torch.equal(project(points[:, :256]), points[:, :256])
+
+
+def test_a_saved_coreset_is_loaded_whatever_its_size(small_elpv):
+    shapes = {stride: maps.shape[1:] for stride, maps in small_elpv.train.features.items()}
+    fitted, loaded = (PatchCore(PatchCoreConfig(), shapes, 64) for _ in range(2))
+    fitted.fit_statistics(small_elpv.train)
+    loaded.load_state_dict(fitted.state_dict())
+    batch = small_elpv.test.batch(np.arange(4))
+    assert torch.equal(loaded.score(batch).image_score, fitted.score(batch).image_score)

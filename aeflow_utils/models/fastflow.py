@@ -49,7 +49,7 @@ class FastFlow(System):
 
     def score(self, batch: Batch) -> Scores:
         size = batch.image.shape[-2:]
-        maps = [-torch.exp(-upsample(likelihood_map(z), size)) for z, _ in self(batch)]
+        maps = [upsample(-torch.exp(-likelihood_map(z)), size) for z, _ in self(batch)]
         anomaly_map = torch.stack(maps).mean(dim=0)
         image_score = pool_map(anomaly_map, self.config.pooling)
         return Scores.of(image_score, anomaly_map, flow_score=image_score)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -51,6 +53,11 @@ class PatchCore(System):
         size = max(round(self.config.coreset_fraction * n_patches), self.config.n_neighbors)
         chosen = greedy_coreset(project(candidates), min(size, len(candidates)))
         self.coreset = candidates[chosen]
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor], **options: bool) -> object:
+        """As for any module; the size of the coreset comes with the state."""
+        self.coreset = torch.empty_like(state_dict["coreset"])
+        return super().load_state_dict(state_dict, **options)
 
     def _draw(self, train: ImageSet, n_patches: int) -> Tensor:
         """A seeded sample of the training patches, (n, C), kept small as images stream by."""
