@@ -18,6 +18,9 @@ class UserError(Exception):
     """Something the person at the keyboard can put right: the message names it and the remedy."""
 
 
+N_FOLDS = 5
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Which images a run sees.
@@ -33,9 +36,10 @@ class DataConfig:
             value resizes its shorter side to that many pixels and crops the centre (the 2023
             study: 256, then 224).
         skip_unreadable: go on without images that cannot be decoded, instead of stopping.
+        fold: 0, or which of `N_FOLDS` parts of training and validation images is validation.
 
     Raises:
-        UserError: `resize` is smaller than the crop.
+        UserError: `resize` is smaller than the crop, or there is no such fold.
     """
 
     dataset: str
@@ -46,8 +50,11 @@ class DataConfig:
     split_seed: int = 0
     resize: int = 0
     skip_unreadable: bool = False
+    fold: int = 0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.fold <= N_FOLDS:
+            raise UserError(f"there is no fold {self.fold}: choose 1 to {N_FOLDS}, or 0 for none")
         if self.resize and self.resize < self.image_size:
             raise UserError(
                 f"resize {self.resize} is smaller than the {self.image_size} px that are cropped "
@@ -57,7 +64,8 @@ class DataConfig:
     @property
     def label(self) -> str:
         """Name for folders and tables: ``elpv``, ``mvtec-bottle``, ``elpv-blocks``."""
-        return "-".join(part for part in (self.dataset, self.category, self.split) if part)
+        fold = f"fold{self.fold}" if self.fold else ""
+        return "-".join(part for part in (self.dataset, self.category, self.split, fold) if part)
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,9 @@ CHOICES = {
     "features": ("channel", "zca", "raw"),
     "flow_score": ("exp", "nll", "full"),
     "last_activation": ("tanh", "linear"),
-    "pooling": ("max", "mean"),
+    "pooling": ("mean", "top10", "max"),
+    "recon_score": ("ssim", "mse"),
+    "optimizer": ("adamw", "adam"),
 }
 
 
@@ -105,10 +115,15 @@ class ModelConfig:
     encoder: str = "efficientnet_lite0"
 
     def __post_init__(self) -> None:
-        for option, allowed in CHOICES.items():
-            value = getattr(self, option, allowed[0])
-            if value not in allowed:
-                raise UserError(f"unknown {option} '{value}': choose one of {', '.join(allowed)}")
+        check_choices(self)
+
+
+def check_choices(config: object) -> None:
+    """Raise UserError where an option of `config` is not among its `CHOICES`."""
+    for option, allowed in CHOICES.items():
+        value = getattr(config, option, allowed[0])
+        if value not in allowed:
+            raise UserError(f"unknown {option} '{value}': choose one of {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)
@@ -127,6 +142,11 @@ class AEFlowConfig(ModelConfig):
         flow_score: ``exp`` (-exp(log N(z')/D)), ``nll`` (-log N(z')/D) or ``full`` (with the
             log-determinant).
         last_activation: of the decoder, ``tanh`` or ``linear``.
+        pooling: of -log N(z') over positions in the flow score: ``mean`` (the plain likelihood),
+            ``top10`` (per cent least likely positions) or ``max``.
+        recon_score: ``ssim`` (-SSIM) or ``mse``.
+        strides: maps of the encoder that the flow reads, stacked at the finest one's positions.
+        tune_encoder: train the encoder too, instead of leaving it frozen.
     """
 
     name: ClassVar[str] = "ae_flow"
@@ -139,6 +159,10 @@ class AEFlowConfig(ModelConfig):
     beta: float = 0.9
     flow_score: str = "exp"
     last_activation: str = "tanh"
+    pooling: str = "mean"
+    recon_score: str = "ssim"
+    strides: tuple[int, ...] = (16,)
+    tune_encoder: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,7 +179,7 @@ class FastFlowConfig(ModelConfig):
     """FastFlow (arXiv:2111.07677): one flow a scale, 3x3 and 1x1 kernels in turn.
 
     Args:
-        pooling: image score from the anomaly map, ``max`` or ``mean``.
+        pooling: image score from the anomaly map: ``max``, ``mean`` or ``top10`` (per cent).
     """
 
     name: ClassVar[str] = "fastflow"
@@ -173,7 +197,7 @@ class PaDiMConfig(ModelConfig):
     Args:
         strides: maps of the encoder that are stacked, at the positions of the finest.
         max_channels: a seeded random subset of channels beyond this many, as in PaDiM.
-        pooling: image score from the distance map, ``max`` or ``mean``.
+        pooling: image score from the distance map: ``max``, ``mean`` or ``top10`` (per cent).
     """
 
     name: ClassVar[str] = "padim"
@@ -285,6 +309,10 @@ class TrainConfig:
     Args:
         threads: CPU threads of one run, 0 for all. One thread makes a run's numbers independent
             of the number of cores, and lets several runs share a machine.
+        optimizer: ``adamw``, or ``adam`` with its coupled weight decay, for systems that do not
+            bring their own.
+        carry_over: in cross-validation, go on with the weights of the fold before, as the 2023
+            study did. Wrong: each validation fold has then been trained on.
     """
 
     epochs: int = 12
@@ -292,6 +320,11 @@ class TrainConfig:
     lr: float = 2e-3
     weight_decay: float = 1e-4
     threads: int = 1
+    optimizer: str = "adamw"
+    carry_over: bool = False
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
 
 # What the reproductions quote from the paper's section 3.2 for chest X-ray; the others' own.
@@ -373,7 +406,8 @@ def get_profile(name: str = "") -> Profile:
 class RunConfig:
     """Everything one run depends on: data, model, training and seed.
 
-    `variant` is a label for readers (``resnet_like``); the hash covers the options themselves.
+    `variant` is a label for readers (``resnet_like``; of an ablation, ``conv_like+alpha=0.1``);
+    the hash covers the options themselves.
     """
 
     profile: str
@@ -433,6 +467,11 @@ class RunConfig:
             content["seed"],
             content["variant"],
         )
+
+    @property
+    def in_main_tables(self) -> bool:
+        """Whether the run is one of the study's rows; ablations and folds have their own tables."""
+        return "+" not in self.variant and not self.data.fold
 
     @property
     def run_name(self) -> str:

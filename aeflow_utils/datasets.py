@@ -11,6 +11,7 @@ from aeflow_utils import own_data
 from aeflow_utils.catalog import SPECS, DatasetSpec
 from aeflow_utils.config import DataConfig, FolderConfig, UserError
 from aeflow_utils.layouts import UNLABELLED
+from aeflow_utils.splits import take_fold
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,8 @@ def load_table(data: DataConfig) -> pd.DataFrame:
             f"Set AEFLOW_DATA to your data folder, or {spec.how_to_get}."
         )
     table = spec.splits[data.split](table, data.split_seed)
+    if data.fold:
+        table = take_fold(table, data.fold, data.split_seed)
     if data.limit:
         table = table.groupby(["split", "label"]).sample(frac=1, random_state=data.split_seed)
         table = table.groupby(["split", "label"]).head(data.limit)

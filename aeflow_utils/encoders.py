@@ -132,6 +132,10 @@ class Encoder(nn.Module):
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> dict[int, Tensor]:
+        """`maps` without gradients."""
+        return self.maps(images)
+
+    def maps(self, images: Tensor) -> dict[int, Tensor]:
         """Images (N, 3, H, W) in [0, 1] to maps {stride: (N, C, H/stride, W/stride)}."""
         images = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         return dict(zip(self.strides, self.network(images), strict=True))

@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -41,6 +42,7 @@ from aeflow_utils.preparation import load_masks
 from aeflow_utils.runs import RunResult, load_run, run_folder, write_json
 from aeflow_utils.training import fit, score_images, score_maps, seed_everything
 
+CHECKPOINT = "checkpoint.safetensors"
 PACKAGES = ("torch", "torchvision", "timm", "FrEIA", "numpy", "scikit-learn", "scipy", "pillow")
 
 # The rows of the study: model, variant, options.
@@ -116,6 +118,9 @@ def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     system = new_system(config, splits)
+    if config.train.carry_over and config.data.fold > 1:
+        before = run(replace(config, data=replace(config.data, fold=config.data.fold - 1)))
+        system.load_state_dict(load_file(before.folder / CHECKPOINT))
     reset_peak_memory()
     start = time.perf_counter()
     resume_file = work / "resume.pt"
@@ -147,7 +152,7 @@ def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
     write_json(work / "config.json", config.to_dict())
     state = {name: tensor.cpu().contiguous() for name, tensor in system.state_dict().items()}
     if state:
-        save_file(state, work / "checkpoint.safetensors")
+        save_file(state, work / CHECKPOINT)
     resume_file.unlink(missing_ok=True)
 
 
@@ -193,7 +198,7 @@ def load_system(result: RunResult, splits: Splits) -> System:
     """
     _check_images(result, splits.fingerprint)
     system = new_system(result.config, splits)
-    checkpoint = result.folder / "checkpoint.safetensors"
+    checkpoint = result.folder / CHECKPOINT
     if checkpoint.exists():
         system.load_state_dict(load_file(checkpoint))
     elif result.config.model.name in DETERMINISTIC:

@@ -40,21 +40,32 @@ def method_title(model: str, variant: str = "") -> str:
 
 
 def collect(profile: str, models: tuple[str, ...] = tuple(MODEL_TITLES)) -> list[RunResult]:
-    """Every finished run of a profile: this machine's where there is one, else the recorded one.
+    """The study's rows: this machine's run where there is one, else the recorded one.
 
     A run of this machine whose scores equal the recorded ones says so in its `source`.
 
     A profile without any runs gives the recorded `laptop` ones, and says so.
     """
+    rows = [r for r in _every_run(profile) if r.config.in_main_tables]
+    if not rows and profile != "laptop":
+        print(f"no runs of profile {profile} yet: showing the recorded laptop runs")
+        return collect("laptop", models)
+    return [row for row in rows if row.config.model.name in models]
+
+
+def collect_side_runs(profile: str) -> list[RunResult]:
+    """Ablations and folds, which have tables of their own; as `collect` otherwise."""
+    rows = [r for r in _every_run(profile) if not r.config.in_main_tables]
+    return rows or (collect_side_runs("laptop") if profile != "laptop" else [])
+
+
+def _every_run(profile: str) -> list[RunResult]:
     runs = {study_order(result): result for result in find_runs(profile, recorded=True)}
     for result in find_runs(profile, recorded=False):
         known = runs.get(study_order(result))
         same = known is not None and known.scores.equals(result.scores)
         runs[study_order(result)] = replace(result, source="re-run = recorded") if same else result
-    if not runs and profile != "laptop":
-        print(f"no runs of profile {profile} yet: showing the recorded laptop runs")
-        return collect("laptop", models)
-    return [runs[key] for key in sorted(runs) if runs[key].config.model.name in models]
+    return [runs[key] for key in sorted(runs)]
 
 
 def recorded_runs(profile: str) -> list[RunResult]:
@@ -63,11 +74,11 @@ def recorded_runs(profile: str) -> list[RunResult]:
 
 
 def study_order(result: RunResult) -> tuple:
-    """What a run is in the study, as a sort key: data set, model, variant, seed."""
+    """What a run is in the study, as a sort key: data set, fold, model, variant, seed."""
     config = result.config
-    dataset = list(SPECS).index(config.data.dataset)
-    model = list(MODEL_TITLES).index(config.model.name)
-    return dataset, config.data.category, config.data.split, model, config.variant, config.seed
+    data, model = config.data, list(MODEL_TITLES).index(config.model.name)
+    dataset = list(SPECS).index(data.dataset)
+    return (*(dataset, data.category, data.split, data.fold), model, config.variant, config.seed)
 
 
 def grouped(results: list[RunResult]) -> dict[tuple[str, str, str], list[RunResult]]:

@@ -6,12 +6,16 @@ No score looks beyond its own image: nothing here depends on what else is in the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+POOLINGS = ("mean", "top10", "max")
+
+Parts = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,14 @@ class Scores:
         flow_score: (N,), the likelihood part, NaN where a system has none.
         recon_score: (N,), the reconstruction part, NaN where a system has none.
         anomaly_map: (N, 1, H, W) at the size of the image, None where a system has none.
+        parts: what the score was made of, each (N,), stored beside it.
     """
 
     image_score: Tensor
     flow_score: Tensor
     recon_score: Tensor
     anomaly_map: Tensor | None = None
+    parts: Parts = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -37,6 +43,7 @@ class Scores:
         anomaly_map: Tensor | None = None,
         flow_score: Tensor | None = None,
         recon_score: Tensor | None = None,
+        parts: Parts | None = None,
     ) -> Scores:
         """Fill the parts that a system does not have with NaN."""
         missing = torch.full_like(image_score, float("nan"))
@@ -45,6 +52,7 @@ class Scores:
             missing if flow_score is None else flow_score,
             missing if recon_score is None else recon_score,
             anomaly_map,
+            parts or {},
         )
 
 
@@ -109,20 +117,40 @@ def bits_per_dim(z: Tensor, log_jac_det: Tensor) -> Tensor:
     return -(gaussian_log_prob(z) + log_jac_det) / (n_dims * math.log(2))
 
 
-def flow_score(z: Tensor, log_jac_det: Tensor, form: str = "exp") -> Tensor:
+def score_parts(z: Tensor, log_jac_det: Tensor, x: Tensor, reconstruction: Tensor) -> Parts:
+    """Everything that any form of AE-FLOW's score is made of, each (N,).
+
+    ``energy_<pooling>`` is -log N(z) per dimension, with the mean over positions, that over the
+    10 % least likely ones, or the least likely one; ``log_jac_det`` is per dimension too;
+    ``ssim`` and ``mse`` compare x with its reconstruction, both (N, 3, H, W) in [0, 1].
+    """
+    energies = likelihood_map(z) + 0.5 * math.log(2 * math.pi)
+    parts = {f"energy_{pooling}": pool_map(energies, pooling) for pooling in POOLINGS}
+    parts["log_jac_det"] = log_jac_det / z[0].numel()
+    parts["ssim"] = ssim(x, reconstruction)
+    parts["mse"] = ((x - reconstruction) ** 2).mean(dim=(1, 2, 3))
+    return parts
+
+
+def flow_score(parts: Parts, form: str = "exp", pooling: str = "mean") -> Tensor:
     """Likelihood part of AE-FLOW's score, (N,), per dimension.
 
     ``exp`` is -exp(log N(z)/D), the reading of the paper in public reproductions; ``nll`` is
     -log N(z)/D; ``full`` keeps the log-determinant, -(log N(z) + log|det|)/D.
     """
-    n_dims = z[0].numel()
+    energy = parts[f"energy_{pooling}"]
     if form == "exp":
-        return -torch.exp(gaussian_log_prob(z) / n_dims)
+        return -torch.exp(-energy)
     if form == "nll":
-        return -gaussian_log_prob(z) / n_dims
+        return energy
     if form == "full":
-        return bits_per_dim(z, log_jac_det) * math.log(2)
+        return energy - parts["log_jac_det"]
     raise ValueError(f"unknown flow score '{form}': choose one of exp, nll, full")
+
+
+def recon_score(parts: Parts, form: str = "ssim") -> Tensor:
+    """Reconstruction part of AE-FLOW's score, (N,): -SSIM (the paper's), or the squared error."""
+    return -parts["ssim"] if form == "ssim" else parts["mse"]
 
 
 def likelihood_map(z: Tensor) -> Tensor:
@@ -136,9 +164,12 @@ def upsample(anomaly_map: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def pool_map(anomaly_map: Tensor, pooling: str) -> Tensor:
-    """Image score from a (N, 1, H, W) map by its ``max`` or its ``mean``, (N,)."""
+    """Image score (N,) of a (N, 1, H, W) map: its ``mean``, ``max``, or that of the ``top10`` %."""
+    values = anomaly_map.flatten(1)
     if pooling == "max":
-        return anomaly_map.amax(dim=(1, 2, 3))
+        return values.amax(dim=1)
     if pooling == "mean":
-        return anomaly_map.mean(dim=(1, 2, 3))
-    raise ValueError(f"unknown pooling '{pooling}': choose max or mean")
+        return values.mean(dim=1)
+    if pooling == "top10":
+        return values.topk(math.ceil(values.shape[1] / 10), dim=1).values.mean(dim=1)
+    raise ValueError(f"unknown pooling '{pooling}': choose one of {', '.join(POOLINGS)}")

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from functools import partial
 
 import pandas as pd
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
+from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
+
+from aeflow_utils.config import N_FOLDS
 
 Split = Callable[[pd.DataFrame, int], pd.DataFrame]
 
@@ -90,6 +92,19 @@ def block_split(table: pd.DataFrame, seed: int, n_blocks: int = 20) -> pd.DataFr
     return pd.concat(
         [train.assign(split="train"), val.assign(split="val"), test.assign(split="test")]
     )
+
+
+def take_fold(table: pd.DataFrame, fold: int, seed: int) -> pd.DataFrame:
+    """Cross-validation: training and validation images dealt anew, by group and label.
+
+    Fold `fold` of 1 to `N_FOLDS` is validation; of the others, the normal images are training. The
+    test split stays as it is.
+    """
+    test, pool = table[table["split"] == "test"], table[table["split"] != "test"]
+    folds = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=seed)
+    train, val = list(folds.split(pool, pool["label"], pool["group"]))[fold - 1]
+    train, val = pool.iloc[train].assign(split="train"), pool.iloc[val].assign(split="val")
+    return pd.concat([test, train[train["label"] == 0], val])
 
 
 def own_split(table: pd.DataFrame, seed: int) -> pd.DataFrame:

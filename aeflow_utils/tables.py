@@ -149,7 +149,8 @@ def domain_gap(table: pd.DataFrame) -> pd.DataFrame:
 def recorded_overview(profile: str) -> pd.DataFrame:
     """The runs that come with the bundle: mean test AUROC ± sd over seeds, methods by data sets."""
     cells: dict[str, dict[str, str]] = {}
-    for (dataset, model, variant), runs in grouped(recorded_runs(profile)).items():
+    main = [run for run in recorded_runs(profile) if run.config.in_main_tables]
+    for (dataset, model, variant), runs in grouped(main).items():
         each = [100 * run.metrics["auroc"] for run in runs]
         spread = f" ± {np.std(each, ddof=1):.1f}" if len(each) > 1 else ""
         cells.setdefault(dataset, {})[method_title(model, variant)] = f"{np.mean(each):.1f}{spread}"

@@ -15,6 +15,7 @@ from aeflow_utils.features import ImageSet, default_device
 from aeflow_utils.models.system import Optimizers, System
 
 SCORING_BATCH = 64
+SCORE_NAMES = ("image_score", "flow_score", "recon_score")
 
 
 class TrainingError(RuntimeError):
@@ -139,17 +140,17 @@ def score_maps(system: System, images: ImageSet) -> np.ndarray | None:
 
 @torch.inference_mode()
 def score_images(system: System, images: ImageSet) -> pd.DataFrame:
-    """One row an image: path, label, kind, split, image_score, flow_score, recon_score.
+    """One row an image: path, label, kind, split, image_score, flow_score, recon_score, parts.
 
     The system is in eval mode, so no score depends on the other images of its batch.
     """
     system.eval()
     device = _device_of(system)
-    names = ("image_score", "flow_score", "recon_score")
-    parts = {name: [] for name in names}
+    columns: dict[str, list[np.ndarray]] = {}
     for batch in images.batches(SCORING_BATCH):
         scores = system.score(batch.to(device))
-        for name in names:
-            parts[name].append(getattr(scores, name).double().cpu().numpy())
-    columns = {name: np.concatenate(values) for name, values in parts.items()}
+        of_batch = {name: getattr(scores, name) for name in SCORE_NAMES} | scores.parts
+        for name, values in of_batch.items():
+            columns.setdefault(name, []).append(values.double().cpu().numpy())
+    columns = {name: np.concatenate(values) for name, values in columns.items()}
     return images.table[["path", "label", "kind", "split"]].assign(**columns)

@@ -15,6 +15,8 @@ from aeflow_utils.scores import (
     gaussian_log_prob,
     likelihood_map,
     pool_map,
+    recon_score,
+    score_parts,
     ssim,
     ssim_map,
     upsample,
@@ -78,6 +80,33 @@ def latent(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+def parts_of(z, log_jac_det):
+    image = torch.zeros(len(z), 3, 16, 16)
+    return score_parts(z, log_jac_det, image, image)
+
+
+@pytest.mark.parametrize(("pooling", "expected"), [("mean", 5.5), ("top10", 19.0), ("max", 20)])
+def test_poolings_of_a_hand_case(pooling, expected):
+    values = torch.arange(-9.0, 21).view(1, 1, 5, 6)  # 30 values: the top tenth is 18, 19, 20
+    assert pool_map(values, pooling).item() == expected
+
+
+def test_parts_of_the_score_are_those_of_its_definitions():
+    z, log_jac_det = latent(3, 4, 5, 5), latent(3)
+    x, y = latent(3, 3, 16, 16).sigmoid(), latent(3, 3, 16, 16, seed=1).sigmoid()
+    parts = score_parts(z, log_jac_det, x, y)
+    torch.testing.assert_close(parts["energy_mean"], -gaussian_log_prob(z) / 100)
+    torch.testing.assert_close(parts["log_jac_det"], log_jac_det / 100)
+    torch.testing.assert_close(parts["ssim"], ssim(x, y))
+    torch.testing.assert_close(parts["mse"], ((x - y) ** 2).mean(dim=(1, 2, 3)))
+    full = flow_score(parts, "full")
+    torch.testing.assert_close(full, bits_per_dim(z, log_jac_det) * math.log(2))
+    assert (parts["energy_max"] > parts["energy_top10"]).all()
+    assert (parts["energy_top10"] > parts["energy_mean"]).all()
+    assert torch.equal(recon_score(parts, "ssim"), -parts["ssim"])
+    assert torch.equal(recon_score(parts, "mse"), parts["mse"])
+
+
 def test_gaussian_log_prob_equals_torch_distributions():
     z = 2 * latent(5, 4, 3, 2)
     expected = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(dim=(1, 2, 3))
@@ -104,12 +133,12 @@ def test_bits_per_dim_of_a_hand_case():
 def test_flow_score_of_a_hand_case(form, expected):
     z = torch.stack([torch.zeros(4, 1, 1), torch.ones(4, 1, 1)])
     log_jac_det = torch.tensor([math.log(2), -1.0])
-    assert flow_score(z, log_jac_det, form).tolist() == pytest.approx(expected, abs=1e-5)
+    assert flow_score(parts_of(z, log_jac_det), form).tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_exp_and_nll_rank_images_equally():
     z = torch.linspace(0.5, 3, 12).roll(5).view(-1, 1, 1, 1) * latent(12, 4, 3, 2)
-    by_exp, by_nll = (flow_score(z, torch.zeros(12), form) for form in ("exp", "nll"))
+    by_exp, by_nll = (flow_score(parts_of(z, torch.zeros(12)), form) for form in ("exp", "nll"))
     assert by_exp.argsort().tolist() == by_nll.argsort().tolist()
     assert by_nll.argsort().tolist() != list(range(12))
 
@@ -117,12 +146,12 @@ def test_exp_and_nll_rank_images_equally():
 @pytest.mark.parametrize("form", CHOICES["flow_score"])
 def test_every_flow_score_rises_with_distance_from_the_mode(form):
     z = torch.arange(4.0).view(-1, 1, 1, 1).expand(4, 3, 2, 2)
-    assert (flow_score(z, torch.zeros(4), form).diff() > 0).all()
+    assert (flow_score(parts_of(z, torch.zeros(4)), form).diff() > 0).all()
 
 
 def test_unknown_flow_score_raises_and_names_the_choices():
     with pytest.raises(ValueError, match=r"'log'.*exp, nll, full"):
-        flow_score(latent(1, 2, 1, 1), torch.zeros(1), "log")
+        flow_score(parts_of(latent(1, 2, 1, 1), torch.zeros(1)), "log")
 
 
 def test_likelihood_map_is_half_the_mean_square_over_channels():

@@ -169,9 +169,9 @@ def feature_matrix(images, stride=16):
 
 
 def scaled(images, form):
-    scaler = FeatureScaler(images.features[16].shape[1], form, 16)
+    scaler = FeatureScaler({16: images.features[16].shape[1:]}, (16,), form)
     scaler.fit(images, batch_size=7)
-    maps = scaler(images.batch(np.arange(len(images))).features[16]).numpy()
+    maps = scaler(images.batch(np.arange(len(images))).features).numpy()
     return scaler, maps.transpose(0, 2, 3, 1).reshape(-1, maps.shape[1])
 
 
@@ -214,7 +214,7 @@ def test_a_channel_that_never_varies_stays_finite(form, make_image_set):
 @pytest.mark.parametrize(("activation", "bounded"), [("tanh", True), ("linear", False)])
 def test_the_decoder_makes_images_of_16_times_the_side(activation, bounded):
     torch.manual_seed(0)
-    image = Decoder(32, activation)(500 * torch.randn(2, 32, 2, 3)).detach()
+    image = Decoder(32, 16, activation)(500 * torch.randn(2, 32, 2, 3)).detach()
     assert image.shape == (2, 3, 32, 48)
     assert (image.min() >= 0 and image.max() <= 1) == bounded
 

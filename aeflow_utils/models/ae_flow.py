@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aeflow_utils.config import AEFlowConfig
+from aeflow_utils.encoders import Encoder
 from aeflow_utils.features import Batch, ImageSet
 from aeflow_utils.flow import Flow, ae_flow_subnets
 from aeflow_utils.models.layers import Decoder, FeatureScaler
@@ -16,11 +17,10 @@ from aeflow_utils.scores import (
     bits_per_dim,
     flow_score,
     likelihood_map,
-    ssim,
+    recon_score,
+    score_parts,
     upsample,
 )
-
-STRIDE = 16
 
 
 class AEFlow(System):
@@ -29,23 +29,33 @@ class AEFlow(System):
     Loss: ``alpha * bits_per_dim + (1 - alpha) * MSE(x, x')``. In bits per dimension, because the
     plain log-likelihood is a sum over C h w dimensions and would drown the other term.
     Score: ``beta * S_flow + (1 - beta) * S_recon`` with ``S_recon = -SSIM(x, x')``.
+
+    With `tune_encoder` the encoder is a part of the system and trained with it. The likelihood is
+    then no longer one of fixed data: it can be raised by making features more alike.
     """
 
     def __init__(self, config: AEFlowConfig, shapes: Shapes, image_size: int) -> None:
         super().__init__()
-        shape = shapes[STRIDE]
         self.config = config
-        self.scaler = FeatureScaler(shape[0], config.features, STRIDE)
+        self.scaler = FeatureScaler(shapes, config.strides, config.features)
         subnets = ae_flow_subnets(config.subnet, config.n_blocks, config.hidden_ratio)
-        self.flow = Flow(shape, subnets, config.clamp)
-        self.decoder = Decoder(shape[0], config.last_activation)
+        self.flow = Flow(self.scaler.shape, subnets, config.clamp)
+        self.decoder = Decoder(self.scaler.shape[0], min(config.strides), config.last_activation)
+        self.encoder = Encoder(config.encoder, config.strides) if config.tune_encoder else None
+        if self.encoder is not None:
+            self.encoder.requires_grad_(True)
 
     def fit_statistics(self, train: ImageSet) -> None:
         self.scaler.fit(train)
 
+    def features(self, batch: Batch) -> Tensor:
+        """The scaled features that the flow reads, (N, C, h, w)."""
+        tuned = self.encoder is not None
+        return self.scaler(self.encoder.maps(batch.image) if tuned else batch.features)
+
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """z' (N, C, h, w), log_jac_det (N,), x' (N, 3, H, W)."""
-        z, log_jac_det = self.flow(self.scaler(batch.features[STRIDE]))
+        z, log_jac_det = self.flow(self.features(batch))
         return z, log_jac_det, self.decoder(z)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -57,14 +67,16 @@ class AEFlow(System):
 
     def score(self, batch: Batch) -> Scores:
         z, log_jac_det, reconstruction = self(batch)
-        s_flow = flow_score(z, log_jac_det, self.config.flow_score)
-        s_recon = -ssim(batch.image, reconstruction.clamp(0, 1))
-        beta = self.config.beta
+        config = self.config
+        parts = score_parts(z, log_jac_det, batch.image, reconstruction.clamp(0, 1))
+        s_flow = flow_score(parts, config.flow_score, config.pooling)
+        s_recon = recon_score(parts, config.recon_score)
         return Scores.of(
-            image_score=beta * s_flow + (1 - beta) * s_recon,
+            image_score=config.beta * s_flow + (1 - config.beta) * s_recon,
             anomaly_map=upsample(likelihood_map(z), batch.image.shape[-2:]),
             flow_score=s_flow,
             recon_score=s_recon,
+            parts=parts,
         )
 
     @torch.inference_mode()

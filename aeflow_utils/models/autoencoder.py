@@ -20,16 +20,15 @@ class Autoencoder(System):
 
     def __init__(self, config: AutoencoderConfig, shapes: Shapes, image_size: int) -> None:
         super().__init__()
-        channels = shapes[STRIDE][0]
-        self.scaler = FeatureScaler(channels, config.features, STRIDE)
-        self.decoder = Decoder(channels, config.last_activation)
+        self.scaler = FeatureScaler(shapes, (STRIDE,), config.features)
+        self.decoder = Decoder(self.scaler.shape[0], STRIDE, config.last_activation)
 
     def fit_statistics(self, train: ImageSet) -> None:
         self.scaler.fit(train)
 
     def forward(self, batch: Batch) -> Tensor:
         """x' (N, 3, H, W)."""
-        return self.decoder(self.scaler(batch.features[STRIDE]))
+        return self.decoder(self.scaler(batch.features))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         recon = F.mse_loss(self(batch), batch.image)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aeflow_utils.config import BrightnessConfig, KNNConfig, PaDiMConfig, SmoothnessConfig
 from aeflow_utils.features import Batch, ImageSet
+from aeflow_utils.models.layers import stack
 from aeflow_utils.models.system import Shapes, System
 from aeflow_utils.scores import Scores, pool_map, upsample
 
@@ -36,8 +37,8 @@ class PaDiM(System):
 
     def _columns(self, batch: Batch) -> Tensor:
         """Features by position, (P, N, C)."""
-        maps = [F.interpolate(batch.features[s], size=self.size) for s in self.config.strides]
-        return torch.cat(maps, dim=1)[:, self.channels].flatten(2).permute(2, 0, 1)
+        maps = stack(batch.features, self.config.strides)
+        return maps[:, self.channels].flatten(2).permute(2, 0, 1)
 
     def fit_statistics(self, train: ImageSet) -> None:
         count, total, products = 0, 0.0, 0.0

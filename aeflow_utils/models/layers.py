@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aeflow_utils.features import ImageSet
 
 
+def stack(features: dict[int, Tensor], strides: tuple[int, ...]) -> Tensor:
+    """Maps of several strides as one, (N, sum of C, h, w) at the positions of the finest."""
+    size = features[min(strides)].shape[-2:]
+    return torch.cat([F.interpolate(features[s], size=size) for s in sorted(strides)], dim=1)
+
+
 class FeatureScaler(nn.Module):
-    """Affine map of encoder features, from statistics of the training images.
+    """Affine map of (stacked) encoder features, from statistics of the training images.
 
     ``channel`` subtracts each channel's mean and divides by its deviation; ``zca`` whitens the
     channels (covariance over images and positions); ``raw`` leaves the features alone.
 
     Args:
-        channels: C of the features.
+        shapes: {stride: (C, h, w)} of the features that there are.
+        strides: which of them to read.
         form: ``channel``, ``zca`` or ``raw``.
-        stride: which features to read from an `ImageSet`.
+
+    Attributes:
+        shape: (C, h, w) of what comes out.
     """
 
-    def __init__(self, channels: int, form: str, stride: int) -> None:
+    def __init__(
+        self, shapes: dict[int, tuple[int, int, int]], strides: tuple[int, ...], form: str
+    ) -> None:
         super().__init__()
-        self.form, self.stride = form, stride
+        self.form, self.strides = form, strides
+        channels = sum(shapes[stride][0] for stride in strides)
+        self.shape = (channels, *shapes[min(strides)][1:])
         self.register_buffer("mean", torch.zeros(channels))
         shape = (channels, channels) if form == "zca" else (channels,)
         self.register_buffer("scale", torch.ones(shape))
@@ -35,7 +50,8 @@ class FeatureScaler(nn.Module):
             return
         count, total, products = 0, 0.0, 0.0
         for batch in train.batches(batch_size):
-            x = batch.features[self.stride].double().transpose(0, 1).flatten(1)  # (C, N h w)
+            x = stack(batch.features, self.strides).double()
+            x = x.transpose(0, 1).flatten(1)  # (C, N h w)
             count += x.shape[1]
             total = total + x.sum(1)
             products = products + (x @ x.T if self.form == "zca" else (x**2).sum(1))
@@ -50,8 +66,9 @@ class FeatureScaler(nn.Module):
             values = values.clamp_min(1e-6 * values[-1])
             self.scale.copy_(vectors @ torch.diag(values.rsqrt()) @ vectors.T)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C, h, w)."""
+    def forward(self, features: dict[int, Tensor]) -> Tensor:
+        """{stride: (N, C, h, w)} -> (N, *shape)."""
+        x = stack(features, self.strides)
         if self.form == "raw":
             return x
         centred = x - self.mean.view(1, -1, 1, 1)
@@ -61,21 +78,23 @@ class FeatureScaler(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Four transposed convolutions, each doubling the side: (N, C, h, w) -> (N, 3, 16h, 16w).
+    """Transposed convolutions, each doubling the side: (N, C, h, w) -> (N, 3, stride h, stride w).
 
-    The first three are followed by a 3x3 convolution of equal width. Widths fall as in the
-    paper's 1024 -> 512 -> 256 -> 64 -> 3, in proportion to C. The image is in [0, 1]: ``tanh`` is
-    rescaled to it, ``linear`` is left unbounded.
+    All but the last are followed by a 3x3 convolution of equal width. At stride 16, widths fall as
+    in the paper's 1024 -> 512 -> 256 -> 64 -> 3, in proportion to C. The image is in [0, 1]:
+    ``tanh`` is rescaled to it, ``linear`` is left unbounded.
 
     Args:
         channels: C.
+        stride: a power of two, the paper's 16 or more.
         last_activation: ``tanh`` or ``linear``.
     """
 
-    def __init__(self, channels: int, last_activation: str) -> None:
+    def __init__(self, channels: int, stride: int, last_activation: str) -> None:
         super().__init__()
         self.last_activation = last_activation
-        widths = [channels, channels // 2, channels // 4, max(16, channels // 16)]
+        n_halvings = int(math.log2(stride)) - 1
+        widths = [channels // 2**k for k in range(n_halvings)] + [max(16, channels // 16)]
         layers: list[nn.Module] = []
         for c_in, c_out in pairwise(widths):
             layers += [nn.ConvTranspose2d(c_in, c_out, 2, stride=2), nn.ReLU()]

@@ -26,15 +26,12 @@ class System(nn.Module):
         """One pass over the (normal) training images, before any gradient step."""
 
     def optimizers(self, config: TrainConfig) -> Optimizers:
-        """What `train_step` steps with: one AdamW over all trainable parameters."""
-        # AdamW, not Adam: Adam's coupled decay of 1e-4 outweighs the small gradients of the
+        """What `train_step` steps with: one optimizer over all trainable parameters."""
+        # By default AdamW: Adam's coupled decay of 1e-4 outweighs the small gradients of the
         # reconstruction loss and leaves the decoder painting an average image.
+        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
         parameters = [p for p in self.parameters() if p.requires_grad]
-        return [
-            torch.optim.AdamW(
-                parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
-            )
-        ]
+        return [kind(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)]
 
     def train_step(
         self, batch: Batch, optimizers: Optimizers, progress: float

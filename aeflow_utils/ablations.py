@@ -1,0 +1,232 @@
+"""What each choice does: one grid of changes to AE-FLOW, and cross-validation done two ways.
+
+Changes to training are runs of their own, one option away from the default. Changes to the score
+need none: every AE-FLOW run stores what any form of its score is made of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import torch
+
+from aeflow_utils import metrics
+from aeflow_utils.config import (
+    CHOICES,
+    N_FOLDS,
+    AEFlowConfig,
+    Profile,
+    RunConfig,
+    TrainConfig,
+)
+from aeflow_utils.datasets import available, load_table
+from aeflow_utils.results import collect, collect_side_runs
+from aeflow_utils.runs import RunResult
+from aeflow_utils.scores import POOLINGS, flow_score, recon_score
+
+# One option away from the default each: (question, option, value).
+GRID = (
+    ("encoder", "tune_encoder", True),
+    ("subnet", "subnet", "resnet_like"),
+    ("coupling blocks", "n_blocks", 4),
+    ("features", "features", "raw"),
+    ("features", "features", "zca"),
+    ("stride", "strides", (32,)),
+    ("stride", "strides", (16, 32)),
+    ("loss weight", "alpha", 0.1),
+    ("loss weight", "alpha", 0.9),
+    ("decoder", "last_activation", "linear"),
+    ("preprocessing", "crop", True),
+    ("optimizer", "optimizer", "adam"),
+)
+BETAS = (0.0, 0.5, 0.9, 1.0)
+BASE = "conv_like"
+
+
+def grid_plan(profile: Profile) -> list[RunConfig]:
+    """Every run of the grid and of cross-validation, on the data sets with labelled validation.
+
+    Only there can a choice be made without looking at the test split.
+    """
+    configs = []
+    for dataset, category in available():
+        base = RunConfig.build(profile, dataset, "ae_flow", category=category, variant=BASE)
+        val = load_table(base.data).query("split == 'val'")
+        if (val["label"] == 1).any():
+            # `resnet_like` is a row of the study, and there under that name
+            configs += [changed(base, o, v) for _, o, v in GRID if o != "subnet"]
+            configs += fold_plan(base, carry_over=False) + fold_plan(base, carry_over=True)
+    return configs
+
+
+def changed(base: RunConfig, option: str, value: object) -> RunConfig:
+    """`base` with one option changed, wherever it lives; its variant says which."""
+    shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+    config = replace(base, variant=f"{base.variant}+{option}={shown}")
+    if option == "crop":  # the 2023 study's 256 and 224, in proportion
+        size = base.data.image_size
+        return replace(config, data=replace(base.data, image_size=size * 7 // 8, resize=size))
+    for part in ("model", "train"):
+        if option in {field.name for field in fields(getattr(base, part))}:
+            return replace(config, **{part: replace(getattr(base, part), **{option: value})})
+    raise ValueError(f"no such option: {option}")
+
+
+def fold_plan(base: RunConfig, carry_over: bool) -> list[RunConfig]:
+    """One run a fold: fresh, or each going on with the weights of the one before."""
+    config = changed(base, "carry_over", True) if carry_over else base
+    folds = range(1, N_FOLDS + 1)
+    return [replace(config, data=replace(base.data, fold=fold)) for fold in folds]
+
+
+def ablation_table(profile: str) -> pd.DataFrame:
+    """Each option's AUROC beside the default's, seed 0, in percent; a row a data set and value.
+
+    The best value of a question by validation AUROC is marked: it is the one that could be chosen
+    honestly. Test figures and their intervals stand beside it, and choose nothing.
+    """
+    base = _base_runs(profile)
+    side = {(r.config.data.dataset, r.config.variant): r for r in collect_side_runs(profile)}
+    rest = {(r.config.data.dataset, r.config.variant): r for r in collect(profile, ("ae_flow",))}
+    rows = []
+    for dataset, default in base.items():
+        seen = set()
+        for question, option, value in GRID:
+            name = changed(default.config, option, value).variant
+            run = rest.get((dataset, value)) if option == "subnet" else side.get((dataset, name))
+            if run is None:
+                continue
+            if question not in seen:
+                rows.append(_row(dataset, question, option, _default(option), default, True))
+                seen.add(question)
+            rows.append(_row(dataset, question, option, value, run, False))
+    return _mark_best(pd.DataFrame(rows))
+
+
+def _base_runs(profile: str) -> dict[str, RunResult]:
+    """The default AE-FLOW, first seed, by data set, where choosing on validation is possible."""
+    runs = [r for r in collect(profile, ("ae_flow",)) if r.config.variant == BASE]
+    runs = [r for r in runs if r.config.seed == 0 and not r.config.data.split]
+    return {r.config.data.dataset: r for r in runs if np.isfinite(r.metrics["val_auroc"])}
+
+
+def _default(option: str) -> object:
+    if option == "crop":
+        return False
+    defaults = {f.name: f.default for c in (AEFlowConfig, TrainConfig) for f in fields(c)}
+    return defaults[option]
+
+
+def _row(
+    dataset: str, question: str, option: str, value: object, run: RunResult, default: bool
+) -> dict:
+    test = run.labelled("test")
+    low, high = metrics.auroc_interval(test["label"], test["image_score"])
+    return {
+        "data set": dataset,
+        "question": question,
+        "option": option,
+        "value": ", ".join(map(str, value)) if isinstance(value, tuple) else str(value),
+        "default": default,
+        "validation": 100 * run.metrics["val_auroc"],
+        "test": 100 * run.metrics["auroc"],
+        "low": 100 * low,
+        "high": 100 * high,
+        "parameters": run.environment["trainable_parameters"],
+    }
+
+
+def _mark_best(table: pd.DataFrame) -> pd.DataFrame:
+    if table.empty:
+        return table
+    best = table.groupby(["data set", "question"])["validation"].transform("max")
+    return table.assign(best_on_validation=table["validation"] == best)
+
+
+def rescore(scores: pd.DataFrame, config: AEFlowConfig) -> np.ndarray:
+    """The image scores (N,) that AE-FLOW would have given with the score options of `config`.
+
+    Args:
+        scores: stored scores with their parts, as `training.score_images` writes them.
+    """
+    parts = {name: torch.from_numpy(scores[name].to_numpy(copy=True)) for name in _part_names()}
+    s_flow = flow_score(parts, config.flow_score, config.pooling)
+    s_recon = recon_score(parts, config.recon_score)
+    return (config.beta * s_flow + (1 - config.beta) * s_recon).numpy()
+
+
+def _part_names() -> list[str]:
+    return [*(f"energy_{pooling}" for pooling in POOLINGS), "log_jac_det", "ssim", "mse"]
+
+
+def score_table(profile: str) -> pd.DataFrame:
+    """Form and pooling of the flow score, and features: AUROC in percent, seed 0, beta = 0.9.
+
+    As in `ablation_table`, validation marks the best; test figures choose nothing.
+    """
+    rows = []
+    for dataset, features, run in _feature_runs(profile):
+        for form, pooling in product(CHOICES["flow_score"], POOLINGS):
+            config = replace(run.config.model, flow_score=form, pooling=pooling)
+            names = {"data set": dataset, "question": "score", "features": features}
+            names |= {"form": form, "pooling": pooling}
+            rows.append(names | _rescored(run, config))
+    return _mark_best(pd.DataFrame(rows)).drop(columns="question", errors="ignore")
+
+
+def _feature_runs(profile: str) -> list[tuple[str, str, RunResult]]:
+    side = collect_side_runs(profile)
+    found = []
+    for dataset, run in _base_runs(profile).items():
+        found.append((dataset, "channel", run))
+        for other in side:
+            same = other.config.data == run.config.data
+            if same and other.config.variant.startswith(f"{BASE}+features="):
+                found.append((dataset, other.config.model.features, other))
+    return found
+
+
+def weight_table(profile: str) -> pd.DataFrame:
+    """Weight of the flow score and form of the reconstruction score: AUROC in percent, seed 0."""
+    rows = []
+    for dataset, run in _base_runs(profile).items():
+        for recon, beta in product(CHOICES["recon_score"], BETAS):
+            config = replace(run.config.model, beta=beta, recon_score=recon)
+            names = {"data set": dataset, "question": "weight", "reconstruction": recon}
+            rows.append(names | {"beta": beta} | _rescored(run, config))
+    return _mark_best(pd.DataFrame(rows)).drop(columns="question", errors="ignore")
+
+
+def _rescored(run: RunResult, config: AEFlowConfig) -> dict:
+    values = {}
+    for split, title in (("val", "validation"), ("test", "test")):
+        rows = run.labelled(split)
+        scores = rescore(rows, config)
+        values[title] = 100 * metrics.auroc(rows["label"], scores)
+    values["low"], values["high"] = (100 * v for v in metrics.auroc_interval(rows["label"], scores))
+    return values
+
+
+def fold_table(profile: str) -> pd.DataFrame:
+    """Cross-validation: losses, and AUROC in percent, of each fold, fresh and carried over."""
+    rows = []
+    for run in collect_side_runs(profile):
+        config = run.config
+        if config.data.fold:
+            way = "weights carried over" if config.train.carry_over else "fresh model"
+            last = run.history.iloc[-1]
+            rows.append(
+                {
+                    "data set": config.data.dataset,
+                    "way": way,
+                    "fold": config.data.fold,
+                    "validation loss": last["val_total"],
+                    "training loss": last["train_total"],
+                    "validation": 100 * run.metrics["val_auroc"],
+                    "test": 100 * run.metrics["auroc"],
+                }
+            )
+    return pd.DataFrame(rows)
