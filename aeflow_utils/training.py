@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from aeflow_utils.config import TrainConfig
 from aeflow_utils.features import ImageSet, default_device
-from aeflow_utils.models.system import System
+from aeflow_utils.models.system import Optimizers, System
 
 SCORING_BATCH = 64
 
@@ -39,32 +39,32 @@ def fit(
 ) -> pd.DataFrame:
     """Statistics first, then gradient steps where the system has trainable parameters.
 
-    The last epoch is kept: nothing is selected by a score. Each epoch's order depends only on
-    the seed and the epoch, so a run that was killed goes on as if it had not been.
+    The last epoch is kept: nothing is selected by a score. Each epoch's order, and torch's random
+    numbers in it, depend only on the seed and the epoch, so a run that was killed goes on as if it
+    had not been.
 
     Args:
         val: its normal images give the validation loss of the history.
         resume_file: written after each epoch, read if it is there.
 
     Returns:
-        One row an epoch: epoch, and each loss term on training and validation normals.
+        One row an epoch: epoch, and each loss term on training and validation normals; NaN for a
+        term that no step of the epoch had.
     """
     system.fit_statistics(train)
-    parameters = [p for p in system.parameters() if p.requires_grad]
-    if not parameters:
+    if not any(parameter.requires_grad for parameter in system.parameters()):
         return pd.DataFrame(columns=["epoch"])
     device = default_device()
     system.to(device)
-    # AdamW, not Adam: Adam's coupled decay of 1e-4 outweighs the small gradients of the
-    # reconstruction loss and leaves the decoder painting an average image.
-    optimizer = torch.optim.AdamW(
-        parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
-    )
-    history = _resume(system, optimizer, resume_file)
+    optimizers = system.optimizers(config)
+    history = _resume(system, optimizers, resume_file)
     val_normal = val.select(val.labels == 0)
     for epoch in tqdm(range(len(history), config.epochs), label, mininterval=1):
-        order = np.random.default_rng([seed, epoch]).permutation(len(train))
-        losses = _train_epoch(system, optimizer, train, order, config.batch_size, device)
+        rng = np.random.default_rng([seed, epoch])
+        order = rng.permutation(len(train))
+        torch.manual_seed(int(rng.integers(2**31)))  # for systems that draw noise in a step
+        progress = epoch / config.epochs
+        losses = _train_epoch(system, optimizers, train, order, config.batch_size, device, progress)
         val_losses = _validation_losses(system, val_normal, config.batch_size, device)
         row = {"epoch": epoch + 1} | {f"train_{name}": value for name, value in losses.items()}
         if not np.isfinite([losses["total"], val_losses["total"]]).all():
@@ -73,24 +73,23 @@ def fit(
                 "learning rate, or channel-standardised features"
             )
         history.append(row | {f"val_{name}": value for name, value in val_losses.items()})
-        _save_progress(system, optimizer, history, resume_file)
+        _save_progress(system, optimizers, history, resume_file)
     return pd.DataFrame(history)
 
 
-def _train_epoch(system, optimizer, train, order, batch_size, device) -> dict[str, float]:
+def _train_epoch(
+    system, optimizers, train, order, batch_size, device, progress
+) -> dict[str, float]:
     system.train()
-    sums, steps = {}, 0
+    sums, counts = {}, {}
     if len(order) % batch_size == 1 and len(order) > 1:
         order = order[:-1]  # BatchNorm cannot take a batch of one
     for batch in train.batches(batch_size, order):
-        losses = system.loss(batch.to(device))
-        optimizer.zero_grad()
-        losses["total"].backward()
-        optimizer.step()
-        steps += 1
+        losses = system.train_step(batch.to(device), optimizers, progress)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + value.detach()
-    return {name: float(value) / steps for name, value in sums.items()}
+            counts[name] = counts.get(name, 0) + 1  # not every step has every term
+    return {name: float(value) / counts[name] for name, value in sums.items()}
 
 
 @torch.no_grad()
@@ -104,22 +103,24 @@ def _validation_losses(system, val, batch_size, device) -> dict[str, float]:
     return {name: value / len(val) for name, value in sums.items()}
 
 
-def _resume(system: System, optimizer, resume_file: Path | None) -> list[dict]:
+def _resume(system: System, optimizers: Optimizers, resume_file: Path | None) -> list[dict]:
     """Put back the state of the last whole epoch; the history so far."""
     if resume_file is None or not resume_file.exists():
         return []
     saved = torch.load(resume_file, map_location=default_device(), weights_only=True)
     system.load_state_dict(saved["system"])
-    optimizer.load_state_dict(saved["optimizer"])
+    for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
+        optimizer.load_state_dict(state)
     return saved["history"]
 
 
-def _save_progress(system, optimizer, history: list[dict], resume_file: Path | None) -> None:
+def _save_progress(system, optimizers, history: list[dict], resume_file: Path | None) -> None:
     if resume_file is None:
         return
     partial = resume_file.with_suffix(".partial")
-    state = {"system": system.state_dict(), "optimizer": optimizer.state_dict()}
-    torch.save({**state, "history": history}, partial)
+    states = [optimizer.state_dict() for optimizer in optimizers]
+    state = {"system": system.state_dict(), "optimizers": states, "history": history}
+    torch.save(state, partial)
     partial.replace(resume_file)
 
 

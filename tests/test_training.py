@@ -30,16 +30,16 @@ def new(model="ae_flow", seed=0, **options):
 
 
 def kill_in_step(monkeypatch, system, step):
-    """The loss of step `step`, counted from 1, raises."""
-    loss, calls = system.loss, []
+    """Training step `step`, counted from 1, raises."""
+    train_step, calls = system.train_step, []
 
-    def counted(batch):
-        calls.append(batch)
+    def counted(*args):
+        calls.append(args)
         if len(calls) == step:
             raise Killed
-        return loss(batch)
+        return train_step(*args)
 
-    monkeypatch.setattr(system, "loss", counted)
+    monkeypatch.setattr(system, "train_step", counted)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(model, options, images, tmp_
 
     resume_file = tmp_path / "resume.pt"
     killed = new(model, **options)
-    kill_in_step(monkeypatch, killed, 3 + 1 + 2)  # 3 steps and 1 validation, then epoch 2
+    kill_in_step(monkeypatch, killed, 3 + 2)  # 3 steps an epoch
     with pytest.raises(Killed):
         fit(killed, train, val, CONFIG, 0, resume_file)
     assert [path.name for path in tmp_path.iterdir()] == ["resume.pt"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+from aeflow_utils.config import TrainConfig
 from aeflow_utils.features import Batch, ImageSet
 from aeflow_utils.scores import Scores
 
 Shapes = dict[int, tuple[int, int, int]]
+Optimizers = list[torch.optim.Optimizer]
 
 
 class System(nn.Module):
@@ -15,16 +18,51 @@ class System(nn.Module):
 
     A subclass is built from its configuration, the feature shapes {stride: (C, h, w)} and the
     image size. It implements `score`; `fit_statistics` where it needs statistics of the training
-    images; `loss` where it is trained by gradient.
+    images; `loss` where it is trained by gradient; `optimizers` and `train_step` where its parts
+    are trained against each other or one after the other.
     """
 
     def fit_statistics(self, train: ImageSet) -> None:
         """One pass over the (normal) training images, before any gradient step."""
 
+    def optimizers(self, config: TrainConfig) -> Optimizers:
+        """What `train_step` steps with: one AdamW over all trainable parameters."""
+        # AdamW, not Adam: Adam's coupled decay of 1e-4 outweighs the small gradients of the
+        # reconstruction loss and leaves the decoder painting an average image.
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        return [
+            torch.optim.AdamW(
+                parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
+            )
+        ]
+
+    def train_step(
+        self, batch: Batch, optimizers: Optimizers, progress: float
+    ) -> dict[str, Tensor]:
+        """One step on one batch: the scalar terms to record, ``total`` among them.
+
+        Args:
+            optimizers: those of `optimizers`, in that order.
+            progress: share of the epochs that are over, in [0, 1).
+        """
+        losses = self.loss(batch)
+        optimizers[0].zero_grad()
+        losses["total"].backward()
+        optimizers[0].step()
+        return losses
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Scalar terms of a training step; ``total`` is minimised, all are recorded."""
+        """Scalar terms without a step, for validation; ``total`` is what training lowers."""
         raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
 
     def score(self, batch: Batch) -> Scores:
         """Scores of each image; higher is more anomalous."""
         raise NotImplementedError
+
+
+def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """One step of `optimizer`; the gradient reaches its own parameters and no others."""
+    optimizer.zero_grad()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    loss.backward(inputs=parameters)
+    optimizer.step()
