@@ -48,6 +48,8 @@ STUDY = (
     ("ae_flow", "resnet_like", {"subnet": "resnet_like"}),
     ("autoencoder", "", {}),
     ("fastflow", "", {}),
+    ("ganomaly", "", {}),
+    ("f_anogan", "", {}),
     ("padim", "stride_16", {"strides": (16,)}),
     ("padim", "strides_16_32", {"strides": (16, 32)}),
     ("knn", "", {}),

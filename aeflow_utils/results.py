@@ -24,6 +24,8 @@ MODEL_TITLES = {
     "ae_flow": "AE-FLOW",
     "autoencoder": "plain autoencoder",
     "fastflow": "FastFlow",
+    "ganomaly": "GANomaly",
+    "f_anogan": "f-AnoGAN",
     "padim": "PaDiM",
     "knn": "kNN, pooled features",
     "brightness": "trivial: dark",

@@ -49,6 +49,8 @@ def kill_in_step(monkeypatch, system, step):
         ("ae_flow", {"subnet": "resnet_like"}),
         ("autoencoder", {}),
         ("fastflow", {}),
+        ("ganomaly", {"image_size": 32, "n_features": 2}),
+        ("f_anogan", {"image_size": 32, "n_features": 2, "n_critic": 2}),
     ],
 )
 def test_a_killed_run_goes_on_as_if_it_had_not_been(model, options, images, tmp_path, monkeypatch):

@@ -5,14 +5,18 @@ from __future__ import annotations
 from aeflow_utils.config import ModelConfig
 from aeflow_utils.models.ae_flow import AEFlow
 from aeflow_utils.models.autoencoder import Autoencoder
+from aeflow_utils.models.f_anogan import FAnoGAN
 from aeflow_utils.models.fastflow import FastFlow
 from aeflow_utils.models.feature_baselines import KNN, Brightness, PaDiM, Smoothness
+from aeflow_utils.models.ganomaly import GANomaly
 from aeflow_utils.models.system import Shapes, System
 
 SYSTEMS: dict[str, type[System]] = {
     "ae_flow": AEFlow,
     "autoencoder": Autoencoder,
     "fastflow": FastFlow,
+    "ganomaly": GANomaly,
+    "f_anogan": FAnoGAN,
     "padim": PaDiM,
     "knn": KNN,
     "brightness": Brightness,

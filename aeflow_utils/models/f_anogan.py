@@ -1,0 +1,123 @@
+"""f-AnoGAN: a Wasserstein GAN, then an encoder into it (Schlegl et al., MedIA 54, 2019).
+
+The paper's networks are residual; these are the plain ones of `dcgan`, at a fifteenth of the cost.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from aeflow_utils.config import FAnoGANConfig, TrainConfig
+from aeflow_utils.features import Batch
+from aeflow_utils.models.dcgan import enlarge, image_to_vector, shrink, vector_to_image
+from aeflow_utils.models.system import Optimizers, Shapes, System, descend
+from aeflow_utils.scores import Scores, upsample
+
+PENALTY_WEIGHT = 10.0  # lambda of WGAN-GP (arXiv:1704.00028)
+BETAS = (0.0, 0.9)
+
+
+class FAnoGAN(System):
+    """In the first half of the epochs a GAN learns to make normal images, as WGAN-GP.
+
+    In the second half generator and critic are frozen, and an encoder learns to find the vector
+    from which the generator remakes an image: ``izi_f`` of the paper. Its loss for a pair of
+    images x and x' = G(E(x)), with f the critic's last features, is also the anomaly score:
+
+        A(x) = mean (x - x')^2 + kappa mean (f(x) - f(x'))^2
+
+    Map: (x - x')^2, mean over channels.
+    """
+
+    def __init__(self, config: FAnoGANConfig, shapes: Shapes, image_size: int) -> None:
+        super().__init__()
+        self.config, self.side = config, config.image_size
+        width, n_latent = config.n_features, config.latent_size
+        self.generator = vector_to_image(self.side, width, n_latent)
+        # BatchNorm in the critic would tie the images of a batch, and the penalty is on each.
+        layer_norm = partial(nn.GroupNorm, 1)
+        self.critic = image_to_vector(self.side, width, 1, layer_norm)
+        self.encoder = image_to_vector(self.side, width, n_latent)
+        self.register_buffer("critic_steps", torch.tensor(0))  # so that a resumed run goes on
+
+    def optimizers(self, config: TrainConfig) -> Optimizers:
+        """Adam for critic and generator; RMSprop at half the rate for the encoder.
+
+        The rates 1e-4 and 5e-5 are those of the paper's code, as are the kinds of optimizer.
+        """
+        options = {"lr": config.lr, "betas": BETAS, "weight_decay": config.weight_decay}
+        return [
+            torch.optim.Adam(self.critic.parameters(), fused=True, **options),
+            torch.optim.Adam(self.generator.parameters(), fused=True, **options),
+            torch.optim.RMSprop(self.encoder.parameters(), lr=config.lr / 2, alpha=0.9),
+        ]
+
+    def train_step(
+        self, batch: Batch, optimizers: Optimizers, progress: float
+    ) -> dict[str, Tensor]:
+        """``total`` is the critic's loss in the first half, the encoder's in the second."""
+        x = shrink(batch.image, self.side)
+        critic, generator, encoder = optimizers
+        if progress >= 0.5:
+            self.generator.eval()  # frozen, its running statistics too
+            losses = self._encoder_losses(x)
+            descend(losses["total"], encoder)
+            return losses
+        losses = self._critic_losses(x)
+        descend(losses["total"], critic)
+        self.critic_steps += 1
+        if self.critic_steps % self.config.n_critic == 0:
+            losses["generator"] = -self.critic(self._sample(len(x))).mean()
+            descend(losses["generator"], generator)
+        return losses
+
+    def _sample(self, n: int) -> Tensor:
+        """n generated images, (n, 3, side, side) in [-1, 1]."""
+        noise = torch.randn(n, self.config.latent_size, 1, 1, device=self.critic_steps.device)
+        return self.generator(noise)
+
+    def _critic_losses(self, x: Tensor) -> dict[str, Tensor]:
+        """E[D(x~)] - E[D(x)] + lambda E[(|grad D(x^)| - 1)^2], arXiv:1704.00028 equation 3."""
+        with torch.no_grad():
+            fake = self._sample(len(x))
+        share = torch.rand(len(x), 1, 1, 1, device=x.device)
+        mixed = (share * x + (1 - share) * fake).requires_grad_()
+        (gradient,) = torch.autograd.grad(self.critic(mixed).sum(), mixed, create_graph=True)
+        penalty = ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
+        wasserstein = self.critic(x).mean() - self.critic(fake).mean()
+        total = PENALTY_WEIGHT * penalty - wasserstein
+        return {"total": total, "wasserstein": wasserstein, "penalty": penalty}
+
+    def _residuals(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x' (N, 3, side, side); (x - x')^2 over channels (N, 1, side, side); f's part (N,)."""
+        remade = self.generator(self.encoder(x))
+        features = self.critic[:-1]
+        feature_residual = ((features(x) - features(remade)) ** 2).mean(dim=(1, 2, 3))
+        return remade, ((x - remade) ** 2).mean(dim=1, keepdim=True), feature_residual
+
+    def _encoder_losses(self, x: Tensor) -> dict[str, Tensor]:
+        _, image_residual, feature_residual = self._residuals(x)
+        recon, feature = image_residual.mean(), feature_residual.mean()
+        return {"total": recon + self.config.kappa * feature, "recon": recon, "feature": feature}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The encoder's loss, in both halves; in the first it is that of an untrained encoder."""
+        return self._encoder_losses(shrink(batch.image, self.side))
+
+    def score(self, batch: Batch) -> Scores:
+        _, image_residual, feature_residual = self._residuals(shrink(batch.image, self.side))
+        recon_score = image_residual.mean(dim=(1, 2, 3))
+        return Scores.of(
+            image_score=recon_score + self.config.kappa * feature_residual,
+            anomaly_map=upsample(image_residual, batch.image.shape[-2:]),
+            recon_score=recon_score,
+        )
+
+    @torch.inference_mode()
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """x' in [0, 1] at the image's size, (N, 3, H, W)."""
+        remade, _, _ = self._residuals(shrink(batch.image, self.side))
+        return enlarge(remade, batch.image.shape[-2:])
