@@ -191,6 +191,22 @@ class KNNConfig(ModelConfig):
 
 
 @dataclass(frozen=True)
+class PatchCoreConfig(ModelConfig):
+    """PatchCore-style nearest neighbours of patches (arXiv:2106.08265).
+
+    Args:
+        strides: maps of the encoder that are stacked, at the positions of the finest.
+        coreset_fraction: training patches kept, as a share of all.
+        n_neighbors: b of the paper's equation 7, neighbours that weigh an image's score.
+    """
+
+    name: ClassVar[str] = "patchcore"
+    strides: tuple[int, ...] = (8, 16)
+    coreset_fraction: float = 0.01
+    n_neighbors: int = 9
+
+
+@dataclass(frozen=True)
 class GANomalyConfig(ModelConfig):
     """GANomaly (arXiv:1805.06725), on images and without the frozen encoder.
 
@@ -254,6 +270,7 @@ MODEL_CONFIGS: dict[str, type[ModelConfig]] = {
         GANomalyConfig,
         FAnoGANConfig,
         PaDiMConfig,
+        PatchCoreConfig,
         KNNConfig,
         BrightnessConfig,
         SmoothnessConfig,

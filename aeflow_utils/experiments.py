@@ -52,12 +52,13 @@ STUDY = (
     ("f_anogan", "", {}),
     ("padim", "stride_16", {"strides": (16,)}),
     ("padim", "strides_16_32", {"strides": (16, 32)}),
+    ("patchcore", "", {}),
     ("knn", "", {}),
     ("brightness", "", {}),
     ("smoothness", "", {}),
 )
 SLOWEST_FIRST = {"fastflow": 0, "ae_flow": 1, "autoencoder": 2}  # all others take seconds
-DETERMINISTIC = {"padim", "knn", "brightness", "smoothness"}  # a seed changes nothing
+DETERMINISTIC = {"padim", "patchcore", "knn", "brightness", "smoothness"}  # a seed changes nothing
 
 
 def plan(

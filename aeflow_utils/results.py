@@ -27,6 +27,7 @@ MODEL_TITLES = {
     "ganomaly": "GANomaly",
     "f_anogan": "f-AnoGAN",
     "padim": "PaDiM",
+    "patchcore": "PatchCore",
     "knn": "kNN, pooled features",
     "brightness": "trivial: dark",
     "smoothness": "trivial: smooth",

@@ -9,6 +9,7 @@ from aeflow_utils.models.f_anogan import FAnoGAN
 from aeflow_utils.models.fastflow import FastFlow
 from aeflow_utils.models.feature_baselines import KNN, Brightness, PaDiM, Smoothness
 from aeflow_utils.models.ganomaly import GANomaly
+from aeflow_utils.models.patchcore import PatchCore
 from aeflow_utils.models.system import Shapes, System
 
 SYSTEMS: dict[str, type[System]] = {
@@ -18,6 +19,7 @@ SYSTEMS: dict[str, type[System]] = {
     "ganomaly": GANomaly,
     "f_anogan": FAnoGAN,
     "padim": PaDiM,
+    "patchcore": PatchCore,
     "knn": KNN,
     "brightness": Brightness,
     "smoothness": Smoothness,
