@@ -371,7 +371,7 @@ PROFILES = {
         16,
         1,
         0,
-        # About half a minute a run on one core. f-AnoGAN has a few thousand steps here where its
+        # About half a minute a run on one core. f-AnoGAN has a few hundred steps here where its
         # authors took tens of thousands, so its batches are smaller and its rate higher.
         training={"ganomaly": {"epochs": 4}, "f_anogan": {"batch_size": 8, "lr": 5e-4}},
     ),

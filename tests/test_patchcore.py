@@ -186,10 +186,10 @@ def test_scores_do_not_depend_on_batch_mates(images):
 
 def test_projection_keeps_distances_about_and_narrow_points_exactly():
     points = torch.randn(40, 2000, generator=torch.Generator().manual_seed(0))
+    points[:, :1500] = 0  # what matters may stand in any column
     ratio = torch.pdist(project(points)) / torch.pdist(points)
     assert project(points).shape == (40, 256)
     assert 0.75 < ratio.min() < ratio.max() < 1.25
-    assert ratio.std() > 0.01  # not the first 256 columns by chance of a wide margin
     assert torch.equal(project(points[:, :256]), points[:, :256])
 
 

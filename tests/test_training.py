@@ -150,6 +150,21 @@ def test_the_history_names_every_term_on_both_splits(images):
     assert set(history.columns) == {"epoch"} | terms
 
 
+def test_a_term_that_only_some_steps_have_is_averaged_over_those(images, monkeypatch):
+    system, steps = new("autoencoder"), []
+
+    def sometimes(batch, optimizers, progress):
+        steps.append(progress)
+        value = torch.tensor(float(len(steps)))
+        return {"total": value} | ({"rare": value} if len(steps) % 3 == 0 else {})
+
+    monkeypatch.setattr(system, "train_step", sometimes)
+    history = fit(system, *images, TrainConfig(epochs=2, batch_size=8), 0)  # 3 steps an epoch
+    assert history["train_total"].tolist() == [2, 5]
+    assert history["train_rare"].tolist() == [3, 6]
+    assert steps == [0, 0, 0, 0.5, 0.5, 0.5]
+
+
 def test_scoring_leaves_the_system_as_it_is(images):
     train, val = images
     system = new(subnet="resnet_like")
