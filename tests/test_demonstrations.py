@@ -116,6 +116,40 @@ def test_class_weights_move_the_threshold(write_run):
     assert found.also["wrong test F1"] == pytest.approx(1 / 2)
 
 
+def f1_of(pairs, of):
+    hits = sum(label == call == of for label, call in pairs)
+    either = sum((label == of) + (call == of) for label, call in pairs)
+    return 2 * hits / either if either else 0
+
+
+def shifted_by_hand(pairs):
+    hits = sum(label == call == 1 for label, call in pairs)
+    precision = hits / sum(call for _, call in pairs) + 1
+    recall = hits / sum(label for label, _ in pairs) + 1
+    return 2 / (1 / precision + 1 / recall)
+
+
+def weighted_by_hand(pairs):
+    return sum(f1_of(pairs, of=label) for label, _ in pairs) / len(pairs)  # its own class's F1
+
+
+@pytest.mark.parametrize(
+    ("demonstrate", "value"), [(d.shifted_f1, shifted_by_hand), (d.weighted_f1, weighted_by_hand)]
+)
+def test_thresholds_are_those_found_by_trying_each_in_plain_python(demonstrate, value, write_run):
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        labels = np.append(rng.integers(0, 2, 10), [0, 0, 0, 1])
+        scores = rng.permutation(14)
+        images = list(zip(labels.tolist(), scores.tolist(), strict=True))
+        tried = {
+            cut: value([(label, int(score >= cut)) for label, score in images]) for cut in range(14)
+        }
+        best = max(cut for cut in tried if tried[cut] >= max(tried.values()) - 1e-9)
+        found = demonstrate(write_run(seed=seed, val=(labels, scores), test=FOUR))
+        assert found.also["wrong threshold"] == best
+
+
 def test_criteria_that_agree_say_so(write_run):
     run = write_run()  # perfect scores
     for demonstrate in (d.shifted_f1, d.weighted_f1):
