@@ -50,20 +50,30 @@ def classification(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float
     labels, predicted = np.asarray(labels).astype(bool), np.asarray(predicted).astype(bool)
     if labels.shape != predicted.shape:
         raise ValueError(f"labels {labels.shape} and predictions {predicted.shape} differ")
-    tp, fn = np.sum(labels & predicted), np.sum(labels & ~predicted)
-    fp, tn = np.sum(~labels & predicted), np.sum(~labels & ~predicted)
-    sen, spe = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
-    return {
-        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
-        "acc": _ratio(tp + tn, labels.size),
-        "sen": sen,
-        "spe": spe,
-        "bacc": (sen + spe) / 2,
-    }
+    tp, tn = np.sum(labels & predicted), np.sum(~labels & ~predicted)
+    values = classification_of_counts(tp, tn, np.sum(~labels), np.sum(labels))
+    return {name: float(value) for name, value in values.items()}
 
 
-def _ratio(part: float, whole: float) -> float:
-    return float(part / whole) if whole else float("nan")
+def classification_of_counts(
+    tp: np.ndarray, tn: np.ndarray, n_normal: np.ndarray, n_abnormal: np.ndarray
+) -> dict[str, np.ndarray]:
+    """`classification` of any number of confusion matrices at once, from their counts.
+
+    Args:
+        tp: abnormal images called abnormal, of `n_abnormal`.
+        tn: normal images called normal, of `n_normal`.
+    """
+    tp, tn = np.asarray(tp), np.asarray(tn)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sen, spe = tp / n_abnormal, tn / n_normal
+        return {
+            "f1": 2 * tp / (tp + n_normal - tn + n_abnormal),
+            "acc": (tp + tn) / (n_normal + n_abnormal),
+            "sen": sen,
+            "spe": spe,
+            "bacc": (sen + spe) / 2,
+        }
 
 
 def f1_max_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -227,13 +237,4 @@ def classification_interval(
 def _counts_metric(labels: np.ndarray, predicted: np.ndarray, metric: str) -> np.ndarray:
     """`classification` for every row of (R, N) at once."""
     tp, tn = (labels & predicted).sum(1), (~labels & ~predicted).sum(1)
-    abnormal, normal = labels.sum(1), (~labels).sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        sen, spe = tp / abnormal, tn / normal
-        return {
-            "f1": 2 * tp / (predicted.sum(1) + abnormal),
-            "acc": (tp + tn) / labels.shape[1],
-            "sen": sen,
-            "spe": spe,
-            "bacc": (sen + spe) / 2,
-        }[metric]
+    return classification_of_counts(tp, tn, (~labels).sum(1), labels.sum(1))[metric]

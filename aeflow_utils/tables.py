@@ -166,7 +166,11 @@ def save_table(table: pd.DataFrame, name: str, profile: Profile) -> Path:
 
 
 def published() -> pd.DataFrame:
-    """Figures in print, long format: source, dataset, method, metric, value, protocol, ..."""
+    """Figures in print, long format: source, table, dataset, method, metric, value, protocol, ...
+
+    Metrics of `METRIC_TITLES` are test metrics in percent. The others (``n_`` counts images or
+    members, ``log_`` is a figure of a log, the rest is explained by its row) feed `audit`.
+    """
     return pd.read_csv(paths().home / "results" / "published.csv")
 
 
@@ -186,10 +190,13 @@ def side_by_side(
     """Figures in print and these runs, in percent, for AE-FLOW and its rivals; NaN where unknown.
 
     Indexed by data set, source, method and protocol (how the threshold was chosen). The blog's
-    "AUC" is a balanced accuracy and stands in that column.
+    "AUC" is a balanced accuracy and stands in that column. Published figures of other metrics
+    have no counterpart here and are left out.
     """
     index = ["dataset", "source", "method", "protocol"]
-    parts = [published().pivot_table(index=index, columns="metric", values="value").reset_index()]
+    printed = published()
+    printed = printed[printed["metric"].isin(METRIC_TITLES)]
+    parts = [printed.pivot_table(index=index, columns="metric", values="value").reset_index()]
     for regime in regimes:
         ours = summary(results, regime)
         ours = ours[ours["model"].isin(["ae_flow", "fastflow", "autoencoder"])]
