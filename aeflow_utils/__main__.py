@@ -1,4 +1,4 @@
-"""Command line: ``python -m aeflow_utils data|run|folder|plan|report|record|reproduce``."""
+"""Command line: ``python -m aeflow_utils data|run|folder|plan|grid|report|record|reproduce``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from aeflow_utils import (
+    ablations,
     datasets,
     downloads,
     experiments,
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, command, text in (
         ("plan", _plan, "list the study's runs on the data that are here"),
+        ("grid", _grid, "the study, ablations and cross-validation: every run there is"),
         ("record", _record, "make this machine's runs and notebooks the recorded ones"),
         ("reproduce", _reproduce, "everything: runs, notebooks, article, comparison"),
     ):
@@ -200,6 +202,19 @@ def _plan(options: argparse.Namespace) -> None:
     for config in experiments.plan(get_profile(options.profile)):
         done = run_folder(config).exists()
         print(f"{'done   ' if done else 'missing'} {config.run_name}")
+
+
+def _grid(options: argparse.Namespace) -> None:
+    """The study first, then what surrounds it; finished runs are kept, so it can be stopped."""
+    profile, start = get_profile(options.profile), time.perf_counter()
+    for title, configs in (
+        ("study", experiments.plan(profile)),
+        ("ablations and folds", ablations.grid_plan(profile)),
+    ):
+        done = experiments.run_all(configs)
+        print(
+            f"{title}: {len(done)} runs, {(time.perf_counter() - start) / 60:.1f} min", flush=True
+        )
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -82,6 +82,11 @@ def fold_plan(base: RunConfig, carry_over: bool) -> list[RunConfig]:
     return [replace(config, data=replace(base.data, fold=fold)) for fold in folds]
 
 
+def grid_profile(profile: Profile) -> str:
+    """The profile whose grid is shown: `profile` where it has one, else the recorded laptop's."""
+    return profile.name if collect_side_runs(profile.name) else "laptop"
+
+
 def ablation_table(profile: str) -> pd.DataFrame:
     """Each option's AUROC beside the default's, seed 0, in percent; a row a data set and value.
 

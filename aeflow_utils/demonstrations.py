@@ -100,14 +100,39 @@ def shifted_f1(run: RunResult) -> Demonstration:
 
 
 def weighted_f1(run: RunResult) -> Demonstration:
-    """The mean of both classes' F1, weighted by their images, as criterion on validation."""
+    """`class_weighted_f1` as criterion on validation."""
+    return _other_criterion(run, "class-weighted F1 as criterion", class_weighted_f1)
 
-    def criterion(tp, fp, fn, tn):
-        abnormal, normal = tp + fn, fp + tn
-        f1_abnormal, f1_normal = 2 * tp / (2 * tp + fp + fn), 2 * tn / (2 * tn + fp + fn)
-        return (abnormal * f1_abnormal + normal * f1_normal) / (abnormal + normal)
 
-    return _other_criterion(run, "class-weighted F1 as criterion", criterion)
+def class_weighted_f1(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> np.ndarray:
+    """The mean of both classes' F1, weighted by their images, of counts of one shape."""
+    abnormal, normal = tp + fn, fp + tn
+    f1_abnormal, f1_normal = 2 * tp / (2 * tp + fp + fn), 2 * tn / (2 * tn + fp + fn)
+    return (abnormal * f1_abnormal + normal * f1_normal) / (abnormal + normal)
+
+
+def threshold_table(results: list[RunResult]) -> pd.DataFrame:
+    """AE-FLOW's test metrics in percent at thresholds chosen on validation by three criteria.
+
+    Mean over subnets and seeds; data sets without labelled validation are left out.
+    """
+    rows = []
+    for run in results:
+        labelled = run.labelled("val")["label"].nunique() == 2
+        if run.config.model.name == "ae_flow" and labelled:
+            val, test = _split(run, "val"), _split(run, "test")
+            cuts = {
+                "F1-max": metrics.f1_max_threshold(*val),
+                "class-weighted F1, its maximum": best_threshold(*val, class_weighted_f1),
+                "95 % of normals below": run.metrics["thresholds"]["normal_quantile"],
+            }
+            for criterion, cut in cuts.items():
+                at_cut = metrics.classification(test[0], test[1] >= cut)
+                row = {"data set": run.config.data.label, "threshold on validation": criterion}
+                rows.append(row | {name: 100 * value for name, value in at_cut.items()})
+    keys = ["data set", "threshold on validation"]
+    table = pd.DataFrame(rows, columns=[*keys, *metrics.CLASSIFICATION])
+    return table.groupby(keys, sort=False).mean()
 
 
 def _other_criterion(run: RunResult, error: str, criterion: Criterion) -> Demonstration:

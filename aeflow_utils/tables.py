@@ -56,7 +56,10 @@ def format_summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def cost_table(results: list[RunResult]) -> pd.DataFrame:
-    """Trained parameters, and mean seconds to fit and to score, a row a method and data set."""
+    """Trained parameters, mean seconds to fit, images scored a second and peak memory.
+
+    A row a method and data set. Memory is that of the process, framework included.
+    """
     rows = []
     for (dataset, model, variant), runs in grouped(results).items():
         seconds = {
@@ -71,6 +74,7 @@ def cost_table(results: list[RunResult]) -> pd.DataFrame:
                 "trained parameters": f"{runs[0].environment['trainable_parameters']:,}",
                 "fit, s": round(seconds["fit"], 1),
                 "images scored a second": round(n_images / max(seconds["score"], 1e-3)),
+                "peak memory, MB": max(run.environment["peak_memory_mb"] or 0 for run in runs),
                 "device": runs[0].environment["device"],
             }
         )
@@ -113,6 +117,26 @@ def pixel_table(results: list[RunResult]) -> pd.DataFrame:
             rows.append({"data set": name, "method": method} | mean)
     columns = ["data set", "method", "pixel AUROC", "AUPRO"]
     return pd.DataFrame(rows, columns=columns).round(1).set_index(["data set", "method"])
+
+
+def format_grid(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """A table of `ablations` for readers: a row a choice, for each data set what it does.
+
+    A star marks the best of its question by validation; test figures stand beside it with their
+    95 % interval.
+    """
+    if table.empty:
+        return table
+    star = np.where(table["best_on_validation"], " ★", "")
+    cells = table.assign(
+        validation=table["validation"].map("{:.1f}".format) + star,
+        test=[
+            f"{t:.1f} ({a:.0f}–{b:.0f})" for t, a, b in table[["test", "low", "high"]].to_numpy()
+        ],
+    )
+    order = cells[by].drop_duplicates().apply(tuple, axis=1).tolist()
+    wide = cells.pivot(index=by, columns="data set", values=["validation", "test"])
+    return wide.swaplevel(axis=1).sort_index(axis=1, level=0, sort_remaining=False).loc[order]
 
 
 def domain_gap(table: pd.DataFrame) -> pd.DataFrame:

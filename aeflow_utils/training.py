@@ -60,11 +60,13 @@ def fit(
     optimizers = system.optimizers(config)
     history = _resume(system, optimizers, resume_file)
     val_normal = val.select(val.labels == 0)
-    for epoch in tqdm(range(len(history), config.epochs), label, mininterval=1):
+    steps_an_epoch = -(-len(train) // config.batch_size)
+    n_epochs = max(config.epochs, -(-config.min_steps // steps_an_epoch))
+    for epoch in tqdm(range(len(history), n_epochs), label, mininterval=1):
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(len(train))
         torch.manual_seed(int(rng.integers(2**31)))  # for systems that draw noise in a step
-        progress = epoch / config.epochs
+        progress = epoch / n_epochs
         losses = _train_epoch(system, optimizers, train, order, config.batch_size, device, progress)
         val_losses = _validation_losses(system, val_normal, config.batch_size, device)
         row = {"epoch": epoch + 1} | {f"train_{name}": value for name, value in losses.items()}

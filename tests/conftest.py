@@ -173,6 +173,7 @@ def write_run():
             "fit_seconds": 1.5,
             "score_seconds": 0.5,
             "trainable_parameters": 1234,
+            "peak_memory_mb": 900,
             "device": "cpu",
         }
         finite = scores[np.isfinite(scores["image_score"])]

@@ -211,3 +211,57 @@ def test_wide_resnet_gives_the_features_of_torchvisions_layer3(wide_resnet_file)
     found = encoder(images)[16]
     assert found.shape == (2, 1024, 4, 4)
     torch.testing.assert_close(found, x, rtol=1e-4, atol=1e-4 * float(x.abs().max()))
+
+
+def test_any_backbone_of_timm_is_an_encoder_once_its_weights_are_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("AEFLOW_WEIGHTS", str(tmp_path))
+    torch.manual_seed(0)
+    network = timm.create_model("resnet18").eval()
+    torch.save(network.state_dict(), tmp_path / "resnet18.pth")
+    encoder = Encoder("resnet18", (8, 16))
+    assert encoder.channels == {8: 128, 16: 256}
+    mean, std = encoder.mean, encoder.std
+    with torch.inference_mode():
+        x = network.maxpool(network.act1(network.bn1(network.conv1((noise(64) - mean) / std))))
+        x = network.layer2(network.layer1(x))
+        maps = encoder(noise(64))
+        torch.testing.assert_close(maps[8], x, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(maps[16], network.layer3(x), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_of_timm_are_fetched_once_and_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("AEFLOW_WEIGHTS", str(tmp_path))
+    create, asked = timm.create_model, []
+
+    def fetching(name, pretrained=False, **options):
+        asked.append(pretrained)
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", fetching)
+    first = Encoder("resnet10t", (16,)).weights_sha256
+    assert Encoder("resnet10t", (16,)).weights_sha256 == first
+    assert asked.count(True) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["resnet10t.pth"]
+
+
+def test_weights_of_timm_that_cannot_be_fetched_name_file_and_remedy(monkeypatch, tmp_path):
+    monkeypatch.setenv("AEFLOW_WEIGHTS", str(tmp_path))
+
+    def offline(name, pretrained=False, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(UserError, match=r"resnet10t \(no network\).*resnet10t\.pth by hand"):
+        Encoder("resnet10t", (16,))
+
+
+def test_a_stride_that_a_backbone_does_not_have_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(encoders, "_timm_weights", lambda name: packaged_lite0_weights())
+    with pytest.raises(UserError, match="has no map at stride 8, only at 16"):
+        Encoder("deit_tiny_patch16_224", (8, 16))
+
+
+def test_blocks_beyond_the_coarsest_map_are_left_out(lite0):
+    short = Encoder(LITE0, (16,))
+    assert len(short.network.blocks) < len(lite0.network.blocks)
+    torch.testing.assert_close(short(noise(64))[16], lite0(noise(64))[16], rtol=0, atol=0)

@@ -1,12 +1,14 @@
 """Runs that are killed, that diverge, or whose last batch is small."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from aeflow_utils import training
-from aeflow_utils.config import MODEL_CONFIGS, TrainConfig
+from aeflow_utils.config import MODEL_CONFIGS, TrainConfig, UserError
 from aeflow_utils.models import build_system
 from aeflow_utils.training import TrainingError, fit, score_images, seed_everything
 
@@ -175,3 +177,18 @@ def test_scoring_leaves_the_system_as_it_is(images):
     assert first.equals(score_images(system, val))
     assert all(torch.equal(tensor, before[name]) for name, tensor in system.state_dict().items())
     assert first["path"].tolist() == val.table["path"].tolist()
+
+
+@pytest.mark.parametrize(("min_steps", "epochs"), [(0, 3), (9, 3), (10, 4), (16, 6)])
+def test_small_sets_get_the_steps_that_are_asked_for(min_steps, epochs, images):
+    config = replace(CONFIG, min_steps=min_steps)  # 21 images in batches of 8: 3 steps an epoch
+    assert len(fit(new("autoencoder"), *images, config, 0)) == epochs
+
+
+def test_the_optimizer_is_the_one_that_is_asked_for():
+    kinds = {
+        name: type(new().optimizers(TrainConfig(optimizer=name))[0]) for name in ("adamw", "adam")
+    }
+    assert kinds == {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+    with pytest.raises(UserError, match="unknown optimizer 'sgd': choose one of adamw, adam"):
+        TrainConfig(optimizer="sgd")
