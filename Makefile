@@ -6,10 +6,11 @@ STAMP   := .venv/.installed
 # NVIDIA's wheels exist for Linux on x86-64 only.
 MARK    := sed -E '/^(nvidia-|cuda-|triton)/ s/$$/ ; sys_platform == "linux" and platform_machine == "x86_64"/'
 
-.PHONY: reproduce test lint unit notebooks-smoke verify record peers lock lock-peers clean help
+.PHONY: reproduce laptop-grid test lint unit notebooks-smoke verify record peers lock lock-peers clean help
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
+	@echo "make laptop-grid  every run there is, ablations and folds too: an hour or so on two cores"
 	@echo "make test       lint, unit tests, and all notebooks in the smoke profile"
 	@echo "make verify     compare your runs with the recorded ones; fails where they differ"
 	@echo "make record     (maintainer) make the local runs and notebooks the recorded ones"
@@ -24,6 +25,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 reproduce: $(STAMP)
 	$(BIN)/python -m aeflow_utils reproduce --profile $(PROFILE)
+
+laptop-grid: $(STAMP)
+	$(BIN)/python -m aeflow_utils grid --profile laptop
 
 test: lint unit notebooks-smoke
 

@@ -235,9 +235,7 @@ def _record(options: argparse.Namespace) -> None:
     os.environ.pop("AEFLOW_DATA", None)
     os.environ["AEFLOW_PROFILE"] = profile.name
     os.environ["TQDM_DISABLE"] = "1"  # a frozen progress bar tells a reader nothing
-    for notebook in notebooks.notebook_files():
-        print(notebook.name, flush=True)
-        notebooks.execute_in_place(notebook)
+    notebooks.execute_all(notebooks.notebook_files(), notebooks.execute_in_place)
 
 
 def _reproduce(options: argparse.Namespace) -> None:

@@ -150,6 +150,21 @@ def term_curves(results: list[RunResult], terms: dict[str, str], title: str) -> 
     return figure
 
 
+def fold_losses(folds: pd.DataFrame) -> Figure:
+    """Training and validation loss at the end of each fold, a panel a data set, a colour a way."""
+    datasets = list(dict.fromkeys(folds["data set"]))
+    figure, axes = _subplots(1, len(datasets), figsize=(4.6 * len(datasets), 3.2), squeeze=False)
+    for axis, dataset in zip(axes[0], datasets, strict=True):
+        ways = folds[folds["data set"] == dataset].groupby("way")
+        for color, (way, part) in zip((NORMAL, ABNORMAL), ways, strict=False):
+            axis.plot(part["fold"], part["validation loss"], "o--", color=color, label=way)
+            axis.plot(part["fold"], part["training loss"], "-", color=color)
+        axis.set(title=dataset, xlabel="fold", ylabel="loss", xticks=sorted(set(folds["fold"])))
+        axis.legend(fontsize=9, frameon=False)
+    figure.suptitle("solid: training, dashed: validation normals")
+    return figure
+
+
 def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
     """Test scores of normal and abnormal images, with the three thresholds, a panel a run."""
     rows = -(-len(results) // columns)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import joblib
 import nbformat
 import pandas as pd
 import papermill
@@ -16,6 +19,7 @@ from aeflow_utils.experiments import plan, run_all
 from aeflow_utils.recording import TOLERANCE, compare
 
 ARTICLE = "00_blogpost.ipynb"
+AT_A_TIME = 2
 # Kernels warn about their transport at every start; errors of cells reach the notebook anyway.
 QUIET_KERNEL = ["--IPKernelApp.log_level=50"]
 
@@ -45,9 +49,7 @@ def reproduce(profile: Profile) -> None:
     notebooks = notebook_files()
     run_all(plan(profile))
     clock = done("data, features and training", start)
-    for notebook in notebooks:
-        print(f"{notebook.name}", flush=True)
-        execute_with_papermill(notebook, profile)
+    execute_all(notebooks, partial(execute_with_papermill, profile=profile))
     clock = done("notebooks", clock)
     article = paths().results(profile.name) / "notebooks" / ARTICLE
     print(f"article: {render_html(article, paths().home / 'results' / 'blogpost.html')}")
@@ -56,21 +58,33 @@ def reproduce(profile: Profile) -> None:
     print("\n".join(f"{seconds:8.1f} s  {stage}" for stage, seconds in stages.items()))
 
 
+def execute_all(notebooks: list[Path], execute: Callable[[Path], object]) -> None:
+    """Two notebooks at a time: their runs are there, so none waits for another but the article."""
+    *parts, article = notebooks
+    jobs = joblib.Parallel(n_jobs=AT_A_TIME, return_as="generator")(
+        joblib.delayed(execute)(notebook) for notebook in parts
+    )
+    for notebook, _ in zip(parts, jobs, strict=True):
+        print(notebook.name, flush=True)
+    execute(article)
+    print(article.name, flush=True)
+
+
 def execute_with_papermill(notebook: Path, profile: Profile) -> Path:
     """Run one notebook into ``results/<profile>/notebooks``; it appears there when whole."""
     folder = paths().results(profile.name) / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
-    partial, final = folder / f".{notebook.name}", folder / notebook.name
+    unfinished, final = folder / f".{notebook.name}", folder / notebook.name
     papermill.execute_notebook(
         str(notebook),
-        str(partial),
+        str(unfinished),
         parameters={"profile": profile.name},
         kernel_name="python3",
         cwd=str(notebook.parent),
-        progress_bar=True,
+        progress_bar=False,
         extra_arguments=QUIET_KERNEL,
     )
-    return partial.replace(final)
+    return unfinished.replace(final)
 
 
 def execute_in_place(notebook: Path) -> None:
@@ -98,9 +112,9 @@ def render_html(notebook: Path, target: Path) -> Path:
     )
     resources = {"metadata": {"path": str(notebook.parent), "name": "Is AE-FLOW reproducible?"}}
     body, _ = exporter.from_filename(str(notebook), resources=resources)
-    partial = target.with_suffix(".partial")
-    partial.write_text(body)
-    return partial.replace(target)
+    unfinished = target.with_suffix(".partial")
+    unfinished.write_text(body)
+    return unfinished.replace(target)
 
 
 def print_comparison(profile: str) -> pd.DataFrame:

@@ -128,15 +128,19 @@ def format_grid(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     if table.empty:
         return table
     star = np.where(table["best_on_validation"], " ★", "")
-    cells = table.assign(
+    interval = table["low"].map(" ({:.0f}–".format) + table["high"].map("{:.0f})".format)
+    cells = table[by].assign(
+        **{"data set": table["data set"]},
         validation=table["validation"].map("{:.1f}".format) + star,
-        test=[
-            f"{t:.1f} ({a:.0f}–{b:.0f})" for t, a, b in table[["test", "low", "high"]].to_numpy()
-        ],
+        test=table["test"].map("{:.1f}".format) + interval,
     )
-    order = cells[by].drop_duplicates().apply(tuple, axis=1).tolist()
-    wide = cells.pivot(index=by, columns="data set", values=["validation", "test"])
-    return wide.swaplevel(axis=1).sort_index(axis=1, level=0, sort_remaining=False).loc[order]
+    datasets = [
+        part.set_index(by)[["validation", "test"]].rename(columns=lambda c, d=name: (d, c))
+        for name, part in cells.groupby("data set", sort=False)
+    ]
+    wide = pd.concat(datasets, axis=1).fillna("")
+    wide.columns = pd.MultiIndex.from_tuples(wide.columns)
+    return wide
 
 
 def domain_gap(table: pd.DataFrame) -> pd.DataFrame:
