@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", parents=[shared], help="train and score one system")
     run.add_argument("--index", type=int, help="line of `plan` to run, from 0: for a job array")
+    run.add_argument("--grid", action="store_true", help="of `plan --grid`")
     run.add_argument("--dataset", default="elpv")
     run.add_argument("--category", default="", help="product of a set that has several")
     run.add_argument("--split", default="", help="named alternative to the study's split")
@@ -81,8 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--abnormal", nargs="+", default=(), help="those that are; else all others")
     own.set_defaults(command=_folder)
 
+    plan = commands.add_parser("plan", parents=[shared], help="list the study's runs")
+    plan.add_argument("--grid", action="store_true", help="ablations and folds instead")
+    plan.set_defaults(command=_plan)
+
     for name, command, text in (
-        ("plan", _plan, "list the study's runs on the data that are here"),
         ("grid", _grid, "the study, ablations and cross-validation: every run there is"),
         ("record", _record, "make this machine's runs and notebooks the recorded ones"),
         ("reproduce", _reproduce, "everything: runs, notebooks, article, comparison"),
@@ -159,7 +163,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _config_from_plan(profile: Profile, options: argparse.Namespace) -> RunConfig:
-    configs = experiments.plan(profile)
+    configs = _planned(profile, options)
     if not 0 <= options.index < len(configs):
         raise UserError(f"--index {options.index}: the plan has {len(configs)} runs, from 0")
     return configs[options.index]
@@ -198,8 +202,12 @@ def _folder(options: argparse.Namespace) -> None:
     print(f"\nmost anomalous first: {page}")
 
 
+def _planned(profile: Profile, options: argparse.Namespace) -> list[RunConfig]:
+    return ablations.grid_plan(profile) if options.grid else experiments.plan(profile)
+
+
 def _plan(options: argparse.Namespace) -> None:
-    for config in experiments.plan(get_profile(options.profile)):
+    for config in _planned(get_profile(options.profile), options):
         done = run_folder(config).exists()
         print(f"{'done   ' if done else 'missing'} {config.run_name}")
 

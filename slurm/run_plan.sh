@@ -5,6 +5,8 @@
 #   n=$(python -m aeflow_utils plan --profile paper | wc -l)
 #   sbatch --array=0-$((n - 1))%8 slurm/run_plan.sh
 #
+# Ablations and folds: `plan --grid` in the first line, and GRID=--grid before sbatch.
+#
 # Set AEFLOW_DATA to the data folder before. A task that was stopped goes on from its last epoch
 # when it is submitted again; a finished one returns at once. Features are cached in AEFLOW_CACHE
 # (default: cache/ in the checkout), which all tasks share: put it on a fast disk.
@@ -18,4 +20,4 @@ set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}"
 [ -x .venv/bin/python ] && PATH="$PWD/.venv/bin:$PATH"
 export TQDM_MININTERVAL=30
-python -m aeflow_utils run --profile "${AEFLOW_PROFILE:-paper}" --index "$SLURM_ARRAY_TASK_ID"
+python -m aeflow_utils run --profile "${AEFLOW_PROFILE:-paper}" --index "$SLURM_ARRAY_TASK_ID" ${GRID:-}

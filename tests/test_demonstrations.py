@@ -299,3 +299,20 @@ def test_the_system_is_given_back_as_it_was(system_of, small_elpv, training):
     after = system.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert any("running_mean" in name for name in before)
+
+
+def test_the_threshold_table_has_a_row_a_criterion_and_leaves_out_what_it_must(write_run):
+    labelled = write_run(val=((0, 0, 0, 1, 1), (1, 2, 3, 4, 5)), test=((0, 0, 1, 1), (1, 4, 4, 5)))
+    normal_only = write_run(dataset="mvtec", category="bottle", val=((0, 0), (1, 2)))
+    other = write_run("knn")
+    table = d.threshold_table([labelled, normal_only, other])
+    assert table.index.get_level_values("data set").unique().tolist() == ["elpv"]
+    f1_max = table.loc[("elpv", "F1-max")]
+    assert f1_max["sen"] == 100  # the threshold is 4, and so is the score of a normal test image
+    assert f1_max["spe"] == 50
+    assert len(table) == 3
+
+
+def test_class_weighted_f1_of_a_hand_case():
+    # F1 of the abnormal class 2/3, of the normal class 6/7; 2 abnormal, 3 normal images
+    assert d.class_weighted_f1(1, 0, 1, 3) == pytest.approx((2 * 2 / 3 + 3 * 6 / 7) / 5)

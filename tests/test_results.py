@@ -335,3 +335,22 @@ def test_saved_tables_lie_under_the_profile_in_full_precision(write_run):
     path = tables.save_table(table, "thirds", PROFILES["smoke"])
     assert path == paths().results("smoke") / "tables" / "thirds.csv"
     assert pd.read_csv(path)["x"].item() == 1 / 3
+
+
+def test_the_grid_table_marks_what_validation_would_choose():
+    rows = [
+        ("elpv", "a", 80.0, 70.0, True),
+        ("elpv", "b", 79.0, 75.0, False),
+        ("chest", "b", 60.0, 50.0, True),
+    ]
+    names = ["data set", "value", "validation", "test", "best_on_validation"]
+    table = pd.DataFrame(rows, columns=names).assign(low=49.6, high=90.4)
+    shown = tables.format_grid(table, ["value"])
+    assert shown.loc["a", ("elpv", "validation")] == "80.0 ★"
+    assert shown.loc["b", ("elpv", "validation")] == "79.0"
+    assert shown.loc["b", ("elpv", "test")] == "75.0 (50–90)"
+    assert shown.loc["a", ("chest", "test")] == ""
+
+
+def test_costs_name_the_peak_of_memory(write_run):
+    assert tables.cost_table([write_run()])["peak memory, MB"].tolist() == [900]

@@ -1,0 +1,74 @@
+"""The runs that come with the bundle, held to what any sound run must show."""
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+
+from aeflow_utils.config import CHOICES
+from aeflow_utils.results import recorded_runs
+
+UNTRAINED = {"padim", "patchcore", "knn", "brightness", "smoothness"}
+
+
+@pytest.fixture(scope="module")
+def recorded(session_folders):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AEFLOW_HOME", str(REPOSITORY))
+        return recorded_runs("laptop")
+
+
+def of_model(runs, *models):
+    return [run for run in runs if run.config.model.name in models]
+
+
+def test_every_method_has_its_seeds_on_every_data_set(recorded):
+    main = [run for run in recorded if run.config.in_main_tables]
+    counts = {}
+    for run in main:
+        key = (run.config.data.label, run.config.model.name, run.config.variant)
+        counts.setdefault(key, set()).add(run.config.seed)
+    for (_, model, _), seeds in counts.items():
+        assert seeds == ({0} if model in UNTRAINED else {0, 1, 2})
+    assert {label for label, _, _ in counts} == {"elpv", "chest_xray", "mvtec-bottle"}
+    assert len(counts) == 12 * 3
+
+
+def test_every_choice_of_the_grid_is_there(recorded):
+    variants = {run.config.variant.removeprefix("conv_like+") for run in recorded}
+    assert {"tune_encoder=True", "n_blocks=4", "crop=True", "strides=16,32"} <= variants
+    features = {run.config.model.features for run in of_model(recorded, "ae_flow")}
+    assert features == set(CHOICES["features"])
+
+
+def test_training_losses_fall(recorded):
+    for run in of_model(recorded, "ae_flow", "autoencoder", "fastflow"):
+        loss = run.history["train_total"]
+        assert loss.iloc[-1] < loss.iloc[0], run.folder.name
+
+
+def test_what_the_gans_rebuild_gets_better(recorded):
+    for run in of_model(recorded, "ganomaly", "f_anogan"):
+        loss = run.history["train_recon"].dropna()
+        assert loss.iloc[-1] < loss.iloc[0], run.folder.name
+
+
+def test_no_discriminator_collapses_or_explodes(recorded):
+    for run in of_model(recorded, "ganomaly"):
+        loss = run.history["train_discriminator"]
+        assert loss.between(1e-3, 2).all(), run.folder.name
+    for run in of_model(recorded, "f_anogan"):
+        gan = run.history.dropna(subset=["train_wasserstein"])
+        assert gan["train_wasserstein"].between(0.01, 50).all(), run.folder.name
+        assert gan["train_penalty"].between(0, 5).all(), run.folder.name
+
+
+def test_every_score_is_finite(recorded):
+    for run in recorded:
+        assert np.isfinite(run.scores["image_score"]).all(), run.folder.name
+
+
+def test_detectors_on_imagenet_features_find_broken_bottles(recorded):
+    models = ("ae_flow", "fastflow", "padim", "patchcore", "knn", "autoencoder")
+    bottles = [r for r in of_model(recorded, *models) if r.config.data.category == "bottle"]
+    assert len(bottles) >= 12
+    assert all(run.metrics["auroc"] > 0.5 for run in bottles)
