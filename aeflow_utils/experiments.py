@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -275,6 +276,8 @@ def _workers(pending: list[RunConfig]) -> int:
 @contextmanager
 def _quiet_children() -> Iterator[None]:
     """Processes started inside show no bars of their own: the parent shows one for all."""
+    # joblib replaces a worker whose memory has grown; no run is lost by it.
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
     before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"  # read when a child imports tqdm; this process has done so
     try:
