@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pandas as pd
+from IPython.display import Markdown
 
 from aeflow_utils.config import DataConfig
 from aeflow_utils.datasets import SPECS, available
 from aeflow_utils.ensemble import combine, error_auroc, has_threshold, is_degenerate
 from aeflow_utils.features import Splits
+from aeflow_utils.findings import Finding
 from aeflow_utils.results import grouped, method_title, summary
 from aeflow_utils.runs import RunResult
 from aeflow_utils.tables import domain_gap, score_parts
@@ -56,6 +58,21 @@ def provenance(results: list[RunResult]) -> str:
         f"`{config.model.encoder}`, {config.data.image_size} px, {config.train.epochs} epochs, "
         f"data: {', '.join(datasets)}, seeds: {max(run.config.seed for run in results) + 1}.*"
     )
+
+
+def quote(findings: list[Finding], *beginnings: str) -> Markdown:
+    """The sentences of the findings whose names begin so, each as a quotation.
+
+    Raises:
+        ValueError: a beginning fits no finding.
+    """
+    parts = []
+    for beginning in beginnings:
+        found = [f for f in findings if f.finding.startswith(beginning)]
+        if not found:
+            raise ValueError(f"no finding begins with '{beginning}'")
+        parts += [f"> {f.sentence}" for f in found]
+    return Markdown("\n\n".join(parts))
 
 
 def article_findings(results: list[RunResult]) -> str:

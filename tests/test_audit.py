@@ -8,6 +8,7 @@ import pytest
 
 from aeflow_utils import audit, confusion, findings, matrix_findings
 from aeflow_utils.metrics import CLASSIFICATION, classification
+from aeflow_utils.story import quote
 from aeflow_utils.tables import published
 
 CHEST, MIIC = (234, 390), (1272, 116)
@@ -403,3 +404,12 @@ def test_a_floor_above_nothing_lists_nothing():
     assert found.sentence.endswith("Of 2 printed F1, 1 lie below that: B 40 %.")
     found = findings.below_the_floor({"A": 80}, 50, "some set")
     assert found.sentence.endswith("Of 1 printed F1, 0 lie below that.")
+
+
+def test_findings_are_quoted_by_the_beginning_of_their_name():
+    found = audit.audit_findings()
+    text = quote(found, "uncertain shares", "AUC from").data
+    assert text.count("> ") == 2
+    assert "49.2 %" in text
+    with pytest.raises(ValueError, match="no finding begins with 'nothing'"):
+        quote(found, "nothing")
