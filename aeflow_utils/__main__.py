@@ -22,15 +22,8 @@ from aeflow_utils import (
     results,
     tables,
 )
-from aeflow_utils.config import (
-    PROFILES,
-    FolderConfig,
-    Profile,
-    RunConfig,
-    UserError,
-    get_profile,
-    paths,
-)
+from aeflow_utils.config import PROFILES, FolderConfig, Profile, RunConfig, get_profile, paths
+from aeflow_utils.errors import UserError
 from aeflow_utils.preparation import prepare_images
 from aeflow_utils.runs import run_folder
 from aeflow_utils.training import TrainingError

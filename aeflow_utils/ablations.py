@@ -14,15 +14,9 @@ import pandas as pd
 import torch
 
 from aeflow_utils import metrics
-from aeflow_utils.config import (
-    CHOICES,
-    N_FOLDS,
-    AEFlowConfig,
-    Profile,
-    RunConfig,
-    TrainConfig,
-)
+from aeflow_utils.config import N_FOLDS, Profile, RunConfig, TrainConfig
 from aeflow_utils.datasets import available, load_table
+from aeflow_utils.model_configs import CHOICES, AEFlowConfig
 from aeflow_utils.results import collect, collect_side_runs
 from aeflow_utils.runs import RunResult
 from aeflow_utils.scores import POOLINGS, flow_score, recon_score

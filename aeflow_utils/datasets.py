@@ -9,7 +9,8 @@ import pandas as pd
 
 from aeflow_utils import own_data
 from aeflow_utils.catalog import SPECS, DatasetSpec
-from aeflow_utils.config import DataConfig, FolderConfig, UserError
+from aeflow_utils.config import DataConfig, FolderConfig
+from aeflow_utils.errors import UserError
 from aeflow_utils.layouts import UNLABELLED
 from aeflow_utils.splits import take_fold
 

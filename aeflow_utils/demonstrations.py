@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.config import UserError
+from aeflow_utils.errors import UserError
 from aeflow_utils.runs import RunResult
 
 Criterion = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]

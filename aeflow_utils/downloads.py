@@ -12,7 +12,7 @@ import requests
 from tqdm.auto import tqdm
 
 from aeflow_utils.cache import file_sha256
-from aeflow_utils.config import UserError
+from aeflow_utils.errors import UserError
 
 MAX_RATIO, MAX_BYTES = 200, 100e9  # beyond either, an archive is taken for a bomb
 TIMEOUT = 30  # seconds without a byte before a server counts as gone

@@ -20,7 +20,8 @@ from timm.models.efficientnet import EfficientNetFeatures
 from torch import Tensor, nn
 
 from aeflow_utils.cache import file_sha256
-from aeflow_utils.config import UserError, paths
+from aeflow_utils.config import paths
+from aeflow_utils.errors import UserError
 
 
 @dataclass(frozen=True)

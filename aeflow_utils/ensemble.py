@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.config import UserError
+from aeflow_utils.errors import UserError
 from aeflow_utils.runs import RunResult
 
 BLOG_SIGMA = 0.0785  # above this the blog calls a prediction uncertain

@@ -25,18 +25,13 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from aeflow_utils import metrics
-from aeflow_utils.config import (
-    MODEL_CONFIGS,
-    PROFILES,
-    DataConfig,
-    Profile,
-    RunConfig,
-    UserError,
-)
+from aeflow_utils.config import PROFILES, DataConfig, Profile, RunConfig
 from aeflow_utils.datasets import SPECS, available, load_table
+from aeflow_utils.errors import UserError
 from aeflow_utils.features import ImageSet, Splits, fingerprint, load_splits
 from aeflow_utils.layouts import UNLABELLED
 from aeflow_utils.memory import peak_memory_mb, reset_peak_memory
+from aeflow_utils.model_configs import MODEL_CONFIGS
 from aeflow_utils.models import build_system
 from aeflow_utils.models.system import System
 from aeflow_utils.preparation import load_masks

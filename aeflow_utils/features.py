@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from aeflow_utils.cache import ArraySpec, cached_rows, key_hash
-from aeflow_utils.config import DataConfig, UserError, paths
+from aeflow_utils.config import DataConfig, paths
 from aeflow_utils.datasets import load_table, spec_of
 from aeflow_utils.encoders import Encoder
+from aeflow_utils.errors import UserError
 from aeflow_utils.preparation import Prepared, prepare_images, read_image
 
 log = logging.getLogger(__name__)

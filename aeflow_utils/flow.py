@@ -14,7 +14,7 @@ from FrEIA.framework import SequenceINN
 from FrEIA.modules import AllInOneBlock
 from torch import Tensor, nn
 
-from aeflow_utils.config import UserError
+from aeflow_utils.errors import UserError
 
 Subnet = Callable[[int, int], nn.Module]
 

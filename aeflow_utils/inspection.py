@@ -10,8 +10,9 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from aeflow_utils.config import DataConfig, UserError
+from aeflow_utils.config import DataConfig
 from aeflow_utils.datasets import get_spec
+from aeflow_utils.errors import UserError
 from aeflow_utils.preparation import read_image
 
 

@@ -14,7 +14,8 @@ import papermill
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
-from aeflow_utils.config import Profile, UserError, paths
+from aeflow_utils.config import Profile, paths
+from aeflow_utils.errors import UserError
 from aeflow_utils.experiments import plan, run_all
 from aeflow_utils.recording import TOLERANCE, compare
 

@@ -15,7 +15,8 @@ import pandas as pd
 from PIL import Image
 
 from aeflow_utils.catalog import DatasetSpec
-from aeflow_utils.config import FolderConfig, UserError
+from aeflow_utils.config import FolderConfig
+from aeflow_utils.errors import UserError
 from aeflow_utils.layouts import COLUMNS, UNLABELLED, frame, image_paths
 from aeflow_utils.splits import own_split
 

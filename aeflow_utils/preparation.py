@@ -18,8 +18,9 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from aeflow_utils.cache import ArraySpec, cached_rows
-from aeflow_utils.config import DataConfig, UserError, paths
+from aeflow_utils.config import DataConfig, paths
 from aeflow_utils.datasets import DatasetSpec, spec_of
+from aeflow_utils.errors import UserError
 
 _BICUBIC = Image.Resampling.BICUBIC
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.config import RunConfig, UserError
+from aeflow_utils.config import RunConfig
 from aeflow_utils.datasets import SPECS
+from aeflow_utils.errors import UserError
 from aeflow_utils.runs import RunResult, find_runs
 
 REGIMES = {

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from aeflow_utils.config import FolderConfig, Profile, RunConfig, UserError, paths
+from aeflow_utils.config import FolderConfig, Profile, RunConfig, paths
+from aeflow_utils.errors import UserError
 from aeflow_utils.layouts import UNLABELLED
 
 

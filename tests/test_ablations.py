@@ -8,16 +8,10 @@ import pytest
 import torch
 
 from aeflow_utils import ablations, experiments
-from aeflow_utils.config import (
-    CHOICES,
-    N_FOLDS,
-    PROFILES,
-    AEFlowConfig,
-    DataConfig,
-    RunConfig,
-    UserError,
-)
+from aeflow_utils.config import N_FOLDS, PROFILES, DataConfig, RunConfig
 from aeflow_utils.datasets import load_table
+from aeflow_utils.errors import UserError
+from aeflow_utils.model_configs import CHOICES, AEFlowConfig
 from aeflow_utils.models import build_system
 from aeflow_utils.results import collect, collect_side_runs
 from aeflow_utils.scores import POOLINGS

@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from aeflow_utils.config import DataConfig, UserError
+from aeflow_utils.config import DataConfig
 from aeflow_utils.datasets import available, check, get_spec, load_table
+from aeflow_utils.errors import UserError
 from aeflow_utils.layouts import COLUMNS
 
 CHEST = DataConfig("chest_xray")

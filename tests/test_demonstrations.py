@@ -8,8 +8,10 @@ import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from aeflow_utils import demonstrations as d
-from aeflow_utils.config import PROFILES, AEFlowConfig, RunConfig, UserError
+from aeflow_utils.config import PROFILES, RunConfig
+from aeflow_utils.errors import UserError
 from aeflow_utils.experiments import new_system
+from aeflow_utils.model_configs import AEFlowConfig
 from aeflow_utils.scores import ssim
 from aeflow_utils.system_demonstrations import (
     batch_data_range,

@@ -13,8 +13,8 @@ import pytest
 
 from aeflow_utils import __main__ as cli
 from aeflow_utils import datasets, downloads
-from aeflow_utils.config import UserError
 from aeflow_utils.downloads import Archive, fetch, unpack
+from aeflow_utils.errors import UserError
 
 CONTENT = os.urandom(1 << 17)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

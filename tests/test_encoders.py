@@ -12,8 +12,9 @@ import torchvision
 from efficientnet_lite_pytorch import EfficientNet
 
 from aeflow_utils import encoders
-from aeflow_utils.config import UserError, paths
+from aeflow_utils.config import paths
 from aeflow_utils.encoders import ENCODERS, Encoder, fetch_weights, packaged_lite0_weights
+from aeflow_utils.errors import UserError
 
 LITE0 = "efficientnet_lite0"
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from aeflow_utils import ensemble
-from aeflow_utils.config import UserError
+from aeflow_utils.errors import UserError
 from aeflow_utils.results import grouped
 from aeflow_utils.runs import load_run
 

@@ -8,15 +8,8 @@ import pandas as pd
 import pytest
 
 from aeflow_utils import experiments, training
-from aeflow_utils.config import (
-    CHOICES,
-    MODEL_CONFIGS,
-    PROFILES,
-    DataConfig,
-    RunConfig,
-    UserError,
-    paths,
-)
+from aeflow_utils.config import PROFILES, DataConfig, RunConfig, paths
+from aeflow_utils.errors import UserError
 from aeflow_utils.experiments import (
     DETERMINISTIC,
     STUDY,
@@ -28,6 +21,7 @@ from aeflow_utils.experiments import (
 )
 from aeflow_utils.features import load_splits
 from aeflow_utils.memory import peak_memory_mb, reset_peak_memory
+from aeflow_utils.model_configs import CHOICES, MODEL_CONFIGS
 from aeflow_utils.runs import find_runs, load_run
 from aeflow_utils.training import score_images
 

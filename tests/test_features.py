@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from aeflow_utils.config import PROFILES, DataConfig, RunConfig, UserError
+from aeflow_utils.config import PROFILES, DataConfig, RunConfig
 from aeflow_utils.encoders import Encoder
+from aeflow_utils.errors import UserError
 from aeflow_utils.features import load_splits
 from aeflow_utils.preparation import read_image
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from aeflow_utils.config import UserError
+from aeflow_utils.errors import UserError
 from aeflow_utils.flow import Flow, ae_flow_subnets, fastflow_subnets
 from aeflow_utils.scores import bits_per_dim
 

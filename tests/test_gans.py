@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aeflow_utils.config import MODEL_CONFIGS, PROFILES, RunConfig, TrainConfig, UserError
+from aeflow_utils.config import PROFILES, RunConfig, TrainConfig
+from aeflow_utils.errors import UserError
 from aeflow_utils.features import Batch
+from aeflow_utils.model_configs import MODEL_CONFIGS
 from aeflow_utils.models import build_system
 from aeflow_utils.models.dcgan import enlarge, image_to_vector, shrink, vector_to_image
 from aeflow_utils.training import fit, seed_everything

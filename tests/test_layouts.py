@@ -6,8 +6,9 @@ import pytest
 from conftest import save_noise
 from PIL import Image
 
-from aeflow_utils.config import PROFILES, DataConfig, RunConfig, UserError
+from aeflow_utils.config import PROFILES, DataConfig, RunConfig
 from aeflow_utils.datasets import SPECS, available, check, describe, load_table
+from aeflow_utils.errors import UserError
 from aeflow_utils.experiments import run_all
 from aeflow_utils.features import load_splits
 from aeflow_utils.inspection import problems, stored_sizes

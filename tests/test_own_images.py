@@ -10,8 +10,9 @@ from PIL import Image
 
 from aeflow_utils import own_data
 from aeflow_utils.__main__ import main
-from aeflow_utils.config import FolderConfig, RunConfig, UserError, get_profile, paths
+from aeflow_utils.config import FolderConfig, RunConfig, get_profile, paths
 from aeflow_utils.datasets import load_table
+from aeflow_utils.errors import UserError
 from aeflow_utils.layouts import UNLABELLED
 from aeflow_utils.own_report import own_plan
 from aeflow_utils.preparation import load_masks

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from aeflow_utils.config import PatchCoreConfig
 from aeflow_utils.features import Batch
+from aeflow_utils.model_configs import PatchCoreConfig
 from aeflow_utils.models import patchcore
 from aeflow_utils.models.patchcore import PatchCore, greedy_coreset, project
 from aeflow_utils.training import seed_everything

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 
-from aeflow_utils.config import CHOICES
+from aeflow_utils.model_configs import CHOICES
 from aeflow_utils.results import recorded_runs
 
 UNTRAINED = {"padim", "patchcore", "knn", "brightness", "smoothness"}

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from aeflow_utils import tables
-from aeflow_utils.config import PROFILES, UserError, paths
+from aeflow_utils.config import PROFILES, paths
+from aeflow_utils.errors import UserError
 from aeflow_utils.metrics import CLASSIFICATION
 from aeflow_utils.recording import TOLERANCE, compare, record
 from aeflow_utils.results import REGIMES, collect, grouped, summary

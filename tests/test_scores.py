@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from aeflow_utils.config import CHOICES
+from aeflow_utils.model_configs import CHOICES
 from aeflow_utils.scores import (
     Scores,
     bits_per_dim,

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from aeflow_utils.config import MODEL_CONFIGS, TrainConfig, UserError
+from aeflow_utils.config import TrainConfig
+from aeflow_utils.errors import UserError
 from aeflow_utils.experiments import STUDY
 from aeflow_utils.features import Batch
+from aeflow_utils.model_configs import MODEL_CONFIGS
 from aeflow_utils.models import build_system
 from aeflow_utils.models.feature_baselines import REGULARISATION
 from aeflow_utils.models.layers import Decoder, FeatureScaler

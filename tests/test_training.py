@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from aeflow_utils import training
-from aeflow_utils.config import MODEL_CONFIGS, TrainConfig, UserError
+from aeflow_utils.config import TrainConfig
+from aeflow_utils.errors import UserError
+from aeflow_utils.model_configs import MODEL_CONFIGS
 from aeflow_utils.models import build_system
 from aeflow_utils.training import TrainingError, fit, score_images, seed_everything
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aeflow_utils.config import ModelConfig
+from aeflow_utils.model_configs import ModelConfig
 from aeflow_utils.models.ae_flow import AEFlow
 from aeflow_utils.models.autoencoder import Autoencoder
 from aeflow_utils.models.f_anogan import FAnoGAN

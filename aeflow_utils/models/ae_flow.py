@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aeflow_utils.config import AEFlowConfig
 from aeflow_utils.encoders import Encoder
 from aeflow_utils.features import Batch, ImageSet
 from aeflow_utils.flow import Flow, ae_flow_subnets
+from aeflow_utils.model_configs import AEFlowConfig
 from aeflow_utils.models.layers import Decoder, FeatureScaler
 from aeflow_utils.models.system import Shapes, System
 from aeflow_utils.scores import (

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aeflow_utils.config import AutoencoderConfig
 from aeflow_utils.features import Batch, ImageSet
+from aeflow_utils.model_configs import AutoencoderConfig
 from aeflow_utils.models.layers import Decoder, FeatureScaler
 from aeflow_utils.models.system import Shapes, System
 from aeflow_utils.scores import Scores, ssim

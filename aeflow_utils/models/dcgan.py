@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aeflow_utils.config import UserError
+from aeflow_utils.errors import UserError
 
 
 def image_to_vector(

@@ -10,8 +10,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from aeflow_utils.config import FAnoGANConfig, TrainConfig
+from aeflow_utils.config import TrainConfig
 from aeflow_utils.features import Batch
+from aeflow_utils.model_configs import FAnoGANConfig
 from aeflow_utils.models.dcgan import enlarge, image_to_vector, shrink, vector_to_image
 from aeflow_utils.models.system import Optimizers, Shapes, System, descend
 from aeflow_utils.scores import Scores, upsample

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from aeflow_utils.config import FastFlowConfig
 from aeflow_utils.features import Batch
 from aeflow_utils.flow import Flow, fastflow_subnets
+from aeflow_utils.model_configs import FastFlowConfig
 from aeflow_utils.models.system import Shapes, System
 from aeflow_utils.scores import Scores, gaussian_log_prob, likelihood_map, pool_map, upsample
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from aeflow_utils.config import BrightnessConfig, KNNConfig, PaDiMConfig, SmoothnessConfig
 from aeflow_utils.features import Batch, ImageSet
+from aeflow_utils.model_configs import BrightnessConfig, KNNConfig, PaDiMConfig, SmoothnessConfig
 from aeflow_utils.models.layers import stack
 from aeflow_utils.models.system import Shapes, System
 from aeflow_utils.scores import Scores, pool_map, upsample

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aeflow_utils.config import GANomalyConfig, TrainConfig
+from aeflow_utils.config import TrainConfig
 from aeflow_utils.features import Batch
+from aeflow_utils.model_configs import GANomalyConfig
 from aeflow_utils.models.dcgan import enlarge, image_to_vector, shrink, vector_to_image
 from aeflow_utils.models.system import Optimizers, Shapes, System, descend
 from aeflow_utils.scores import Scores, upsample

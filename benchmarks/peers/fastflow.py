@@ -9,8 +9,8 @@ from anomalib.models.image.fastflow.loss import FastflowLoss
 from anomalib.models.image.fastflow.torch_model import FastflowModel
 from torch import nn
 
-from aeflow_utils.config import FastFlowConfig
 from aeflow_utils.features import Batch
+from aeflow_utils.model_configs import FastFlowConfig
 from aeflow_utils.models.fastflow import FastFlow
 from aeflow_utils.training import seed_everything
 from benchmarks.peers.comparison import ANOMALIB, SIZE, Row, compare, flat, images_of, shake

@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from anomalib.models.image.padim.torch_model import PadimModel
 
-from aeflow_utils.config import PaDiMConfig
 from aeflow_utils.features import ImageSet
+from aeflow_utils.model_configs import PaDiMConfig
 from aeflow_utils.models import feature_baselines
 from aeflow_utils.models.feature_baselines import PaDiM
 from aeflow_utils.training import seed_everything

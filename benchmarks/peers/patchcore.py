@@ -9,8 +9,8 @@ from anomalib.models.components.sampling.k_center_greedy import KCenterGreedy
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 from torch import Tensor, nn
 
-from aeflow_utils.config import PatchCoreConfig
 from aeflow_utils.features import Batch
+from aeflow_utils.model_configs import PatchCoreConfig
 from aeflow_utils.models.patchcore import PatchCore, greedy_coreset
 from aeflow_utils.scores import upsample
 from aeflow_utils.training import seed_everything

@@ -1,0 +1,5 @@
+"""Errors that a reader can put right."""
+
+
+class UserError(Exception):
+    """Something the person at the keyboard can put right: the message names it and the remedy."""
