@@ -38,21 +38,23 @@ class FAnoGAN(System):
         width, n_latent = config.n_features, config.latent_size
         self.generator = vector_to_image(self.side, width, n_latent)
         # BatchNorm in the critic would tie the images of a batch, and the penalty is on each.
+        # LayerNorm without biases before it would hide an image's contrast: D(x / 2) = D(x).
         layer_norm = partial(nn.GroupNorm, 1)
-        self.critic = image_to_vector(self.side, width, 1, layer_norm)
+        self.critic = image_to_vector(self.side, width, 1, layer_norm, bias=True)
         self.encoder = image_to_vector(self.side, width, n_latent)
         self.register_buffer("critic_steps", torch.tensor(0))  # so that a resumed run goes on
 
     def optimizers(self, config: TrainConfig) -> Optimizers:
-        """Adam for critic and generator; RMSprop at half the rate for the encoder.
+        """Adam for critic and generator, and at twice the rate for the encoder.
 
-        The rates 1e-4 and 5e-5 are those of the paper's code, as are the kinds of optimizer.
+        The paper's code has RMSprop at half the rate for the encoder: too slow in the few steps
+        of the `laptop` profile.
         """
         options = {"lr": config.lr, "betas": BETAS, "weight_decay": config.weight_decay}
         return [
             torch.optim.Adam(self.critic.parameters(), fused=True, **options),
             torch.optim.Adam(self.generator.parameters(), fused=True, **options),
-            torch.optim.RMSprop(self.encoder.parameters(), lr=config.lr / 2, alpha=0.9),
+            torch.optim.Adam(self.encoder.parameters(), fused=True, lr=2 * config.lr),
         ]
 
     def train_step(
