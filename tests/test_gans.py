@@ -287,6 +287,12 @@ def test_the_gradient_penalty_of_a_linear_critic_is_that_of_its_slope():
         torch.testing.assert_close(losses["total"], expected)
 
 
+def test_f_anogans_critic_sees_contrast():
+    system, x = new("f_anogan"), 2 * noise().image - 1
+    judged, halved = system.critic(x), system.critic(x / 2)
+    assert ((judged - halved).abs() > 0.01 * judged.abs()).all()
+
+
 def test_f_anogans_critic_judges_each_image_alone():
     system, x = new("f_anogan"), noise().image
     torch.testing.assert_close(system.critic(x)[:2], system.critic(x[:2]))

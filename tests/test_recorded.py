@@ -58,7 +58,8 @@ def test_no_discriminator_collapses_or_explodes(recorded):
         assert loss.between(1e-3, 2).all(), run.folder.name
     for run in of_model(recorded, "f_anogan"):
         gan = run.history.dropna(subset=["train_wasserstein"])
-        assert gan["train_wasserstein"].between(0.01, 50).all(), run.folder.name
+        # With as many steps for the generator as for the critic, the distance comes close to 0.
+        assert gan["train_wasserstein"].between(-2, 50).all(), run.folder.name
         assert gan["train_penalty"].between(0, 5).all(), run.folder.name
 
 

@@ -20,6 +20,7 @@ def image_to_vector(
     n_features: int,
     n_outputs: int,
     norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+    bias: bool = False,
 ) -> nn.Sequential:
     """Layers from (N, 3, side, side) to (N, n_outputs, 1, 1).
 
@@ -27,6 +28,8 @@ def image_to_vector(
         side: of the image in pixels, a power of two from 32.
         n_features: channels at half the side; they double as the side halves.
         norm: makes the normalisation of a number of channels.
+        bias: give the convolutions biases and PyTorch's own initial weights, beside which DCGAN's
+            are so small that the biases would drown the image.
 
     Raises:
         UserError: the side is not a power of two from 32.
@@ -34,13 +37,13 @@ def image_to_vector(
     width = n_features
     # The paper's code pads the first convolution by 1. Four, as in anomalib 2.7, makes weights
     # interchangeable with it; the maps still end at 4 x 4.
-    layers = [nn.Conv2d(3, width, 4, stride=2, padding=4, bias=False), nn.LeakyReLU(0.2)]
+    layers = [nn.Conv2d(3, width, 4, stride=2, padding=4, bias=bias), nn.LeakyReLU(0.2)]
     for _ in range(_n_halvings(side)):
-        layers.append(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False))
+        layers.append(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=bias))
         width *= 2
         layers += [norm(width), nn.LeakyReLU(0.2)]
-    layers.append(nn.Conv2d(width, n_outputs, 4, bias=False))
-    return _initialised(layers)
+    layers.append(nn.Conv2d(width, n_outputs, 4, bias=bias))
+    return nn.Sequential(*layers) if bias else _initialised(layers)
 
 
 def vector_to_image(side: int, n_features: int, n_inputs: int) -> nn.Sequential:

@@ -39,8 +39,9 @@ class FAnoGAN(System):
         width, n_latent = config.n_features, config.latent_size
         self.generator = vector_to_image(self.side, width, n_latent)
         # BatchNorm in the critic would tie the images of a batch, and the penalty is on each.
+        # LayerNorm without biases before it would hide an image's contrast: D(x / 2) = D(x).
         layer_norm = partial(nn.GroupNorm, 1)
-        self.critic = image_to_vector(self.side, width, 1, layer_norm)
+        self.critic = image_to_vector(self.side, width, 1, layer_norm, bias=True)
         self.encoder = image_to_vector(self.side, width, n_latent)
         self.register_buffer("critic_steps", torch.tensor(0))  # so that a resumed run goes on
 
