@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 
+from aeflow_utils.ablations import BASE, GRID, changed
 from aeflow_utils.model_configs import CHOICES
 from aeflow_utils.results import recorded_runs
 
-UNTRAINED = {"padim", "patchcore", "knn", "brightness", "smoothness"}
+TRIVIAL = {"brightness", "smoothness"}
+UNTRAINED = {"padim", "patchcore", "knn"} | TRIVIAL
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +36,10 @@ def test_every_method_has_its_seeds_on_every_data_set(recorded):
 
 
 def test_every_choice_of_the_grid_is_there(recorded):
-    variants = {run.config.variant.removeprefix("conv_like+") for run in recorded}
-    assert {"tune_encoder=True", "n_blocks=4", "crop=True", "strides=16,32"} <= variants
+    elpv = [run for run in recorded if run.config.data.dataset == "elpv"]
+    base = next(run.config for run in elpv if run.config.variant == BASE)
+    wanted = {changed(base, option, value).variant for _, option, value in GRID[2:]}
+    assert wanted <= {run.config.variant for run in elpv}
     features = {run.config.model.features for run in of_model(recorded, "ae_flow")}
     assert features == set(CHOICES["features"])
 
@@ -59,8 +63,8 @@ def test_no_discriminator_collapses_or_explodes(recorded):
     for run in of_model(recorded, "f_anogan"):
         gan = run.history.dropna(subset=["train_wasserstein"])
         # With as many steps for the generator as for the critic, the distance comes close to 0.
-        assert gan["train_wasserstein"].between(-2, 50).all(), run.folder.name
-        assert gan["train_penalty"].between(0, 5).all(), run.folder.name
+        assert gan["train_wasserstein"].between(-2, 100).all(), run.folder.name
+        assert gan["train_penalty"].between(0, 10).all(), run.folder.name
 
 
 def test_every_score_is_finite(recorded):
@@ -68,8 +72,8 @@ def test_every_score_is_finite(recorded):
         assert np.isfinite(run.scores["image_score"]).all(), run.folder.name
 
 
-def test_detectors_on_imagenet_features_find_broken_bottles(recorded):
-    models = ("ae_flow", "fastflow", "padim", "patchcore", "knn", "autoencoder")
-    bottles = [r for r in of_model(recorded, *models) if r.config.data.category == "bottle"]
-    assert len(bottles) >= 12
-    assert all(run.metrics["auroc"] > 0.5 for run in bottles)
+def test_every_detector_finds_broken_bottles(recorded):
+    bottles = [run for run in recorded if run.config.data.category == "bottle"]
+    detectors = [run for run in bottles if run.config.model.name not in TRIVIAL]
+    assert len(detectors) == 22
+    assert all(run.metrics["auroc"] > 0.5 for run in detectors)
