@@ -265,18 +265,18 @@ def map_columns(systems: dict[str, System], images: ImageSet, n_each: int = 5) -
     positions = pick(images, n_each)
     batch = images.batch(positions)
     figure, axes = _subplots(
-        1 + len(systems), len(positions), figsize=(1.08 * len(positions), 1.2 * (1 + len(systems)))
+        1 + len(systems), len(positions), figsize=(0.8 * len(positions), 0.86 * (1 + len(systems)))
     )
     for column, position in enumerate(positions):
         _show(axes[0, column], batch.image[column].numpy())
-        axes[0, column].set_title(("normal", "abnormal")[images.labels[position]], fontsize=10)
-    axes[0, 0].set_ylabel("image", fontsize=10)
+        axes[0, column].set_title(("normal", "abnormal")[images.labels[position]], fontsize=7)
+    axes[0, 0].set_ylabel("image", fontsize=7)
     for row, (name, system) in enumerate(systems.items(), start=1):
         maps = system.score(batch).anomaly_map[:, 0].numpy()
         low, high = np.quantile(maps, [0.01, 0.99])
         for column, anomaly_map in enumerate(maps):
             _show(axes[row, column], anomaly_map, cmap="magma", vmin=low, vmax=high)
-        axes[row, 0].set_ylabel(name, fontsize=10)
+        axes[row, 0].set_ylabel(name, fontsize=7)
     return figure
 
 
