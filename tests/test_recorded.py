@@ -57,15 +57,22 @@ def test_what_the_gans_rebuild_gets_better(recorded):
         assert loss.iloc[-1] < loss.iloc[0], run.folder.name
 
 
-def test_no_discriminator_collapses_or_explodes(recorded):
+def test_no_discriminator_explodes_and_critics_converge(recorded):
     for run in of_model(recorded, "ganomaly"):
         loss = run.history["train_discriminator"]
-        assert loss.between(1e-3, 2).all(), run.folder.name
+        assert loss.between(0, 2).all(), run.folder.name
     for run in of_model(recorded, "f_anogan"):
         gan = run.history.dropna(subset=["train_wasserstein"])
-        # With as many steps for the generator as for the critic, the distance comes close to 0.
-        assert gan["train_wasserstein"].between(-2, 100).all(), run.folder.name
-        assert gan["train_penalty"].between(0, 10).all(), run.folder.name
+        assert gan["train_wasserstein"].abs().max() < 1000, run.folder.name
+        assert -2 < gan["train_wasserstein"].iloc[-1] < 5, run.folder.name
+        assert gan["train_penalty"].iloc[-1] < 0.5, run.folder.name
+
+
+def test_ganomalys_discriminator_is_not_always_right(recorded):
+    # On bottle, with 167 images, it is: see notebook 3.
+    for run in of_model(recorded, "ganomaly"):
+        if run.config.data.dataset != "mvtec":
+            assert run.history["train_discriminator"].min() > 1e-3, run.folder.name
 
 
 def test_every_score_is_finite(recorded):
