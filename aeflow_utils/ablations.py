@@ -6,7 +6,9 @@ need none: every AE-FLOW run stores what any form of its score is made of.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -17,9 +19,10 @@ from aeflow_utils import metrics
 from aeflow_utils.config import N_FOLDS, Profile, RunConfig, TrainConfig
 from aeflow_utils.datasets import available, load_table
 from aeflow_utils.model_configs import CHOICES, AEFlowConfig
+from aeflow_utils.models.ae_flow import mix
 from aeflow_utils.results import collect, collect_side_runs
 from aeflow_utils.runs import RunResult
-from aeflow_utils.scores import POOLINGS, flow_score, recon_score
+from aeflow_utils.scores import POOLINGS
 
 # One option away from the default each: (question, option, value).
 GRID = (
@@ -102,7 +105,7 @@ def ablation_table(profile: str) -> pd.DataFrame:
                 rows.append(_row(dataset, question, option, _default(option), default, True))
                 seen.add(question)
             rows.append(_row(dataset, question, option, value, run, False))
-    return _mark_best(pd.DataFrame(rows))
+    return _mark_best(rows, ["data set", "question"])
 
 
 def _base_runs(profile: str) -> dict[str, RunResult]:
@@ -122,26 +125,23 @@ def _default(option: str) -> object:
 def _row(
     dataset: str, question: str, option: str, value: object, run: RunResult, default: bool
 ) -> dict:
-    test = run.labelled("test")
-    low, high = metrics.auroc_interval(test["label"], test["image_score"])
-    return {
+    names = {
         "data set": dataset,
         "question": question,
         "option": option,
         "value": ", ".join(map(str, value)) if isinstance(value, tuple) else str(value),
         "default": default,
-        "validation": 100 * run.metrics["val_auroc"],
-        "test": 100 * run.metrics["auroc"],
-        "low": 100 * low,
-        "high": 100 * high,
         "parameters": run.environment["trainable_parameters"],
     }
+    return names | _judged(run, lambda images: images["image_score"])
 
 
-def _mark_best(table: pd.DataFrame) -> pd.DataFrame:
+def _mark_best(rows: list[dict], within: list[str]) -> pd.DataFrame:
+    """The rows as a table, the best by validation of each group of `within` marked."""
+    table = pd.DataFrame(rows)
     if table.empty:
         return table
-    best = table.groupby(["data set", "question"])["validation"].transform("max")
+    best = table.groupby(within)["validation"].transform("max")
     return table.assign(best_on_validation=table["validation"] == best)
 
 
@@ -151,14 +151,9 @@ def rescore(scores: pd.DataFrame, config: AEFlowConfig) -> np.ndarray:
     Args:
         scores: stored scores with their parts, as `training.score_images` writes them.
     """
-    parts = {name: torch.from_numpy(scores[name].to_numpy(copy=True)) for name in _part_names()}
-    s_flow = flow_score(parts, config.flow_score, config.pooling)
-    s_recon = recon_score(parts, config.recon_score)
-    return (config.beta * s_flow + (1 - config.beta) * s_recon).numpy()
-
-
-def _part_names() -> list[str]:
-    return [*(f"energy_{pooling}" for pooling in POOLINGS), "log_jac_det", "ssim", "mse"]
+    columns = scores.select_dtypes("number").items()
+    parts = {name: torch.from_numpy(column.to_numpy(copy=True)) for name, column in columns}
+    return mix(parts, config)[0].numpy()
 
 
 def score_table(profile: str) -> pd.DataFrame:
@@ -170,10 +165,9 @@ def score_table(profile: str) -> pd.DataFrame:
     for dataset, features, run in _feature_runs(profile):
         for form, pooling in product(CHOICES["flow_score"], POOLINGS):
             config = replace(run.config.model, flow_score=form, pooling=pooling)
-            names = {"data set": dataset, "question": "score", "features": features}
-            names |= {"form": form, "pooling": pooling}
-            rows.append(names | _rescored(run, config))
-    return _mark_best(pd.DataFrame(rows)).drop(columns="question", errors="ignore")
+            names = {"data set": dataset, "features": features, "form": form, "pooling": pooling}
+            rows.append(names | _judged(run, partial(rescore, config=config)))
+    return _mark_best(rows, ["data set"])
 
 
 def _feature_runs(profile: str) -> list[tuple[str, str, RunResult]]:
@@ -194,16 +188,17 @@ def weight_table(profile: str) -> pd.DataFrame:
     for dataset, run in _base_runs(profile).items():
         for recon, beta in product(CHOICES["recon_score"], BETAS):
             config = replace(run.config.model, beta=beta, recon_score=recon)
-            names = {"data set": dataset, "question": "weight", "reconstruction": recon}
-            rows.append(names | {"beta": beta} | _rescored(run, config))
-    return _mark_best(pd.DataFrame(rows)).drop(columns="question", errors="ignore")
+            names = {"data set": dataset, "reconstruction": recon, "beta": beta}
+            rows.append(names | _judged(run, partial(rescore, config=config)))
+    return _mark_best(rows, ["data set"])
 
 
-def _rescored(run: RunResult, config: AEFlowConfig) -> dict:
+def _judged(run: RunResult, score: Callable[[pd.DataFrame], np.ndarray]) -> dict:
+    """AUROC of a score of stored rows on validation and test, with test's interval, in percent."""
     values = {}
     for split, title in (("val", "validation"), ("test", "test")):
         rows = run.labelled(split)
-        scores = rescore(rows, config)
+        scores = score(rows)
         values[title] = 100 * metrics.auroc(rows["label"], scores)
     values["low"], values["high"] = (100 * v for v in metrics.auroc_interval(rows["label"], scores))
     return values

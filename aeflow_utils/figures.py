@@ -19,7 +19,7 @@ from aeflow_utils.config import Profile, paths
 from aeflow_utils.features import ImageSet
 from aeflow_utils.layouts import UNLABELLED
 from aeflow_utils.models.system import System
-from aeflow_utils.preparation import read_image
+from aeflow_utils.preparation import read_image, upright
 from aeflow_utils.results import grouped, method_title
 from aeflow_utils.runs import RunResult
 
@@ -85,7 +85,7 @@ def sample_sheet(images: ImageSet, title: str, n_columns: int = 8) -> Figure:
 def preprocessing(path: Path, size: int, grey: bool, title: str) -> Figure:
     """One file as it is stored, as the study prepares it, and resized and cropped as in 2023."""
     with Image.open(path) as image:
-        stored = np.asarray(image.convert("L" if grey else "RGB"))
+        stored = np.asarray(upright(image, grey))
     stored = stored[None] if grey else stored.transpose(2, 0, 1)
     larger = size * 8 // 7  # 256 for 224
     steps = {

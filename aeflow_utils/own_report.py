@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from jinja2 import Environment
 from matplotlib.figure import Figure
-from PIL import Image, ImageOps
+from PIL import Image
 
 from aeflow_utils import figures
 from aeflow_utils.config import FolderConfig, Profile, RunConfig, paths
@@ -22,6 +22,7 @@ from aeflow_utils.datasets import spec_of
 from aeflow_utils.experiments import load_system, run_all
 from aeflow_utils.features import Splits, load_splits
 from aeflow_utils.models.system import System
+from aeflow_utils.preparation import upright
 from aeflow_utils.results import method_title, summary
 from aeflow_utils.runs import RunResult
 from aeflow_utils.tables import format_summary
@@ -164,10 +165,7 @@ def _map_range(system: System, splits: Splits) -> tuple[float, float]:
 def _thumbnails(path: Path, strength: np.ndarray) -> dict[str, str]:
     """The image as it is stored, and with its map laid over it; `strength` (H, W) in [0, 1]."""
     with Image.open(path) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        image = image.convert("RGB")
+        image = upright(image, grey=False)
         image.thumbnail((THUMBNAIL, THUMBNAIL))
     strength = np.clip(strength, 0, 1)
     colours = (mpl.colormaps["plasma"](0.3 + 0.7 * strength)[..., :3] * 255).astype(np.uint8)

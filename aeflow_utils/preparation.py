@@ -108,10 +108,7 @@ def read_image(path: Path, size: int, grey: bool, resize: int = 0) -> np.ndarray
     """
     try:
         with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I;16"):  # convert() would clip at 255
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            image = _shape(image.convert("L" if grey else "RGB"), size, resize)
+            image = _shape(upright(image, grey), size, resize)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(
             f"{path} cannot be read as an image ({error}). Replace it, or remove it from the "
@@ -119,6 +116,14 @@ def read_image(path: Path, size: int, grey: bool, resize: int = 0) -> np.ndarray
         ) from None
     pixels = np.asarray(image)
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
+
+
+def upright(image: Image.Image, grey: bool) -> Image.Image:
+    """An image in 8 bits a channel, turned as its EXIF entry says."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # convert() would clip at 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("L" if grey else "RGB")
 
 
 def _shape(image: Image.Image, size: int, resize: int) -> Image.Image:

@@ -13,6 +13,7 @@ from aeflow_utils.model_configs import AEFlowConfig
 from aeflow_utils.models.layers import Decoder, FeatureScaler
 from aeflow_utils.models.system import Shapes, System
 from aeflow_utils.scores import (
+    Parts,
     Scores,
     bits_per_dim,
     flow_score,
@@ -67,12 +68,10 @@ class AEFlow(System):
 
     def score(self, batch: Batch) -> Scores:
         z, log_jac_det, reconstruction = self(batch)
-        config = self.config
         parts = score_parts(z, log_jac_det, batch.image, reconstruction.clamp(0, 1))
-        s_flow = flow_score(parts, config.flow_score, config.pooling)
-        s_recon = recon_score(parts, config.recon_score)
+        image_score, s_flow, s_recon = mix(parts, self.config)
         return Scores.of(
-            image_score=config.beta * s_flow + (1 - config.beta) * s_recon,
+            image_score=image_score,
             anomaly_map=upsample(likelihood_map(z), batch.image.shape[-2:]),
             flow_score=s_flow,
             recon_score=s_recon,
@@ -83,3 +82,10 @@ class AEFlow(System):
     def reconstruct(self, batch: Batch) -> Tensor:
         """x' in [0, 1], (N, 3, H, W)."""
         return self(batch)[2].clamp(0, 1)
+
+
+def mix(parts: Parts, config: AEFlowConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """S = beta S_flow + (1 - beta) S_recon, S_flow and S_recon, each (N,), as `config` has them."""
+    s_flow = flow_score(parts, config.flow_score, config.pooling)
+    s_recon = recon_score(parts, config.recon_score)
+    return config.beta * s_flow + (1 - config.beta) * s_recon, s_flow, s_recon

@@ -43,9 +43,7 @@ class System(nn.Module):
             progress: share of the epochs that are over, in [0, 1).
         """
         losses = self.loss(batch)
-        optimizers[0].zero_grad()
-        losses["total"].backward()
-        optimizers[0].step()
+        descend(losses["total"], optimizers[0])
         return losses
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
