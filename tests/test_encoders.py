@@ -230,6 +230,19 @@ def test_any_backbone_of_timm_is_an_encoder_once_its_weights_are_there(monkeypat
         torch.testing.assert_close(maps[16], network.layer3(x), rtol=1e-4, atol=1e-4)
 
 
+def test_an_untrained_encoder_has_random_weights_the_same_ones_each_time(monkeypatch, tmp_path):
+    images = torch.rand(2, 3, 64, 64)
+    maps = []
+    for folder in ("one", "two"):
+        monkeypatch.setenv("AEFLOW_WEIGHTS", str(tmp_path / folder))
+        torch.manual_seed(len(maps))  # whatever was drawn before
+        maps.append(Encoder("efficientnet_lite0_untrained", (16,))(images)[16])
+    assert torch.equal(*maps)
+    trained = Encoder("efficientnet_lite0", (16,))(images)[16]
+    assert trained.shape == maps[0].shape
+    assert not torch.allclose(trained, maps[0], atol=0.1)
+
+
 def test_weights_of_timm_are_fetched_once_and_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("AEFLOW_WEIGHTS", str(tmp_path))
     create, asked = timm.create_model, []

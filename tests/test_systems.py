@@ -139,6 +139,14 @@ def test_untrained_systems_have_no_history(model, options, small_elpv):
     assert history.empty
 
 
+def test_the_literal_likelihood_is_summed_over_all_dimensions(small_elpv):
+    batch = small_elpv.train.batch(np.arange(8))
+    options = {"likelihood_unit": "nats"}
+    losses = untrained(small_elpv.train, "ae_flow", options).loss(batch)
+    nats = losses["flow"] * 112 * (batch.image.shape[-1] // 16) ** 2 * np.log(2)
+    torch.testing.assert_close(losses["total"], 0.5 * nats + 0.5 * losses["recon"])
+
+
 def test_ae_flow_weighs_its_two_losses_by_alpha(small_elpv):
     batch = small_elpv.train.batch(np.arange(4))
     for alpha in (0.0, 0.3, 1.0):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -63,8 +65,10 @@ class AEFlow(System):
         z, log_jac_det, reconstruction = self(batch)
         flow = bits_per_dim(z, log_jac_det).mean()
         recon = F.mse_loss(reconstruction, batch.image)
+        nats = z[0].numel() * math.log(2) if self.config.likelihood_unit == "nats" else 1
         alpha = self.config.alpha
-        return {"total": alpha * flow + (1 - alpha) * recon, "flow": flow, "recon": recon}
+        total = alpha * nats * flow + (1 - alpha) * recon
+        return {"total": total, "flow": flow, "recon": recon}
 
     def score(self, batch: Batch) -> Scores:
         z, log_jac_det, reconstruction = self(batch)
