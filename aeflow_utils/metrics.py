@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import label as label_regions
-from scipy.stats import rankdata
 from sklearn.metrics import auc, precision_recall_curve, roc_auc_score, roc_curve
 
 CLASSIFICATION = ("f1", "acc", "sen", "spe", "bacc")
@@ -188,8 +187,15 @@ def auroc_draws(
 def _draws_of(labels: bytes, runs: bytes, n_resamples: int, seed: int) -> np.ndarray:
     truth = np.frombuffer(labels, dtype=np.int64)
     scores = np.frombuffer(runs).reshape(-1, truth.size)
-    positions = resampled(truth.size, n_resamples, seed)
-    return np.mean([_rank_auroc(truth[positions], run[positions]) for run in scores], axis=0)
+    weights = _resampling_weights(truth.size, n_resamples, seed)
+    return np.mean([_weighted_auroc(truth, run, weights) for run in scores], axis=0)
+
+
+@lru_cache(maxsize=8)
+def _resampling_weights(n_images: int, n_resamples: int, seed: int) -> np.ndarray:
+    """How often each resample holds each image, (R, N)."""
+    positions = resampled(n_images, n_resamples, seed)
+    return np.stack([np.bincount(row, minlength=n_images) for row in positions]).astype(float)
 
 
 def auroc_interval(
@@ -199,14 +205,20 @@ def auroc_interval(
     return percentile_interval(auroc_draws(labels, scores, n_resamples, seed))
 
 
-def _rank_auroc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """AUROC of each row by the Mann-Whitney statistic, (R, N) -> (R,): all resamples at once."""
-    ranks = rankdata(scores, axis=1)
-    n_abnormal = labels.sum(axis=1).astype(float)
-    n_normal = labels.shape[1] - n_abnormal
-    rank_sum = (ranks * labels).sum(axis=1)
+def _weighted_auroc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUROC (R,) of images that count `weights` (R, N) times: they are sorted once for all R.
+
+    The Mann-Whitney statistic: each abnormal image wins against the normal weight below it, and
+    half against that of its own score.
+    """
+    values, group = np.unique(scores, return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[order], np.arange(len(values)))
+    normal = np.add.reduceat(weights[:, order] * (labels[order] == 0), starts, axis=1)
+    abnormal = np.add.reduceat(weights[:, order] * (labels[order] == 1), starts, axis=1)
+    below = np.cumsum(normal, axis=1) - normal / 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (rank_sum - n_abnormal * (n_abnormal + 1) / 2) / (n_abnormal * n_normal)
+        return (abnormal * below).sum(axis=1) / (abnormal.sum(axis=1) * normal.sum(axis=1))
 
 
 def classification_draws(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.config import RunConfig
+from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.datasets import SPECS
 from aeflow_utils.errors import UserError
 from aeflow_utils.runs import RunResult, find_runs
@@ -38,6 +38,13 @@ VARIANT_TITLES = {"stride_16": "stride 16", "strides_16_32": "strides 16+32"}
 def method_title(model: str, variant: str = "") -> str:
     """A method's name for readers: ``AE-FLOW, conv_like``."""
     return MODEL_TITLES[model] + (f", {VARIANT_TITLES.get(variant, variant)}" if variant else "")
+
+
+def dataset_title(data: DataConfig) -> str:
+    """A data set's name for readers: ``MVTec AD, bottle``."""
+    spec = SPECS.get(data.dataset)
+    parts = (spec.title if spec else data.label, data.category, data.split)
+    return ", ".join(part for part in parts if part)
 
 
 def collect(profile: str, models: tuple[str, ...] = tuple(MODEL_TITLES)) -> list[RunResult]:
@@ -136,7 +143,7 @@ def _names_of(config: RunConfig) -> dict:
 
 def _row(runs: list[RunResult], regime: str) -> dict:
     """One method on one data set; `runs` differ by seed."""
-    labels, scores = _labels_and_scores(runs)
+    labels, scores = labels_and_scores(runs)
     aurocs = [metrics.auroc(labels, run) for run in scores]
     row = _names_of(runs[0].config) | {
         "n_seeds": len(runs),
@@ -154,10 +161,12 @@ def _row(runs: list[RunResult], regime: str) -> dict:
     return row
 
 
-def _labels_and_scores(runs: list[RunResult]) -> tuple[np.ndarray, np.ndarray]:
+def labels_and_scores(
+    runs: list[RunResult], column: str = "image_score"
+) -> tuple[np.ndarray, np.ndarray]:
     """Test labels (N,) and scores (S, N) of runs on the same images."""
     tests = [run.labelled("test") for run in runs]
-    return tests[0]["label"].to_numpy(), np.stack([t["image_score"].to_numpy() for t in tests])
+    return tests[0]["label"].to_numpy(), np.stack([t[column].to_numpy() for t in tests])
 
 
 def _predicted(runs: list[RunResult], scores: np.ndarray, regime: str) -> np.ndarray | None:
@@ -178,7 +187,7 @@ def _mean_row(categories: list[list[RunResult]], rows: list[dict], regime: str) 
     row = _names_of(first) | {"dataset": name, "n_seeds": min(len(runs) for runs in categories)}
     columns = ["auroc", "val_auroc", *metrics.CLASSIFICATION]
     row |= pd.DataFrame(own).reindex(columns=columns).mean(skipna=False).to_dict()
-    pairs = [_labels_and_scores(runs) for runs in categories]
+    pairs = [labels_and_scores(runs) for runs in categories]
     seeds = {len(runs) for runs in categories}
     if len(seeds) == 1 and seeds != {1}:
         each = [[metrics.auroc(labels, run) for run in scores] for labels, scores in pairs]

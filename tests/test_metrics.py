@@ -144,11 +144,12 @@ def test_interval_of_several_runs_is_that_of_their_mean():
     assert metrics.classification_interval(labels, predicted, "acc") == pytest.approx((0.5, 0.5))
 
 
-def test_rank_auroc_equals_sklearn_on_tied_scores():
+def test_bootstrap_draws_are_sklearns_auroc_of_the_resampled_images():
     rng = np.random.default_rng(0)
-    labels, scores = rng.integers(0, 2, (20, 30)), rng.integers(0, 5, (20, 30))
-    expected = [roc_auc_score(*row) for row in zip(labels, scores, strict=True)]
-    np.testing.assert_allclose(metrics._rank_auroc(labels, scores), expected)
+    labels, scores = rng.integers(0, 2, 30), rng.integers(0, 5, 30)  # many ties
+    draws = metrics.auroc_draws(labels, scores, n_resamples=20, seed=3)
+    expected = [roc_auc_score(labels[p], scores[p]) for p in metrics.resampled(30, 20, seed=3)]
+    np.testing.assert_allclose(draws, expected)
 
 
 @pytest.mark.parametrize("metric", CLASSIFICATION)
