@@ -14,6 +14,7 @@ import pandas as pd
 
 from aeflow_utils import metrics
 from aeflow_utils.errors import UserError
+from aeflow_utils.results import method_title
 from aeflow_utils.runs import RunResult
 
 Criterion = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -213,6 +214,46 @@ def counted_twice(run: RunResult, regime: str = "normal_quantile") -> Demonstrat
         f"{percent(wrong)} instead of {percent(right)} and F1 {percent(f1_wrong)} instead of "
         f"{percent(f1_right)} at the same threshold.",
         {"right F1": f1_right, "wrong F1": f1_wrong},
+    )
+
+
+def untrained_encoder(run: RunResult, untrained: RunResult) -> Demonstration:
+    """The same method on an encoder of random weights, as where ``pretrained`` was False.
+
+    Args:
+        run, untrained: one method, seed and data set; only the encoder's weights differ.
+    """
+    right, wrong = run.metrics["auroc"], untrained.metrics["auroc"]
+    title = method_title(run.config.model.name, run.config.variant)
+    return Demonstration(
+        "encoder of random weights",
+        "test AUROC",
+        right,
+        wrong,
+        f"On an encoder that nobody trained, {title} has a test AUROC of {percent(wrong)} instead "
+        f"of {percent(right)}.",
+    )
+
+
+def shared_folds(fresh: list[RunResult], carried: list[RunResult]) -> Demonstration:
+    """Cross-validation that goes on with the weights of the fold before.
+
+    Args:
+        fresh, carried: one run a fold, of each way.
+    """
+    (right, test_right), (wrong, test_wrong) = (
+        [float(np.mean([run.metrics[name] for run in runs])) for name in ("val_auroc", "auroc")]
+        for runs in (fresh, carried)
+    )
+    return Demonstration(
+        "folds that share weights",
+        "validation AUROC",
+        right,
+        wrong,
+        f"With weights carried from fold to fold, mean validation AUROC is {percent(wrong)} "
+        f"instead of {percent(right)}; on test it is {percent(test_wrong)} instead of "
+        f"{percent(test_right)}.",
+        {"right test": test_right, "wrong test": test_wrong},
     )
 
 

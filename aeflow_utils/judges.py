@@ -244,9 +244,8 @@ def folds_help(evidence: Evidence) -> Judgement:
             found.append(auroc_gap(fresh, base[:1], where=base[0].config.data))
             table = evidence.folds[evidence.folds["data set"] == dataset]
             means = table.groupby("way")["validation"].mean()
-            told += [
-                f"{SPECS[dataset].title} {' and '.join(f'{v:.1f} % ({way})' for way, v in means.items())}"
-            ]
+            ways = " and ".join(f"{value:.1f} % ({way})" for way, value in means.items())
+            told.append(f"{SPECS[dataset].title} {ways}")
     result = judged("Test AUROC, mean of fresh folds, of one split, and the difference", found)
     told = f" Mean validation AUROC: {'; '.join(told)}." if told else ""
     return Judgement(result.verdict, result.evidence + told)
