@@ -233,16 +233,14 @@ CLAIMS = (
 )
 
 
-def ledger(profile: str) -> pd.DataFrame:
+def ledger(evidence: Evidence) -> pd.DataFrame:
     """Every claim with verdict, evidence, file and notebook, indexed by key."""
-    evidence = Evidence(profile)
     rows = []
     for claim in CLAIMS:
         found = claim.judge(evidence)
         row = {"key": claim.key, "claim": claim.claim, "by": claim.by}
         row |= {"verdict": found.verdict, "evidence": found.evidence}
-        runs = f"results/recorded/{evidence.runs[0].config.profile}/runs"
-        row["file"] = PUBLISHED if claim.arithmetic else runs
+        row["file"] = PUBLISHED if claim.arithmetic else f"results/*/{evidence.shown}/runs"
         rows.append(row | {"notebook": claim.notebook})
     return pd.DataFrame(rows).set_index("key")
 
@@ -263,7 +261,7 @@ def save_ledger(table: pd.DataFrame, profile: Profile) -> Path:
 
 
 def cite(table: pd.DataFrame, *keys: str) -> Markdown:
-    """Claims with verdict and evidence, each as a quotation.
+    """Claims of a ledger with verdict and evidence, each as a quotation.
 
     Raises:
         KeyError: there is no such claim.

@@ -79,6 +79,11 @@ class Evidence:
     def runs(self) -> Runs:
         return collect(self.profile)
 
+    @property
+    def shown(self) -> str:
+        """The profile whose runs these are: the recorded laptop's where `profile` has none."""
+        return self.runs[0].config.profile
+
     @cached_property
     def methods(self) -> dict[tuple[str, str, str], Runs]:
         """Runs that differ by seed, by (data set, model, variant)."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from aeflow_utils.audit_runs import STORED
 from aeflow_utils.config import paths
 from aeflow_utils.results import grouped, method_title, recorded_runs, study_order
 from aeflow_utils.runs import RunResult, find_runs
@@ -62,7 +63,7 @@ def _verdict(recorded: float, rerun: float) -> str:
 
 
 def record(profile: str) -> list[Path]:
-    """Copy this machine's runs, without checkpoints, to the recorded ones.
+    """Copy this machine's runs, without checkpoints, and what was shown on them to the recorded.
 
     All recorded runs of the same data set and method go, so that no table averages over runs of
     different settings.
@@ -80,4 +81,7 @@ def record(profile: str) -> list[Path]:
             result.folder, destination, ignore=shutil.ignore_patterns("checkpoint.safetensors")
         )
         copied.append(destination)
+    demonstrations = paths().results(profile) / "tables" / f"{STORED}.csv"
+    if demonstrations.exists():
+        shutil.copy(demonstrations, target.parent)
     return copied

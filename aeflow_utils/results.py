@@ -47,6 +47,12 @@ def dataset_title(data: DataConfig) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def label_title(label: str) -> str:
+    """`dataset_title` from a data set's label; a label that names none is its own title."""
+    name, _, rest = label.partition("-")
+    return ", ".join(part for part in (SPECS[name].title, rest) if part) if name in SPECS else label
+
+
 def collect(profile: str, models: tuple[str, ...] = tuple(MODEL_TITLES)) -> list[RunResult]:
     """The study's rows: this machine's run where there is one, else the recorded one.
 

@@ -20,38 +20,45 @@ from aeflow_utils.scores import ssim
 def batch_data_range(system: System, images: ImageSet, batch_size: int = 64) -> Demonstration:
     """SSIM whose data range is taken from the batch: a score depends on its batch mates.
 
-    Every image is scored alone and in a batch with others. `right` and `wrong` are the largest
-    change of any image's -SSIM, with the range fixed and with torchmetrics' range of the batch.
-    Images are in [0, 1] here; on ImageNet-normalised ones the ranges, and so the changes, differ.
+    Every image is scored alone and in a batch with others, in the order of the classes. `right`
+    and `wrong` are the AUROC of -SSIM in batches, with the range fixed and with torchmetrics'
+    range of the batch. Images are in [0, 1] here; on ImageNet-normalised ones the ranges, and so
+    the changes, differ.
 
     Args:
         system: one that reconstructs (AE-FLOW, the autoencoder).
-        images: at least two.
+        images: of both classes.
     """
     system.eval()
     device = next(system.parameters()).device.type
-    batches = [batch.to(device) for batch in images.batches(batch_size)]
+    order = np.argsort(images.labels, kind="stable")
+    batches = [batch.to(device) for batch in images.batches(batch_size, order)]
     pairs = [(batch.image, system.reconstruct(batch)) for batch in batches]
-    change = {}
+    auroc, change = {}, {}
     for name, score in (("fixed", ssim), ("of the batch", ssim_of_batch_range)):
         among = torch.cat([-score(x, y) for x, y in pairs])
         alone = torch.cat([-score(a, b) for x, y in pairs for a, b in _one_by_one(x, y)])
+        auroc[name] = metrics.auroc(images.labels[order], among.double().cpu().numpy())
         change[name] = among, alone, (among - alone).abs()
     among, alone, moved = change["of the batch"]
-    image = int(moved.argmax())
-    right, wrong = float(change["fixed"][2].max()), float(moved[image])
+    image, fixed = int(moved.argmax()), float(change["fixed"][2].max())
+    right, wrong = auroc.values()
     return Demonstration(
         "SSIM's data range taken from the batch",
-        "largest change of a score, alone against in a batch",
+        "test AUROC of the reconstruction",
         right,
         wrong,
-        f"With the data range of the batch, {images.table['path'].iloc[image]} has -SSIM "
+        f"With the data range of the batch, {images.table['path'].iloc[order[image]]} has -SSIM "
         f"{float(alone[image]):.4f} alone and {float(among[image]):.4f} among others, a change of "
-        f"{wrong:.2g}, the largest of {len(images)} images (median {float(moved.median()):.2g}); "
-        f"with a fixed range no score changes by more than {right:.1g}.",
+        f"{float(moved[image]):.2g}, the largest of {len(images)} images (median "
+        f"{float(moved.median()):.2g}); with a fixed range no score changes by more than "
+        f"{fixed:.1g}. The AUROC of the reconstruction alone is {percent(wrong)} instead of "
+        f"{percent(right)}.",
         {
             "alone": float(alone[image]),
             "among others": float(among[image]),
+            "largest change": float(moved[image]),
+            "largest change, fixed range": fixed,
             "median change": float(moved.median()),
         },
     )

@@ -9,7 +9,7 @@ import pandas as pd
 
 from aeflow_utils import metrics
 from aeflow_utils.config import Profile, paths
-from aeflow_utils.datasets import get_spec
+from aeflow_utils.datasets import SPECS, get_spec
 from aeflow_utils.results import REGIMES, grouped, method_title, recorded_runs, summary
 from aeflow_utils.runs import RunResult
 
@@ -26,6 +26,8 @@ SCORE_COLUMNS = {
     "flow part": "flow_score",
     "reconstruction part": "recon_score",
 }
+PAPER_DATASETS = ("oct2017", "chest_xray", "isic2018", "BraTS2021", "miic")
+PAPER_METRICS = ("auroc", "f1", "acc", "sen", "spe")
 STUDY_DATASETS = ("oct2017", "chest_xray", "isic2018", "miic", "btad", "mvtec")
 
 
@@ -200,6 +202,25 @@ def published() -> pd.DataFrame:
     members, ``log_`` is a figure of a log, the rest is explained by its row) feed `audit`.
     """
     return pd.read_csv(paths().home / "results" / "published.csv")
+
+
+def missing_figures() -> str:
+    """Which figures of the paper's own table are not known, and how to add one."""
+    known = published().query("source == 'paper' and method == 'AE-FLOW'")
+    known = known[known["metric"].isin(PAPER_METRICS)]
+    parts = []
+    for dataset in PAPER_DATASETS:
+        have = set(known.loc[known["dataset"] == dataset, "metric"])
+        lacking = [METRIC_TITLES[name] for name in PAPER_METRICS if name not in have]
+        if lacking:
+            title = SPECS[dataset].title if dataset in SPECS else dataset
+            parts.append(f"{title} {', '.join(lacking)}")
+    total = len(PAPER_METRICS) * len(PAPER_DATASETS)
+    return (
+        f"Of the paper's {total} figures for AE-FLOW, {len(known)} are known here. Missing: "
+        f"{'; '.join(parts)}; and every row of its baselines but one AUROC. To fill a gap, add a "
+        "line to `results/published.csv` with the source it was read in."
+    )
 
 
 def peers() -> pd.DataFrame:

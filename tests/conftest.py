@@ -163,7 +163,9 @@ def write_run():
             )
             for split, (labels, scores) in (("val", val), ("test", test))
         ]
-        scores = pd.concat(parts).assign(flow_score=np.nan, recon_score=np.nan)
+        scores = pd.concat(parts)
+        part = scores["image_score"] if model == "ae_flow" else np.nan
+        scores = scores.assign(flow_score=part, recon_score=part)
         scores.to_csv(folder / "scores.csv", index=False)
         pd.DataFrame({"epoch": [1, 2], "train_total": [2.0, 1.0]}).to_csv(
             folder / "history.csv", index=False

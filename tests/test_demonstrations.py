@@ -239,11 +239,15 @@ def test_torchmetrics_takes_the_range_from_the_batch():
 def test_the_range_of_the_batch_makes_a_score_depend_on_its_mates(system_of, small_elpv):
     system, test = system_of("conv_like"), small_elpv.test
     found = batch_data_range(system, test)
-    assert found.right < 1e-5 < 1e-3 < found.wrong
-    assert abs(found.also["alone"] - found.also["among others"]) == pytest.approx(found.wrong)
-    assert 0 <= found.also["median change"] <= found.wrong
+    largest = found.also["largest change"]
+    assert found.also["largest change, fixed range"] < 1e-5 < 1e-3 < largest
+    assert abs(found.also["alone"] - found.also["among others"]) == pytest.approx(largest)
+    assert 0 <= found.also["median change"] <= largest
     assert f"{found.also['alone']:.4f} alone" in found.sentence
-    assert batch_data_range(system, test, batch_size=1).wrong < 1e-6  # no mates, no change
+    scores = score_images(system, test)["recon_score"]
+    assert found.right == pytest.approx(d.metrics.auroc(test.labels, scores))
+    without_mates = batch_data_range(system, test, batch_size=1)
+    assert without_mates.also["largest change"] < 1e-6
 
 
 def test_training_mode_changes_scores_with_the_order(system_of, small_elpv):
@@ -318,3 +322,25 @@ def test_the_threshold_table_has_a_row_a_criterion_and_leaves_out_what_it_must(w
 def test_class_weighted_f1_of_a_hand_case():
     # F1 of the abnormal class 2/3, of the normal class 6/7; 2 abnormal, 3 normal images
     assert d.class_weighted_f1(1, 0, 1, 3) == pytest.approx((2 * 2 / 3 + 3 * 6 / 7) / 5)
+
+
+# --- on pairs of runs
+
+
+def test_an_untrained_encoder_is_set_beside_the_trained_one(write_run):
+    right = write_run("fastflow", test=FOUR)
+    wrong = write_run("fastflow", test=((0, 0, 1, 1), (4, 3, 2, 1)), variant="+encoder=untrained")
+    found = d.untrained_encoder(right, wrong)
+    assert (found.right, found.wrong) == (0.75, 0.0)
+    assert "FastFlow has a test AUROC of 0.0 % instead of 75.0 %" in found.sentence
+
+
+def test_folds_that_share_weights_are_judged_by_their_means(write_run):
+    run = write_run()
+
+    def fold(val, test):
+        return replace(run, metrics=run.metrics | {"val_auroc": val, "auroc": test})
+
+    found = d.shared_folds([fold(0.8, 0.7), fold(0.6, 0.7)], [fold(0.9, 0.7), fold(1.0, 0.8)])
+    assert (found.right, found.wrong) == pytest.approx((0.7, 0.95))
+    assert found.also == pytest.approx({"right test": 0.7, "wrong test": 0.75})

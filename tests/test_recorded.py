@@ -38,7 +38,8 @@ def test_every_method_has_its_seeds_on_every_data_set(recorded):
 def test_every_choice_of_the_grid_is_there(recorded):
     elpv = [run for run in recorded if run.config.data.dataset == "elpv"]
     base = next(run.config for run in elpv if run.config.variant == BASE)
-    wanted = {changed(base, option, value).variant for _, option, value in GRID[2:]}
+    own = [row for row in GRID if row[1] != "subnet"]  # that one is a row of the study
+    wanted = {changed(base, option, value).variant for _, option, value in own}
     assert wanted <= {run.config.variant for run in elpv}
     features = {run.config.model.features for run in of_model(recorded, "ae_flow")}
     assert features == set(CHOICES["features"])
