@@ -98,6 +98,8 @@ class TrainConfig:
         carry_over: in cross-validation, go on with the weights of the fold before, as the 2023
             study did. Wrong: each validation fold has then been trained on.
         min_steps: epochs are added where they would have fewer steps than this.
+        bf16: train the flows' subnets in bfloat16 where that is fast, see `flow.bf16_is_fast`;
+            scores are always computed in float32.
     """
 
     epochs: int = 12
@@ -108,6 +110,7 @@ class TrainConfig:
     optimizer: str = "adamw"
     carry_over: bool = False
     min_steps: int = 0
+    bf16: bool = False
 
     def __post_init__(self) -> None:
         check_choices(self)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,8 +42,31 @@ class Batch:
     features: dict[int, Tensor]
 
     def to(self, device: str) -> Batch:
-        features = {stride: maps.to(device) for stride, maps in self.features.items()}
-        return Batch(self.image.to(device), features)
+        """The batch on `device`; from pinned memory it travels beside what is computed there."""
+        features = {s: maps.to(device, non_blocking=True) for s, maps in self.features.items()}
+        return Batch(self.image.to(device, non_blocking=True), features)
+
+    def pin(self) -> Batch:
+        """The batch in memory that a GPU reads by itself."""
+        features = {stride: maps.pin_memory() for stride, maps in self.features.items()}
+        return Batch(self.image.pin_memory(), features)
+
+
+def stream(batches: Iterator[Batch], device: str) -> Iterator[Batch]:
+    """The batches on `device`; for a GPU the next one is read, and sent, behind the one in use."""
+    if device != "cuda":
+        yield from batches
+        return
+
+    def read() -> Batch | None:
+        batch = next(batches, None)
+        return None if batch is None else batch.pin().to(device)
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(read)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(read)
+            yield batch
 
 
 @dataclass(frozen=True)
@@ -156,7 +180,7 @@ def encode_images(
     """Features at each stride, {stride: (M, C, h, w)} float16 on disk, of the prepared rows."""
     if not strides:
         return {}
-    encoder, device = Encoder(encoder_name, strides), default_device()
+    encoder, device = Encoder(encoder_name, strides).fuse(), default_device()
     images, size = prepared.images, prepared.images.shape[-1]
 
     def fill(rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -165,6 +189,7 @@ def encode_images(
         return {str(s): np.concatenate([part[s] for part in parts])[: len(rows)] for s in strides}
 
     key = {**prepared.source, "encoder": encoder_name, "weights": encoder.weights_sha256}
+    key["arithmetic"] = "fused"  # rounds otherwise than the network before `Encoder.fuse`
     wanted = {}
     for stride, channels in encoder.channels.items():
         positions = -(-size // stride)

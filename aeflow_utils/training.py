@@ -11,7 +11,8 @@ import torch
 from tqdm.auto import tqdm
 
 from aeflow_utils.config import TrainConfig
-from aeflow_utils.features import ImageSet, default_device
+from aeflow_utils.features import ImageSet, default_device, stream
+from aeflow_utils.flow import bf16_is_fast, bf16_subnets
 from aeflow_utils.models.system import Optimizers, System
 
 SCORING_BATCH = 64
@@ -60,6 +61,7 @@ def fit(
     optimizers = system.optimizers(config)
     history = _resume(system, optimizers, resume_file)
     val_normal = val.select(val.labels == 0)
+    bf16 = config.bf16 and bf16_is_fast(device)
     steps_an_epoch = -(-len(train) // config.batch_size)
     n_epochs = max(config.epochs, -(-config.min_steps // steps_an_epoch))
     for epoch in tqdm(range(len(history), n_epochs), label, mininterval=1):
@@ -67,7 +69,10 @@ def fit(
         order = rng.permutation(len(train))
         torch.manual_seed(int(rng.integers(2**31)))  # for systems that draw noise in a step
         progress = epoch / n_epochs
-        losses = _train_epoch(system, optimizers, train, order, config.batch_size, device, progress)
+        with bf16_subnets(system, bf16):
+            losses = _train_epoch(
+                system, optimizers, train, order, config.batch_size, device, progress
+            )
         val_losses = _validation_losses(system, val_normal, config.batch_size, device)
         row = {"epoch": epoch + 1} | {f"train_{name}": value for name, value in losses.items()}
         if not np.isfinite([losses["total"], val_losses["total"]]).all():
@@ -87,8 +92,8 @@ def _train_epoch(
     sums, counts = {}, {}
     if len(order) % batch_size == 1 and len(order) > 1:
         order = order[:-1]  # BatchNorm cannot take a batch of one
-    for batch in train.batches(batch_size, order):
-        losses = system.train_step(batch.to(device), optimizers, progress)
+    for batch in stream(train.batches(batch_size, order), device):
+        losses = system.train_step(batch, optimizers, progress)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + value.detach()
             counts[name] = counts.get(name, 0) + 1  # not every step has every term
@@ -99,9 +104,9 @@ def _train_epoch(
 def _validation_losses(system, val, batch_size, device) -> dict[str, float]:
     system.eval()
     sums = {}
-    for batch in val.batches(batch_size):
+    for batch in stream(val.batches(batch_size), device):
         n_images = len(batch.image)
-        for name, value in system.loss(batch.to(device)).items():
+        for name, value in system.loss(batch).items():
             sums[name] = sums.get(name, 0.0) + float(value) * n_images
     return {name: value / len(val) for name, value in sums.items()}
 
@@ -136,7 +141,8 @@ def score_maps(system: System, images: ImageSet) -> np.ndarray | None:
     """Anomaly maps of all images, (N, H, W) float32; None for a system without maps."""
     system.eval()
     device = _device_of(system)
-    maps = [system.score(batch.to(device)).anomaly_map for batch in images.batches(SCORING_BATCH)]
+    batches = stream(images.batches(SCORING_BATCH), device)
+    maps = [system.score(batch).anomaly_map for batch in batches]
     return None if maps[0] is None else torch.cat(maps)[:, 0].float().cpu().numpy()
 
 
@@ -149,8 +155,8 @@ def score_images(system: System, images: ImageSet) -> pd.DataFrame:
     system.eval()
     device = _device_of(system)
     columns: dict[str, list[np.ndarray]] = {}
-    for batch in images.batches(SCORING_BATCH):
-        scores = system.score(batch.to(device))
+    for batch in stream(images.batches(SCORING_BATCH), device):
+        scores = system.score(batch)
         of_batch = {name: getattr(scores, name) for name in SCORE_NAMES} | scores.parts
         for name, values in of_batch.items():
             columns.setdefault(name, []).append(values.double().cpu().numpy())

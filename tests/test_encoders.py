@@ -13,7 +13,13 @@ from efficientnet_lite_pytorch import EfficientNet
 
 from aeflow_utils import encoders
 from aeflow_utils.config import paths
-from aeflow_utils.encoders import ENCODERS, Encoder, fetch_weights, packaged_lite0_weights
+from aeflow_utils.encoders import (
+    ENCODERS,
+    Encoder,
+    EncoderSpec,
+    fetch_weights,
+    packaged_lite0_weights,
+)
 from aeflow_utils.errors import UserError
 
 LITE0 = "efficientnet_lite0"
@@ -279,3 +285,36 @@ def test_blocks_beyond_the_coarsest_map_are_left_out(lite0):
     short = Encoder(LITE0, (16,))
     assert len(short.network.blocks) < len(lite0.network.blocks)
     torch.testing.assert_close(short(noise(64))[16], lite0(noise(64))[16], rtol=0, atol=0)
+
+
+def randomise_norms(network):
+    """Off their start, where a norm's statistics and weights do nothing."""
+    generator = torch.Generator().manual_seed(0)
+    for norm in network.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias):
+                tensor.data += 0.1 * torch.rand(tensor.shape, generator=generator)
+
+
+@pytest.mark.parametrize("name", [LITE0, "resnet18", "wide_resnet50_2"])
+def test_a_fused_encoder_has_no_norms_and_gives_the_same_maps(name, own_cache, monkeypatch):
+    if name != LITE0:  # drawn at random: no weights are fetched
+        spec = EncoderSpec(name, (0.5,) * 3, (0.5,) * 3, lambda: own_cache / "weights.pth")
+        monkeypatch.setitem(ENCODERS, name, spec)
+        own_cache.mkdir()
+        torch.manual_seed(0)
+        network = timm.create_model(name)
+        randomise_norms(network)
+        torch.save(network.state_dict(), own_cache / "weights.pth")
+    plain, fused = Encoder(name, (8, 16)), Encoder(name, (8, 16)).fuse()
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in fused.modules())
+    assert fused.weights_sha256 == plain.weights_sha256
+    for stride, maps in fused(noise(64)).items():
+        expected = plain(noise(64))[stride]
+        assert maps.shape == expected.shape
+        assert (maps - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_an_encoder_is_fused_only_when_asked():
+    norms = [m for m in Encoder(LITE0, (16,)).modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(norms) > 10

@@ -12,7 +12,7 @@ from PIL import Image
 from aeflow_utils.config import PROFILES, DataConfig, RunConfig
 from aeflow_utils.encoders import Encoder
 from aeflow_utils.errors import UserError
-from aeflow_utils.features import load_splits
+from aeflow_utils.features import Batch, load_splits, stream
 from aeflow_utils.preparation import read_image
 
 BOTTLE = DataConfig("mvtec", "bottle", image_size=32)
@@ -267,3 +267,29 @@ def test_batches_cover_every_image_once_in_order(make_image_set):
     assert [len(batch.image) for batch in images.batches(3)] == [3, 3, 1]
     served = torch.cat([batch.image for batch in images.batches(3, order)])
     assert torch.equal(served, images.batch(order).image)
+
+
+def test_batches_for_a_gpu_are_read_one_ahead_and_none_is_lost(make_image_set, monkeypatch):
+    moved, taken = [], []
+    monkeypatch.setattr(Batch, "pin", lambda batch: batch)
+    monkeypatch.setattr(Batch, "to", lambda batch, device: moved.append(device) or batch)
+    images = make_image_set(10)
+
+    def batches():
+        for batch in images.batches(4):
+            taken.append(batch)
+            yield batch
+
+    served = list(stream(batches(), "cuda"))
+    assert moved == ["cuda"] * 3
+    assert [batch is other for batch, other in zip(served, taken, strict=True)] == [True] * 3
+    assert list(stream(iter(()), "cuda")) == []
+
+
+def test_an_error_while_reading_ahead_reaches_the_reader(monkeypatch):
+    def broken():
+        raise OSError("disk is gone")
+        yield
+
+    with pytest.raises(OSError, match="disk is gone"):
+        list(stream(broken(), "cuda"))

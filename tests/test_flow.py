@@ -1,11 +1,15 @@
 """The flow is exactly invertible, its log-determinant is the Jacobian's, and seeds fix it."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from FrEIA.framework import SequenceINN
+from FrEIA.modules import AllInOneBlock
 
 from aeflow_utils.errors import UserError
-from aeflow_utils.flow import Flow, ae_flow_subnets, fastflow_subnets
+from aeflow_utils.flow import Flow, ae_flow_subnets, bf16_subnets, fastflow_subnets
 from aeflow_utils.scores import bits_per_dim
 
 torch.set_num_threads(1)
@@ -105,7 +109,7 @@ def test_numpy_seed_sets_the_permutations_and_torch_seed_the_weights():
 
 
 def same_permutations(a, b):
-    return all(torch.equal(x.w_perm, y.w_perm) for x, y in zip(a.blocks, b.blocks, strict=True))
+    return all(torch.equal(x.order, y.order) for x, y in zip(a.blocks, b.blocks, strict=True))
 
 
 def same_weights(a, b):
@@ -143,8 +147,135 @@ def test_autocast_leaves_the_flow_in_float32(kind):
         torch.testing.assert_close(value, expected)
 
 
+def twin(flow, kind):
+    """The same chain of FrEIA's own blocks, drawn from the same seeds as `build` draws."""
+    blocks = SequenceINN(*flow.shape)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+    make = fastflow_subnets if kind == "fastflow" else partial(ae_flow_subnets, kind)
+    for subnet in make(len(flow.blocks), 1.0):
+        blocks.append(
+            AllInOneBlock, subnet_constructor=subnet, affine_clamping=2.0, permute_soft=False
+        )
+    return blocks
+
+
+@pytest.fixture
+def freias_layout(monkeypatch):
+    """Subnets see maps as FrEIA's do; another layout of the same numbers rounds otherwise."""
+    monkeypatch.setattr("aeflow_utils.flow.CHANNELS_LAST_UP_TO", 0)
+
+
+@pytest.fixture(params=[((6, 3, 2), 0), ((5, 2, 3), 0), ((40, 16, 16), 0), ((6, 3, 2), 9)])
+def shape_and_seed(request):
+    return request.param
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_bit_is_that_of_freias_own_blocks(kind, shape_and_seed, freias_layout):
+    shape, seed = shape_and_seed
+    flow = build(kind, shape)
+    freia, flow = randomised(twin(flow, kind)), randomised(flow)  # the same seed moves both
+    results = []
+    for forward in (flow, freia):
+        x = normal(4, *shape, seed=seed).requires_grad_()
+        z, log_jac_det = forward(x)
+        loss = bits_per_dim(z, log_jac_det).mean() + z.mean()
+        gradients = torch.autograd.grad(loss, [x, *trainable(forward).values()])
+        results.append([z, log_jac_det, *gradients])
+    results[0] += flow.inverse(results[0][0])
+    results[1] += freia(results[1][0], rev=True)
+    assert len(results[0]) == len(results[1]) > 10
+    for ours, theirs in zip(*results, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_the_inverse_are_freias(kind, freias_layout):
+    flow = build(kind)
+    freia, flow = randomised(twin(flow, kind)), randomised(flow)
+    results = []
+    for inverse in (flow.inverse, partial(freia, rev=True)):
+        z = normal(4, *SHAPES[0]).requires_grad_()
+        x, log_jac_det = inverse(z)
+        results.append(torch.autograd.grad(x.square().sum() + log_jac_det.sum(), z)[0])
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_channels_last_changes_no_more_than_rounding(kind, monkeypatch):
+    shape, x = (40, 16, 16), normal(4, 40, 16, 16)
+    found = []
+    for up_to in (0, 64):
+        monkeypatch.setattr("aeflow_utils.flow.CHANNELS_LAST_UP_TO", up_to)
+        flow = randomised(build(kind, shape))
+        loss = bits_per_dim(*flow(x)).mean()
+        loss.backward()
+        gradients = [parameter.grad for parameter in trainable(flow).values()]
+        found.append([loss.detach(), flow(x)[0].detach(), *gradients])
+    for ours, expected in zip(*found, strict=True):
+        assert (ours - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_dict_of_freias_is_read(kind, freias_layout):
+    flow = build(kind, numpy_seed=5, torch_seed=5)
+    freia = randomised(twin(flow, kind))
+    flow.blocks.load_state_dict(freia.state_dict())
+    flow.eval()
+    for ours, theirs in zip(flow(normal(4, *SHAPES[0])), freia(normal(4, *SHAPES[0])), strict=True):
+        assert torch.equal(ours, theirs)
+    restored, _ = flow.inverse(flow(normal(4, *SHAPES[0]))[0])
+    torch.testing.assert_close(restored, normal(4, *SHAPES[0]), rtol=1e-4, atol=1e-4)
+
+
+def test_a_state_dict_of_our_own_is_read_and_holds_no_dense_matrix():
+    flow, other = randomised(build("conv_like")), build("conv_like", numpy_seed=5, torch_seed=5)
+    state = flow.state_dict()
+    assert not [name for name in state if "w_perm" in name]
+    other.load_state_dict(state)
+    x = normal(2, *SHAPES[0])
+    z, log_jac_det = other.eval()(x)
+    assert torch.equal(z, flow(x)[0]) and torch.equal(log_jac_det, flow(x)[1])
+    torch.testing.assert_close(other.inverse(z)[0], x, rtol=1e-4, atol=1e-4)
+
+
+def test_a_soft_permutation_is_refused():
+    flow = build("conv_like")
+    state = twin(flow, "conv_like").state_dict()
+    state["module_list.0.w_perm"] = torch.full((6, 6, 1, 1), 1 / 6)
+    with pytest.raises(RuntimeError, match="soft permutation"):
+        flow.blocks.load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bf16_subnets_leave_coupling_and_log_determinant_in_float32(kind):
+    flow, x = randomised(build(kind)), normal(4, *SHAPES[0])
+    seen = []
+    for block in flow.blocks:
+        block.subnet.register_forward_hook(lambda module, given, output: seen.append(output.dtype))
+    plain = flow(x)
+    with bf16_subnets(flow):
+        rough = flow(x)
+        bits_per_dim(*rough).mean().backward()
+    again = flow(x)
+    assert seen == [torch.float32] * 3 + [torch.bfloat16] * 3 + [torch.float32] * 3
+    for value, expected, after in zip(rough, plain, again, strict=True):
+        assert value.dtype == torch.float32
+        assert torch.equal(after, expected) and not torch.equal(value, expected)
+        torch.testing.assert_close(value, expected, rtol=0.05, atol=0.05)
+    assert all(p.grad.dtype == torch.float32 for p in trainable(flow).values())
+
+
+def test_bf16_subnets_are_off_again_after_an_error():
+    flow = build("conv_like")
+    with pytest.raises(KeyError), bf16_subnets(flow):
+        raise KeyError
+    assert not any(block.bf16 for block in flow.blocks)
+
+
 def test_freia_is_the_pypi_0_2_build_with_dense_permutations():
-    for block in build("conv_like", (6, 3, 2)).blocks:
+    for block in twin(build("conv_like", (6, 3, 2)), "conv_like"):
         assert block.w_perm.shape == (6, 6, 1, 1)
         assert not block.w_perm.requires_grad
         assert (block.w_perm.sum(0) == 1).all() and (block.w_perm.sum(1) == 1).all()
