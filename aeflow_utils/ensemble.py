@@ -122,6 +122,14 @@ def is_degenerate(predicted: np.ndarray) -> bool:
     return len(np.unique(predicted)) < 2
 
 
+def verdict_note(predicted: np.ndarray) -> str:
+    """A warning where `is_degenerate`, else empty."""
+    if not is_degenerate(predicted):
+        return ""
+    called = "abnormal" if np.all(predicted) else "normal"
+    return f"every image called {called}: right and wrong are just the classes"
+
+
 def has_threshold(runs: list[RunResult], regime: str) -> bool:
     """Whether every member has a threshold in this regime."""
     return all(np.isfinite(run.metrics["thresholds"][regime]) for run in runs)
@@ -243,20 +251,18 @@ def judge(fits: list[Reading], seen: list[Reading], verdict: str = "scores") -> 
     values = normalised(fits, seen)
     means = {f"mean_{name}": scores.mean(axis=0) for name, scores in values.items()}
     cut = np.mean([metrics.f1_max_threshold(fit.labels, fit.scores) for fit in fits])
-    score = means["mean_raw"]
-    if verdict == "parts":
-        score, cut = means["mean_parts"], 0.5
-    predicted = (score >= cut).astype(int)
+    own = means["mean_raw"] >= cut if verdict == "scores" else means["mean_parts"] >= 0.5
+    predicted = own.astype(int)
     labels = seen[0].labels
     base = {"label": labels, "mu": means["mean_raw"], "sigma": values["raw"].std(axis=0), **means}
     base |= {"predicted": predicted, "correct": predicted == labels}
-    return pd.DataFrame(base | _measures(values, predicted, -np.abs(score - cut), fits, seen))
+    return pd.DataFrame(base | _measures(values, predicted, cut, fits, seen))
 
 
 def _measures(
     values: dict[str, np.ndarray],
     predicted: np.ndarray,
-    closeness: np.ndarray,
+    cut: float,
     fits: list[Reading],
     seen: list[Reading],
 ) -> dict[str, np.ndarray]:
@@ -265,7 +271,7 @@ def _measures(
         "sigma_standardised": values["standardised"].std(axis=0),
         "sigma_rank": values["rank"].std(axis=0),
         "sigma_probability": values["logistic"].std(axis=0),
-        "closeness": closeness,
+        "closeness": -np.abs(values["raw"].mean(axis=0) - cut),
         "conformal": _one_member(fits[0], seen[0]),
         "entropy_unsupervised": entropy(values["unsupervised"].mean(axis=0)),
         "entropy_isotonic": entropy(values["isotonic"].mean(axis=0)),
@@ -311,6 +317,9 @@ def cross_fitted(
 
 
 def chosen_measure(validation: pd.DataFrame) -> str:
-    """The measure that finds the errors of a cross-fitted validation table best, by AUROC."""
+    """The measure that finds the errors of a cross-fitted validation table best, by AUROC.
+
+    The first of `MEASURES` in a tie, up to rounding: two can be the same order of the images.
+    """
     found = {n: error_auroc(validation, validation[n]) for n in MEASURES if n in validation}
-    return max(found, key=lambda name: np.nan_to_num(found[name], nan=-1))
+    return max(found, key=lambda name: round(np.nan_to_num(found[name], nan=-1), 6))
