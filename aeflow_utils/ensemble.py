@@ -288,10 +288,14 @@ def _measures(
 
 
 def _one_member(fit: Reading, seen: Reading) -> np.ndarray:
-    """Closeness of a conformal p-value, from normals alone, to that of the member's threshold."""
+    """Closeness of a conformal p-value, from normals alone, to that of the member's threshold.
+
+    In bits, ``-log2 p``: all clear anomalies have a p-value near zero, and so near the threshold's.
+    """
     cut = metrics.f1_max_threshold(fit.labels, fit.scores)
-    p, at_cut = (conformal_p_values(fit.normals, s) for s in (seen.scores, np.array([cut])))
-    return -np.abs(p - at_cut)
+    scores = np.append(seen.scores, cut)
+    bits = -np.log2(conformal_p_values(fit.normals, scores))
+    return -np.abs(bits[:-1] - bits[-1])
 
 
 def cross_fitted(
