@@ -76,11 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     own.set_defaults(command=_folder)
 
     plan = commands.add_parser("plan", parents=[shared], help="list the study's runs")
-    plan.add_argument("--grid", action="store_true", help="ablations and folds instead")
+    plan.add_argument("--grid", action="store_true", help="ablations, folds and members instead")
     plan.set_defaults(command=_plan)
 
     for name, command, text in (
-        ("grid", _grid, "the study, ablations and cross-validation: every run there is"),
+        ("grid", _grid, "the study, ablations, cross-validation, ensemble: every run"),
         ("record", _record, "make this machine's runs and notebooks the recorded ones"),
         ("reproduce", _reproduce, "everything: runs, notebooks, article, comparison"),
     ):
@@ -210,7 +210,7 @@ def _grid(options: argparse.Namespace) -> None:
     profile, start = get_profile(options.profile), time.perf_counter()
     for title, configs in (
         ("study", experiments.plan(profile)),
-        ("ablations and folds", ablations.grid_plan(profile)),
+        ("ablations, folds and members", ablations.grid_plan(profile)),
     ):
         done = experiments.run_all(configs)
         print(

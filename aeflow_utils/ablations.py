@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from aeflow_utils import metrics
-from aeflow_utils.config import N_FOLDS, Profile, RunConfig, TrainConfig
+from aeflow_utils.config import N_FOLDS, N_MEMBERS, Profile, RunConfig, TrainConfig
 from aeflow_utils.datasets import available, load_table
 from aeflow_utils.encoders import UNTRAINED
 from aeflow_utils.model_configs import CHOICES, AEFlowConfig
@@ -47,10 +47,11 @@ BASE = "conv_like"
 
 
 def grid_plan(profile: Profile) -> list[RunConfig]:
-    """Every run of the grid and of cross-validation, on the data sets with labelled validation.
+    """Every run of the grid, of cross-validation, and of the ensemble beyond the study's seeds.
 
-    Only there can a choice be made without looking at the test split. FastFlow on an untrained
-    encoder is an error of the study, not a choice.
+    On the data sets with labelled validation: only there can a choice be made, or a probability be
+    calibrated, without looking at the test split. FastFlow on an untrained encoder is an error of
+    the study, not a choice.
     """
     configs = []
     for dataset, category in available():
@@ -62,6 +63,7 @@ def grid_plan(profile: Profile) -> list[RunConfig]:
             fastflow = RunConfig.build(profile, dataset, "fastflow", category=category)
             configs.append(changed(fastflow, "encoder", "untrained"))
             configs += fold_plan(base, carry_over=False) + fold_plan(base, carry_over=True)
+            configs += [replace(base, seed=seed) for seed in range(profile.seeds, N_MEMBERS)]
     return configs
 
 

@@ -16,6 +16,7 @@ from aeflow_utils.errors import UserError
 from aeflow_utils.model_configs import MODEL_CONFIGS, ModelConfig, check_choices
 
 N_FOLDS = 5
+N_MEMBERS = 5  # of the deep ensemble, whatever the seeds of a profile's tables
 
 
 @dataclass(frozen=True)
@@ -264,9 +265,17 @@ class RunConfig:
         )
 
     @property
+    def is_side_run(self) -> bool:
+        """Whether the run is an ablation or a fold: those have tables of their own."""
+        return "+" in self.variant or self.data.fold > 0
+
+    @property
     def in_main_tables(self) -> bool:
-        """Whether the run is one of the study's rows; ablations and folds have their own tables."""
-        return "+" not in self.variant and not self.data.fold
+        """Whether the run is one of the study's rows: no side run, and of the profile's seeds.
+
+        A seed beyond those is one more member of the ensemble, and no more than that.
+        """
+        return not self.is_side_run and self.seed < PROFILES[self.profile].seeds
 
     @property
     def run_name(self) -> str:

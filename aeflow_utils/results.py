@@ -69,7 +69,38 @@ def collect(profile: str, models: tuple[str, ...] = tuple(MODEL_TITLES)) -> list
 
 def collect_side_runs(profile: str) -> list[RunResult]:
     """Ablations and folds, which have tables of their own; as `collect` otherwise."""
-    return [r for r in _every_run(profile) if not r.config.in_main_tables]
+    return [r for r in _every_run(profile) if r.config.is_side_run]
+
+
+def collect_members(
+    profile: str, model: str = "ae_flow", variant: str = "conv_like"
+) -> dict[str, list[RunResult]]:
+    """Runs that differ only by seed, of all seeds there are, by data set: what an ensemble takes.
+
+    Of each data set all members are this machine's or all are recorded ones, whichever are more
+    (this machine's in a tie): an ensemble that mixes machines would be neither's. A profile
+    without two members of anything gives the recorded `laptop` ones, and says so.
+    """
+    sides = [_members_of(profile, recorded, model, variant) for recorded in (False, True)]
+    names = sides[0] | sides[1]
+    chosen = {name: max((side.get(name, []) for side in sides), key=len) for name in names}
+    members = {name: runs for name, runs in chosen.items() if len(runs) > 1}
+    if not members and profile != "laptop":
+        print(f"no ensemble in profile {profile} yet: showing the recorded laptop one")
+        return collect_members("laptop", model, variant)
+    return dict(sorted(members.items(), key=lambda item: study_order(item[1][0])))
+
+
+def _members_of(
+    profile: str, recorded: bool, model: str, variant: str
+) -> dict[str, list[RunResult]]:
+    runs = {
+        study_order(run): run
+        for run in find_runs(profile, recorded)
+        if not run.config.is_side_run
+        and (run.config.model.name, run.config.variant) == (model, variant)
+    }
+    return _grouped_by([runs[key] for key in sorted(runs)], lambda config: config.data.label)
 
 
 def _every_run(profile: str) -> list[RunResult]:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from aeflow_utils import ensemble
+from aeflow_utils.calibration import entropy
 from aeflow_utils.errors import UserError
 from aeflow_utils.results import grouped
 from aeflow_utils.runs import load_run
@@ -123,3 +124,152 @@ def test_the_error_table_ranks_errors_by_spread_and_by_closeness(write_run):
     assert row["right"] == "75.0"
     assert row["sigma ranks errors"] == 100
     assert row["closeness ranks errors"] == 100
+
+
+@pytest.mark.parametrize(
+    ("predicted", "words"), [([1, 1], "called abnormal"), ([0, 0], "called normal"), ([0, 1], "")]
+)
+def test_a_degenerate_detector_is_flagged(predicted, words):
+    note = ensemble.verdict_note(np.array(predicted))
+    assert words in note
+    assert bool(note) == bool(words)
+
+
+def reading(labels, scores, parts=None):
+    scores = np.asarray(scores, float)
+    parts = np.empty((len(scores), 0)) if parts is None else np.asarray(parts, float)
+    return ensemble.Reading(np.asarray(labels), scores, parts)
+
+
+def random_readings(n_members=3, n=60, seed=0, parts=False):
+    """Members that share a weak signal; with parts, the second part is what tells the classes."""
+    rng = np.random.default_rng(seed)
+    labels = np.tile([0, 1], n // 2)
+    shared = labels + rng.normal(size=n)
+    found = []
+    for _ in range(n_members):
+        scores = shared + 0.2 * rng.normal(size=n)
+        two = np.stack([scores, 3 * labels + rng.normal(size=n)], axis=1) if parts else None
+        found.append(reading(labels, scores, two))
+    return found
+
+
+def rescaled(member, scale, offset):
+    return reading(member.labels, scale * member.scores + offset, member.parts)
+
+
+def test_each_members_unit_is_removed_from_all_but_the_raw_scale():
+    fits, seen = random_readings(seed=0), random_readings(seed=1)
+    before = ensemble.judge(fits, seen)
+    units = ((1, 0), (100, -3), (0.01, 8))
+    fits, seen = (
+        [rescaled(m, *unit) for m, unit in zip(members, units, strict=True)]
+        for members in (fits, seen)
+    )
+    after = ensemble.judge(fits, seen)
+    same = ["sigma_standardised", "sigma_rank", "sigma_probability", "entropy_isotonic"]
+    np.testing.assert_allclose(after[same], before[same], atol=1e-6)
+    assert not np.allclose(after["sigma_raw"], before["sigma_raw"])
+
+
+def test_a_common_unit_changes_the_order_of_no_deviation():
+    fits, seen = random_readings(seed=0), random_readings(seed=1)
+    before = ensemble.judge(fits, seen)["sigma_raw"]
+    fits, seen = ([rescaled(m, 7, -2) for m in members] for members in (fits, seen))
+    np.testing.assert_allclose(ensemble.judge(fits, seen)["sigma_raw"], 7 * before)
+
+
+def test_the_per_image_table_agrees_with_the_blogs(write_run):
+    runs = [
+        write_run(seed=0, val=(LABELS, (1, 2, 3, 4)), test=(LABELS, (1, 6, 1, 9))),
+        write_run(seed=1, val=(LABELS, (1, 2, 7, 8)), test=(LABELS, (3, 6, 5, 9))),
+    ]
+    table = ensemble.judge(*(ensemble.readings(runs, split) for split in ("val", "test")))
+    blog = ensemble.combine(runs)
+    for column in ("mu", "sigma", "predicted", "correct"):
+        assert table[column].tolist() == blog[column].tolist()
+    assert table["closeness"].tolist() == [-3, -1, -2, -4]
+    assert "chance_of_error_parts" not in table  # these runs have no parts
+
+
+def test_one_member_agrees_with_itself():
+    table = ensemble.judge(random_readings(1, seed=0), random_readings(1, seed=1))
+    for name in ("sigma_raw", "sigma_standardised", "sigma_rank", "sigma_probability"):
+        assert (table[name] == 0).all()
+    np.testing.assert_allclose(table["disagreement"], 0, atol=1e-12)
+    assert table["entropy"].nunique() > 10
+    assert ensemble.error_auroc(table, table["sigma_raw"]) == 0.5
+
+
+def test_chance_of_error_is_the_probability_of_the_other_verdict():
+    fits, seen = (random_readings(seed=seed, parts=True) for seed in (0, 1))
+    table = ensemble.judge(fits, seen)
+    mean = table["mean_parts"]
+    expected = np.where(table["predicted"] == 1, 1 - mean, mean)
+    np.testing.assert_allclose(table["chance_of_error_parts"], expected)
+    np.testing.assert_allclose(table["entropy_parts"], entropy(mean.to_numpy()))
+    own = ensemble.judge(fits, seen, verdict="parts")
+    assert own["predicted"].tolist() == (mean >= 0.5).astype(int).tolist()
+    assert own["correct"].mean() > table["correct"].mean()
+
+
+def test_parts_find_errors_that_the_score_hides():
+    fits, seen = (random_readings(seed=seed, n=200, parts=True) for seed in (0, 1))
+    table = ensemble.judge(fits, seen)
+    found = {n: ensemble.error_auroc(table, table[n]) for n in ensemble.MEASURES}
+    assert found["chance_of_error_parts"] > 0.9 > found["entropy"]
+    assert ensemble.chosen_measure(ensemble.cross_fitted(fits)) == "chance_of_error_parts"
+
+
+def test_cross_fitting_returns_every_image_once_and_is_no_worse_than_honest():
+    fits = random_readings(n=80, seed=2, parts=True)
+    table = ensemble.cross_fitted(fits)
+    assert table["label"].tolist() == fits[0].labels.tolist()
+    np.testing.assert_allclose(table["mu"], np.mean([f.scores for f in fits], axis=0))
+    seen_before = ensemble.judge(fits, fits)
+    assert not np.allclose(table["mean_parts"], seen_before["mean_parts"])
+
+
+def test_noise_that_a_calibrator_could_learn_is_not_rewarded():
+    rng = np.random.default_rng(0)
+    labels = np.tile([0, 1], 30)
+    noise = [reading(labels, rng.normal(size=60), rng.normal(size=(60, 20))) for _ in range(2)]
+    fitted = ensemble.judge(noise, noise, verdict="parts")["correct"].mean()
+    honest = ensemble.cross_fitted(noise, verdict="parts")["correct"].mean()
+    assert fitted > 0.7
+    assert honest < 0.65
+
+
+def test_members_with_other_validation_images_cannot_be_cross_fitted():
+    first, second = reading(LABELS, (1, 2, 3, 4)), reading((0, 1, 1, 1), (1, 2, 3, 4))
+    with pytest.raises(ValueError, match="other validation images"):
+        ensemble.cross_fitted([first, second])
+
+
+def test_members_may_calibrate_on_images_of_their_own():
+    fits = [random_readings(1, n=40, seed=s)[0] for s in range(3)]
+    assert len(ensemble.judge(fits, random_readings(3, seed=9))) == 60
+
+
+def test_validation_without_abnormal_images_cannot_calibrate():
+    normal = [reading((0, 0), (1, 2))] * 2
+    with pytest.raises(ValueError, match="normal and abnormal"):
+        ensemble.judge(normal, normal)
+
+
+@pytest.mark.parametrize("column", ["image_score", "flow_score"])
+def test_a_hole_in_a_members_scores_names_the_run(column, write_run):
+    runs = members(write_run, (1, 2, 3, 4), (1, 2, 3, 4))
+    path = runs[1].folder / "scores.csv"
+    scores = pd.read_csv(path)
+    scores["flow_score"] = np.arange(8.0)
+    scores.loc[5, column] = np.nan
+    scores.to_csv(path, index=False)
+    with pytest.raises(UserError, match="not finite") as error:
+        ensemble.readings([runs[0], load_run(runs[1].folder)], "test")
+    assert runs[1].folder.name in str(error.value)
+
+
+def test_a_tie_between_measures_takes_the_first():
+    table = pd.DataFrame({"correct": [True, False, False], "closeness": [1, 2, 3]})
+    assert ensemble.chosen_measure(table.assign(entropy=[4, 5, 6], sigma_raw=0)) == "closeness"

@@ -9,7 +9,14 @@ from aeflow_utils.config import PROFILES, paths
 from aeflow_utils.errors import UserError
 from aeflow_utils.metrics import CLASSIFICATION
 from aeflow_utils.recording import TOLERANCE, compare, record
-from aeflow_utils.results import REGIMES, collect, grouped, summary
+from aeflow_utils.results import (
+    REGIMES,
+    collect,
+    collect_members,
+    collect_side_runs,
+    grouped,
+    summary,
+)
 
 LABELS = (0, 0, 1, 1)
 PERFECT = (LABELS, (1, 2, 3, 4))
@@ -93,10 +100,10 @@ def test_metrics_come_from_the_scores_not_from_the_stored_summary(write_run):
 
 def test_runs_are_grouped_by_everything_but_the_seed(write_run):
     for seed in (0, 1):
-        write_run(seed=seed, variant="conv_like")
-    write_run(variant="resnet_like", subnet="resnet_like")
-    write_run(dataset="chest_xray", variant="conv_like")
-    sizes = {key: len(runs) for key, runs in grouped(collect("smoke")).items()}
+        write_run(seed=seed, variant="conv_like", profile="laptop")
+    write_run(variant="resnet_like", subnet="resnet_like", profile="laptop")
+    write_run(dataset="chest_xray", variant="conv_like", profile="laptop")
+    sizes = {key: len(runs) for key, runs in grouped(collect("laptop")).items()}
     assert sizes == {
         ("elpv", "ae_flow", "conv_like"): 2,
         ("elpv", "ae_flow", "resnet_like"): 1,
@@ -105,12 +112,46 @@ def test_runs_are_grouped_by_everything_but_the_seed(write_run):
 
 
 def test_collect_prefers_this_machines_run_over_the_recorded_one(write_run):
-    write_run(seed=0, test=ONE_WRONG, recorded=True)
-    write_run(seed=1, test=ONE_WRONG, recorded=True)
-    write_run(seed=0, test=PERFECT)
-    found = {run.config.seed: run for run in collect("smoke")}
+    write_run(seed=0, test=ONE_WRONG, recorded=True, profile="laptop")
+    write_run(seed=1, test=ONE_WRONG, recorded=True, profile="laptop")
+    write_run(seed=0, test=PERFECT, profile="laptop")
+    found = {run.config.seed: run for run in collect("laptop")}
     assert {seed: run.source for seed, run in found.items()} == {0: "re-run", 1: "recorded"}
     assert {seed: run.metrics["auroc"] for seed, run in found.items()} == {0: 1.0, 1: 0.75}
+
+
+def test_a_seed_beyond_the_profiles_is_a_member_and_no_row(write_run):
+    for seed in range(5):
+        write_run(seed=seed, variant="conv_like", profile="laptop")
+    assert [run.config.seed for run in collect("laptop")] == [0, 1, 2]
+    assert collect_side_runs("laptop") == []
+    assert [run.config.seed for run in collect_members("laptop")["elpv"]] == [0, 1, 2, 3, 4]
+
+
+def test_an_ensemble_never_mixes_two_machines(write_run):
+    for seed in range(5):
+        write_run(seed=seed, variant="conv_like", profile="laptop", recorded=True)
+    for seed in range(4):
+        write_run(seed=seed, variant="conv_like", profile="laptop")
+    assert {run.source for run in collect_members("laptop")["elpv"]} == {"recorded"}
+    write_run(seed=4, variant="conv_like", profile="laptop")
+    assert {run.source for run in collect_members("laptop")["elpv"]} == {"re-run"}
+
+
+def test_a_profile_without_an_ensemble_shows_the_recorded_laptop_one(write_run, capsys):
+    write_run(variant="conv_like")
+    for seed in range(2):
+        write_run(seed=seed, variant="conv_like", profile="laptop", recorded=True)
+    assert len(collect_members("smoke")["elpv"]) == 2
+    assert "recorded laptop" in capsys.readouterr().out
+
+
+def test_an_ensemble_has_no_folds_ablations_or_other_variants(write_run):
+    for seed in range(2):
+        write_run(seed=seed, variant="conv_like")
+        write_run(seed=seed, variant="conv_like+alpha=0.1", alpha=0.1)
+        write_run(seed=seed, variant="resnet_like", subnet="resnet_like")
+    assert [r.config.variant for r in collect_members("smoke")["elpv"]] == ["conv_like"] * 2
 
 
 def test_a_rerun_with_the_same_scores_says_so(write_run):

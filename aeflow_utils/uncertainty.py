@@ -1,0 +1,176 @@
+"""Judging an uncertainty: does it find the errors, is it calibrated, does a set keep its promise?
+
+Arrays in, arrays out. Everywhere: `wrong` (N,) says which verdicts are errors, `uncertainty` (N,)
+is higher where less is known, and only its order counts. Images of equal uncertainty stand in no
+order: every figure is the expected one over all orders of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import brier_score_loss
+
+from aeflow_utils import metrics
+
+COVERAGES = (0.8, 0.9)
+REFERRED = 0.1  # share of images, the least certain ones, that a person looks at
+
+
+def quality(wrong: np.ndarray, uncertainty: np.ndarray) -> dict[str, float]:
+    """How well an uncertainty ranks errors.
+
+    Returns:
+        ``auroc`` and ``aupr`` (average precision) of telling errors from right verdicts; ``aurc``,
+        the area under the risk-coverage curve, and ``excess_aurc``, that minus the area of a
+        ranking that puts all errors last (Geifman et al., ICLR 2019); ``accuracy_80`` and
+        ``accuracy_90`` among that share of images, the most certain ones; ``caught``, the share
+        of errors among the `REFERRED` least certain images. NaN where nothing, or everything, is
+        wrong and a figure then has no meaning.
+
+    Raises:
+        ValueError: lengths differ, or an uncertainty is not finite.
+    """
+    groups, wrong = _groups(wrong, uncertainty)
+    return _quality_of(*_counts(groups, wrong, groups.max() + 1))
+
+
+def quality_draws(
+    wrong: np.ndarray, uncertainty: np.ndarray, n_resamples: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Bootstrap values of `quality`, (R, figures): images are resampled, members are not.
+
+    Two uncertainties of the same images meet the same resamples, so their rows can be subtracted.
+    """
+    groups, wrong = _groups(wrong, uncertainty)
+    n_groups = groups.max() + 1
+    positions = metrics.resampled(len(wrong), n_resamples, seed)
+    return pd.DataFrame([_quality_of(*_counts(groups[p], wrong[p], n_groups)) for p in positions])
+
+
+def _groups(wrong: np.ndarray, uncertainty: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each image's place in the order of certainty, the same for equal ones; `wrong` as floats."""
+    wrong, uncertainty = metrics.check_scores(wrong, uncertainty)
+    if not wrong.size:
+        raise ValueError("there is no verdict to judge")
+    return np.unique(uncertainty, return_inverse=True)[1], wrong.astype(float)
+
+
+def _counts(groups: np.ndarray, wrong: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images and errors of each group, the most certain first."""
+    return np.bincount(groups, minlength=n), np.bincount(groups, weights=wrong, minlength=n)
+
+
+def _quality_of(counts: np.ndarray, errors: np.ndarray) -> dict[str, float]:
+    """`quality` from the images and errors of each group of equal uncertainty."""
+    n, n_wrong = int(counts.sum()), float(errors.sum())
+    right = counts - errors
+    accepted = _accepted(counts, errors)
+    aurc = np.mean(accepted / np.arange(1, n + 1))
+    perfect = np.maximum(np.arange(1, n + 1) - (n - n_wrong), 0)
+    values = {"auroc": np.nan, "aupr": np.nan}
+    if 0 < n_wrong < n:
+        below = np.cumsum(right) - right / 2
+        values["auroc"] = np.sum(errors * below) / (n_wrong * (n - n_wrong))
+        found, seen = np.cumsum(errors[::-1]), np.maximum(np.cumsum(counts[::-1]), 1)
+        values["aupr"] = np.sum(errors[::-1] * found / seen) / n_wrong
+    values |= {"aurc": aurc, "excess_aurc": aurc - np.mean(perfect / np.arange(1, n + 1))}
+    for coverage in COVERAGES:
+        kept = max(1, round(coverage * n))
+        values[f"accuracy_{coverage:.0%}".rstrip("%")] = 1 - accepted[kept - 1] / kept
+    kept = n - round(REFERRED * n)
+    values["caught"] = 1 - accepted[kept - 1] / n_wrong if n_wrong else np.nan
+    return {name: float(value) for name, value in values.items()}
+
+
+def _accepted(counts: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Errors expected among the k most certain images, k = 1 ... N."""
+    images, found = np.cumsum(counts), np.cumsum(errors)
+    return np.interp(np.arange(1, images[-1] + 1), np.append(0, images), np.append(0, found))
+
+
+def risk_coverage(wrong: np.ndarray, uncertainty: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of images kept, the most certain first, and the share of errors in them, (N,) each."""
+    groups, wrong = _groups(wrong, uncertainty)
+    kept = np.arange(1, len(wrong) + 1)
+    return kept / len(wrong), _accepted(*_counts(groups, wrong, groups.max() + 1)) / kept
+
+
+def best_cut(wrong: np.ndarray, uncertainty: np.ndarray) -> float:
+    """The uncertainty above which an image is best called uncertain; to be used on other images.
+
+    It makes the share of errors above it minus the share of right verdicts above it largest
+    (Youden's J); the highest such value in a tie. NaN where nothing, or everything, is wrong.
+    """
+    wrong, uncertainty = metrics.check_scores(wrong, uncertainty)
+    if len(np.unique(wrong)) < 2:
+        return float("nan")
+    cuts = np.unique(uncertainty)
+    above = uncertainty[None, :] > cuts[:, None]
+    gain = above[:, wrong == 1].mean(axis=1) - above[:, wrong == 0].mean(axis=1)
+    return float(cuts[np.flatnonzero(gain >= gain.max() - 1e-12)[-1]])
+
+
+def reliability(labels: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> pd.DataFrame:
+    """Mean probability and share of abnormal images in bins of equal width that hold any.
+
+    Raises:
+        ValueError: a probability is not in [0, 1].
+    """
+    labels, probabilities = metrics.check_scores(labels, probabilities)
+    if probabilities.size and not (probabilities.min() >= 0 and probabilities.max() <= 1):
+        raise ValueError("probabilities must lie in [0, 1]")
+    bins = np.minimum((probabilities * n_bins).astype(int), n_bins - 1)
+    rows = pd.DataFrame({"bin": bins, "forecast": probabilities, "observed": labels})
+    found = rows.groupby("bin").agg(
+        forecast=("forecast", "mean"), observed=("observed", "mean"), images=("observed", "size")
+    )
+    return found.reset_index(drop=True)
+
+
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> float:
+    """Expected calibration error: mean distance of the `reliability` bins to the diagonal, weighted
+    by their images (Guo et al., ICML 2017, of the abnormal class)."""
+    bins = reliability(labels, probabilities, n_bins)
+    return float(np.average((bins["forecast"] - bins["observed"]).abs(), weights=bins["images"]))
+
+
+def calibration(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Expected calibration error and Brier score (mean squared error) of probabilities (N,)."""
+    return {
+        "ece": calibration_error(labels, probabilities),
+        "brier": float(brier_score_loss(labels, probabilities)),
+    }
+
+
+def conformal_p_values(calibration_scores: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """How usual each score is among images of one class that training has not seen, (N,).
+
+    ``p = (1 + number of calibration scores >= score) / (M + 1)``. For a new image of that class,
+    ``P(p <= alpha) <= alpha`` whatever the detector, on average over calibration sets, if it and
+    the calibration images are exchangeable (Vovk et al., 2005; Bates et al., 2023).
+
+    Args:
+        calibration_scores: (M,), higher = less usual.
+        scores: (N,).
+    """
+    calibration_scores = np.sort(np.asarray(calibration_scores, dtype=np.float64))
+    scores = np.asarray(scores, dtype=np.float64)
+    for values in (calibration_scores, scores):
+        metrics.check_scores(np.zeros(len(values)), values)
+    at_least = len(calibration_scores) - np.searchsorted(calibration_scores, scores, side="left")
+    return (1 + at_least) / (len(calibration_scores) + 1)
+
+
+def conformal_sets(
+    fit_labels: np.ndarray, fit_scores: np.ndarray, scores: np.ndarray, alpha: float
+) -> np.ndarray:
+    """Which classes are still possible at level 1 - alpha, (N, 2) bool: normal, abnormal.
+
+    Each class is calibrated on its own validation images, so each is promised its coverage alone.
+    An image in both sets is undecided; one in neither is like no validation image.
+    """
+    fit_labels, fit_scores = metrics.check_scores(fit_labels, fit_scores)
+    normal = conformal_p_values(fit_scores[fit_labels == 0], scores)
+    abnormal = conformal_p_values(-fit_scores[fit_labels == 1], -np.asarray(scores))
+    return np.stack([normal, abnormal], axis=1) > alpha
