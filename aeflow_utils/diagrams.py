@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon
 
+from aeflow_utils.alt_texts import described
+
 Point = tuple[float, float]
 
 # (fill, edge) for each role; the edge colour is also used for the role's captions.
@@ -171,7 +173,17 @@ def draw_coupling_block() -> Figure:
     _box(ax, (8.5, short), (1.15, 0.5), point, "flow", SMALL)
     _arrow(ax, (6.42, y), (6.42, short), (7.925 - PAD, short))
     _arrow(ax, (9.075 + PAD, short), (plus, short), (plus, y - 0.17 - PAD))
-    return fig
+    return described(
+        fig,
+        """Block diagram of one coupling block. The channels of z are split into z1 and z2. z1
+        stays as it is and feeds a subnet, whose outputs s and t scale and shift z2. Both halves
+        are joined, then every channel is scaled and shifted, then the channels are permuted,
+        which gives z'. The log-determinant grows by the sum of the clamped s and by the number
+        of positions times the sum of the logarithms of the channels' scales. Below, the two
+        subnets: conv_like is a 3 by 3 convolution, ReLU and a 1 by 1 convolution; resnet_like
+        is a 3 by 3 convolution, batch normalisation and ReLU, plus a 1 by 1 convolution beside
+        them.""",
+    )
 
 
 def draw_architecture() -> Figure:
@@ -216,4 +228,12 @@ def draw_architecture() -> Figure:
     loss = r"$L = \alpha \cdot \mathrm{bits/dim} + (1-\alpha) \cdot \mathrm{MSE}(x, x')$"
     _text(ax, (6.425, foot + 0.17), "training loss   " + loss)
     _text(ax, (6.425, foot - 0.23), r"$\alpha = 0.5$", SMALL)
-    return fig
+    return described(
+        fig,
+        """Block diagram of AE-FLOW. An image x goes through a frozen encoder f to features z,
+        through a flow h of eight invertible coupling blocks to z', which should be standard
+        normal, and through a decoder g of four transposed convolutions to the reconstruction x'.
+        The score S mixes a flow part, from the likelihood of z', with weight 0.9 and a
+        reconstruction part, minus the structural similarity of x and x', with weight 0.1. The
+        training loss is the mean of bits per dimension and mean squared error.""",
+    )
