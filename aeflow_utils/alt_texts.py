@@ -42,7 +42,7 @@ def show_alt_texts() -> None:
 
 def _png_and_metadata(figure: Figure) -> object:
     png, text = print_figure(figure, base64=True), alt_text(figure)
-    return (png, {"alt": text}) if text else png
+    return (png, {"alt": text}) if png and text else png
 
 
 def listed(names: list[str]) -> str:

@@ -220,5 +220,6 @@ def _table(markup: str) -> str:
     """A table of pandas in a box of its own; the page styles it, but a Styler's colours stay."""
     markup = re.sub(r"<style scoped>.*?</style>", "", markup, flags=re.DOTALL)
     markup = re.sub(r' (?:border="\d+"|style="text-align: right;")', "", markup)
+    markup = re.sub(r"<td>(?=[^<]{25,}<)", '<td class="text">', markup)
     markup = MATH_IN_TABLE.sub(lambda m: mathml(html.unescape(m[1]), display=False), markup)
     return f'<div class="scroll">{markup}</div>'
