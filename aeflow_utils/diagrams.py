@@ -30,7 +30,7 @@ MARGIN = 0.1
 PAD = 0.07  # gap between an arrow's end and the box it touches, in inches
 
 
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     # Data units are inches, so that box sizes and font sizes can be judged together.
     fig = plt.figure(figsize=(width + 2 * MARGIN, height + 2 * MARGIN), facecolor="white")
     ax = fig.add_axes((0, 0, 1, 1))
@@ -39,7 +39,7 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return fig, ax
 
 
-def _text(ax: Axes, at: Point, label: str, size: float = FONT, color: str = INK, **kw) -> None:
+def write(ax: Axes, at: Point, label: str, size: float = FONT, color: str = INK, **kw) -> None:
     kw = {"ha": "center", "va": "center", "linespacing": 1.35, "zorder": 4} | kw
     ax.text(*at, label, fontsize=size, color=color, **kw)
 
@@ -59,7 +59,7 @@ def _box(
     style = {"facecolor": fill, "edgecolor": edge, "linewidth": 1.5, "zorder": 3} | kw
     corner = (x - w / 2, y - h / 2)
     ax.add_patch(FancyBboxPatch(corner, w, h, boxstyle="round,pad=0,rounding_size=0.1", **style))
-    _text(ax, at, label, fontsize)
+    write(ax, at, label, fontsize)
 
 
 def _trapezoid(ax: Axes, at: Point, width: float, heights: Point, label: str, role: str) -> None:
@@ -69,7 +69,7 @@ def _trapezoid(ax: Axes, at: Point, width: float, heights: Point, label: str, ro
     corners = [(x0, y - left / 2), (x0, y + left / 2), (x1, y + right / 2), (x1, y - right / 2)]
     fill, edge = PALETTE[role]
     ax.add_patch(Polygon(corners, fc=fill, ec=edge, lw=1.5, joinstyle="round", zorder=3))
-    _text(ax, at, label)
+    write(ax, at, label)
 
 
 def _arrow(ax: Axes, *points: Point) -> None:
@@ -116,16 +116,16 @@ def draw_coupling_block() -> Figure:
 
     The block couples first, then applies the global affine map, then permutes the channels.
     """
-    fig, ax = _canvas(12.4, 7.5)
+    fig, ax = canvas(12.4, 7.5)
     _box(ax, (6.2, 4.95), (9.4, 4.8), **FRAME)
-    _text(ax, (1.75, 7.03), "one coupling block", weight="bold", ha="left")
+    write(ax, (1.75, 7.03), "one coupling block", weight="bold", ha="left")
     top, subnet, mid, low, det = 6.35, 5.48, 5.3, 4.25, 3.1
 
     _box(ax, (0.72, mid), (1.1, 0.95), "$z$\n" + SHAPE, fontsize=SMALL)
     _box(ax, (11.73, top - 0.1), (0.9, 0.7), "$z'$")
     for x, label in ((1.96, "split channels"), (7.72, "concatenate")):
         _box(ax, (x, mid), (0.42, 2.8), role="flow")
-        _text(ax, (x, mid), label, SMALL, rotation=90)
+        write(ax, (x, mid), label, SMALL, rotation=90)
     _box(ax, (4.3, subnet), (2.4, 0.62), r"subnet, output $\times\,0.1$", "flow", SMALL)
     coupling = r"$z_2' = z_2 \odot \exp(\mathrm{clamp}(s)) + t$"
     _box(ax, (4.8, low), (3.9, 0.7), coupling, "flow")
@@ -147,20 +147,20 @@ def draw_coupling_block() -> Figure:
     _arrow(ax, (10.55 + PAD, top - 0.1), (11.28 - PAD, top - 0.1))
     for x in (4.8, 9.5):
         _arrow(ax, (x, low - 0.35 - PAD), (x, det + 0.33 + PAD))
-    _text(ax, (2.48, top + 0.2), "$z_1$")
-    _text(ax, (5.9, top + 0.2), "unchanged", SMALL)
-    _text(ax, (2.48, low + 0.22), "$z_2$")
-    _text(ax, (7.1, low + 0.26), "$z_2'$")
-    _text(ax, (4.5, 4.89), "$(s, t)$", ha="left")
-    _text(ax, (6.35, 4.91), r"$\mathrm{clamp}(s) = \kappa\,\tanh s$", SMALL)
+    write(ax, (2.48, top + 0.2), "$z_1$")
+    write(ax, (5.9, top + 0.2), "unchanged", SMALL)
+    write(ax, (2.48, low + 0.22), "$z_2$")
+    write(ax, (7.1, low + 0.26), "$z_2'$")
+    write(ax, (4.5, 4.89), "$(s, t)$", ha="left")
+    write(ax, (6.35, 4.91), r"$\mathrm{clamp}(s) = \kappa\,\tanh s$", SMALL)
 
     y, short, h = 1.3, 0.52, 0.56
     conv, point = r"$3{\times}3$ conv", r"$1{\times}1$ conv"
     for left, right, name in ((0.17, 5.68, "conv_like"), (5.83, 12.23, "resnet_like")):
         _box(ax, ((left + right) / 2, 1.22), (right - left, 2.3), **FRAME)
-        _text(ax, (left + 0.25, 2.05), name, weight="bold", ha="left", family="monospace")
-        _text(ax, (left + 0.35, y), "$z_1$")
-        _text(ax, (right - 0.4, y), "$(s, t)$")
+        write(ax, (left + 0.25, 2.05), name, weight="bold", ha="left", family="monospace")
+        write(ax, (left + 0.35, y), "$z_1$")
+        write(ax, (right - 0.4, y), "$(s, t)$")
     spans = _row(ax, 1.05, y, 0.3, [1.15, 0.75, 1.15], h, [conv, "ReLU", point])
     _chain(ax, y, [(0.0, 0.62), *spans[:1]])
     _chain(ax, y, [*spans[-1:], (5.05, 5.6)])
@@ -169,7 +169,7 @@ def draw_coupling_block() -> Figure:
     plus = 10.88
     _chain(ax, y, [*spans[-1:], (plus - 0.17, plus + 0.17), (11.6, 12.0)])
     ax.add_patch(Circle((plus, y), 0.17, fc="white", ec=INK, lw=1.5, zorder=3))
-    _text(ax, (plus, y), "+")
+    write(ax, (plus, y), "+")
     _box(ax, (8.5, short), (1.15, 0.5), point, "flow", SMALL)
     _arrow(ax, (6.42, y), (6.42, short), (7.925 - PAD, short))
     _arrow(ax, (9.075 + PAD, short), (plus, short), (plus, y - 0.17 - PAD))
@@ -188,7 +188,7 @@ def draw_coupling_block() -> Figure:
 
 def draw_architecture() -> Figure:
     """Draw the AE-FLOW pipeline from image to reconstruction, with its anomaly score and loss."""
-    fig, ax = _canvas(12.85, 6.0)
+    fig, ax = canvas(12.85, 6.0)
     row, mid, under, foot = 4.4, 2.45, 1.55, 0.68
 
     _box(ax, (0.8, row), (1.2, 1.1), "image $x$\n" + r"$3{\times}H{\times}W$", fontsize=SMALL)
@@ -206,14 +206,14 @@ def draw_architecture() -> Figure:
         (6.2, "flow", "8 coupling blocks,\ninvertible"),
         (9.9, "decoder", "transposed convs,\n" + r"$\times 2$, four times"),
     ):
-        _text(ax, (x, row + 1.2), note, SMALL, PALETTE[role][1])
+        write(ax, (x, row + 1.2), note, SMALL, PALETTE[role][1])
 
     recon = r"$S_\mathrm{recon}$" + "\n" + r"$=-\mathrm{SSIM}(x, x')$"
     _box(ax, (1.2, mid), (2.0, 0.95), recon, "score")
     _box(ax, (4.5, mid), (3.3, 0.95), role="score", linewidth=2.5)
     mixed = r"$S = \beta\,S_\mathrm{flow} + (1-\beta)\,S_\mathrm{recon}$"
-    _text(ax, (4.5, mid + 0.17), mixed)
-    _text(ax, (4.5, mid - 0.23), r"$\beta = 0.9$", SMALL)
+    write(ax, (4.5, mid + 0.17), mixed)
+    write(ax, (4.5, mid - 0.23), r"$\beta = 0.9$", SMALL)
     flow = r"$S_\mathrm{flow}$" + "\n" + r"from likelihood of $z'$"
     _box(ax, (8.05, mid), (2.5, 0.95), flow, "score")
     top = mid + 0.475 + PAD
@@ -226,8 +226,8 @@ def draw_architecture() -> Figure:
 
     _box(ax, (6.425, foot), (12.45, 0.95), **FRAME)
     loss = r"$L = \alpha \cdot \mathrm{bits/dim} + (1-\alpha) \cdot \mathrm{MSE}(x, x')$"
-    _text(ax, (6.425, foot + 0.17), "training loss   " + loss)
-    _text(ax, (6.425, foot - 0.23), r"$\alpha = 0.5$", SMALL)
+    write(ax, (6.425, foot + 0.17), "training loss   " + loss)
+    write(ax, (6.425, foot - 0.23), r"$\alpha = 0.5$", SMALL)
     return described(
         fig,
         """Block diagram of AE-FLOW. An image x goes through a frozen encoder f to features z,
