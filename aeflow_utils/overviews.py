@@ -11,7 +11,7 @@ from aeflow_utils.alt_texts import described
 from aeflow_utils.diagrams import FRAME, INK, PAD, SMALL, arrow, box, canvas, write
 
 DIM = "#5b6470"
-BOX = (1.35, 0.56)
+BOX, GAP = (1.35, 0.56), 0.34
 X, ENCODER, Z, FLOW, Z_NEW, DECODER, X_NEW = 6.45, 5.6, 4.75, 3.9, 3.05, 2.2, 1.35
 LABELS = {
     X: ("image $x$", "data"),
@@ -120,7 +120,7 @@ RIVALS = (
         "FastFlow",
         (*FROZEN, ("flow", "flow"), ("$z'$", "")),
         "how features of normal images\nare distributed, on three scales",
-        "likelihood of $z'$ at\nthe least likely place",
+        "how unlikely $z'$ is at\nits least likely place",
     ),
     Rival(
         "GANomaly",
@@ -152,13 +152,21 @@ RIVALS = (
 )
 
 
+MEANINGS = {
+    "encoder": "frozen",
+    "decoder": "trained",
+    "flow": "trained flow",
+    "score": "fitted",
+}
+
+
 def draw_baselines() -> Figure:
     """The rivals of AE-FLOW, a row each: how an image passes, what is learnt, what is scored."""
-    pitch, columns = 0.98, (0.25, 1.95, 8.2, 12.3)
+    pitch, columns = 0.98, (0.25, 1.95, 8.6, 12.45)
     height = pitch * len(RIVALS) + 1.05
     figure, axis = canvas(15.0, height)
     for x, heading in zip(columns, ("", "an image's way", "learns", "score"), strict=True):
-        write(axis, (x, height - 0.25), heading, SMALL, DIM, ha="left")
+        write(axis, (x, height - 0.25), heading, SMALL, DIM, ha="left", va="baseline")
     for number, rival in enumerate(RIVALS):
         y = height - 0.6 - pitch * (number + 0.5)
         axis.plot([0, 15], [y + pitch / 2] * 2, color=FRAME["edgecolor"], linewidth=1)
@@ -167,18 +175,13 @@ def draw_baselines() -> Figure:
         write(axis, (columns[2], y), rival.learns, 12.5, ha="left")
         write(axis, (columns[3], y), rival.score, 12.5, ha="left")
     x = columns[1]
-    meanings = {
-        "encoder": "frozen",
-        "decoder": "trained",
-        "flow": "trained flow",
-        "score": "fitted",
-    }
-    for role, meaning in meanings.items():
+    for role, meaning in MEANINGS.items():
         box(axis, (x + 0.12, 0.15), (0.24, 0.24), role=role)
         write(axis, (x + 0.34, 0.15), meaning, 12, DIM, ha="left")
         x += 1.65
     rows = [
-        f"{' '.join(r.name.split())}: {_plain(r.learns)}; score: {_plain(r.score)}" for r in RIVALS
+        f"{_plain(rival.name)}: {_plain(rival.learns)}; score: {_plain(rival.score)}"
+        for rival in RIVALS
     ]
     return described(
         figure,
@@ -190,14 +193,14 @@ def draw_baselines() -> Figure:
 def _way(axis: Axes, left: float, y: float, steps: tuple[tuple[str, str], ...]) -> None:
     """Boxes and letters from left to right, joined by arrows."""
     for number, (label, role) in enumerate(steps):
-        width = 1.15 if role else 0.34
+        width = 1.05 if role else 0.3
         if role:
             box(axis, (left + width / 2, y), (width, 0.52), label, role, 12)
         else:
             write(axis, (left + width / 2, y), label, SMALL, INK)
         if number + 1 < len(steps):
-            arrow(axis, (left + width + PAD / 2, y), (left + width + 0.36 - PAD / 2, y))
-        left += width + 0.36
+            arrow(axis, (left + width + PAD / 2, y), (left + width + GAP - PAD / 2, y))
+        left += width + GAP
 
 
 def _plain(label: str) -> str:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
-from aeflow_utils import diagrams, figures
+from aeflow_utils import diagrams, figures, overviews
 from aeflow_utils.alt_texts import alt_text, described, listed
 from aeflow_utils.config import get_profile, paths
 from aeflow_utils.notebooks import execute_in_place, execute_with_papermill
@@ -70,14 +70,24 @@ def test_saved_figures_carry_their_text_in_the_file():
     assert Image.open(paths().images("smoke") / "named.png").text["Description"] == "σ by μ"
 
 
-def drawn():
-    return [name for name in dir(diagrams) if name.startswith("draw_")]
+DIAGRAMS = [
+    getattr(module, name)
+    for module in (diagrams, overviews)
+    for name in dir(module)
+    if name.startswith("draw_")
+]
 
 
-@pytest.mark.parametrize("name", drawn())
-def test_every_diagram_has_a_text(name):
-    figure = getattr(diagrams, name)()
+@pytest.mark.parametrize("draw", DIAGRAMS, ids=lambda draw: draw.__name__)
+def test_every_diagram_has_a_text_and_nothing_outside_its_edges(draw):
+    figure = draw()
     assert len(alt_text(figure)) > 100
+    assert not {"$", "\\"} & set(alt_text(figure))
+    figure.draw_without_rendering()
+    for shown in figure.axes[0].texts:
+        extent = shown.get_window_extent()
+        assert figure.bbox.x0 <= extent.x0, shown.get_text()
+        assert extent.x1 <= figure.bbox.x1, shown.get_text()
     figures.plt.close(figure)
 
 
