@@ -1,4 +1,7 @@
-"""Every plot of the bundle: one style, PNG, returned as figures and saved by `save_figure`."""
+"""Every plot of the bundle: one style, PNG, returned as figures and saved by `save_figure`.
+
+Each figure says in its alt text what it shows, with the numbers it shows.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from sklearn.metrics import roc_curve
 
+from aeflow_utils import alt_texts
+from aeflow_utils.alt_texts import alt_text, described, listed, run_title, show_alt_texts
 from aeflow_utils.config import Profile, paths
 from aeflow_utils.features import ImageSet
 from aeflow_utils.layouts import UNLABELLED
@@ -43,17 +48,19 @@ def use_style() -> None:
             "axes.titlesize": 12,
         }
     )
+    show_alt_texts()
 
 
 def save_figure(figure: Figure, name: str, profile: Profile) -> None:
-    """Write ``<name>.png`` to the profile's figure folder."""
+    """Write ``<name>.png`` to the profile's figure folder, with its alt text inside."""
     folder = paths().images(profile.name)
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png", bbox_inches="tight", facecolor="white")
-
-
-def _title(result: RunResult) -> str:
-    return method_title(result.config.model.name, result.config.variant)
+    figure.savefig(
+        folder / f"{name}.png",
+        bbox_inches="tight",
+        facecolor="white",
+        metadata={"Description": alt_text(figure)},
+    )
 
 
 def _show(axis: plt.Axes, pixels: np.ndarray, **options: object) -> None:
@@ -71,6 +78,7 @@ def _show(axis: plt.Axes, pixels: np.ndarray, **options: object) -> None:
 def sample_sheet(images: ImageSet, title: str, n_columns: int = 8) -> Figure:
     """A row of normal and a row of abnormal images, evenly spaced through the set."""
     figure, axes = _subplots(2, n_columns, figsize=(1.35 * n_columns, 3.5), squeeze=False)
+    kinds = []
     for label, row in enumerate(axes):
         positions = np.flatnonzero(images.labels == label)
         chosen = positions[np.linspace(0, len(positions) - 1, n_columns).astype(int)]
@@ -78,8 +86,10 @@ def sample_sheet(images: ImageSet, title: str, n_columns: int = 8) -> Figure:
             _show(axis, images.images[images.rows[position]])
             axis.set_title(images.table["kind"][position], fontsize=9)
         row[0].set_ylabel(("normal", "abnormal")[label], fontsize=12)
+        kinds.append(listed(sorted(set(images.table["kind"].to_numpy()[chosen]))))
     figure.suptitle(title)
-    return figure
+    rows = f"{n_columns} normal ones ({kinds[0]}) above {n_columns} abnormal ones ({kinds[1]})"
+    return described(figure, f"{title}: {rows}.")
 
 
 def preprocessing(path: Path, size: int, grey: bool, title: str) -> Figure:
@@ -100,7 +110,8 @@ def preprocessing(path: Path, size: int, grey: bool, title: str) -> Figure:
         _show(axis, pixels)
         axis.set_title(name, fontsize=10)
     figure.suptitle(title, fontsize=12)
-    return figure
+    ways = "; ".join(" ".join(name.split()) for name in steps)
+    return described(figure, f"One image of {title} in {len(steps)} ways: {ways}.")
 
 
 def loss_curves(results: list[RunResult]) -> Figure:
@@ -114,13 +125,15 @@ def loss_curves(results: list[RunResult]) -> Figure:
                 if f"train_{term}" not in run.history:
                     continue
                 for part, style in (("train", "-"), ("val", "--")):
-                    name = _title(run) if number == 0 and part == "train" else None
+                    name = run_title(run) if number == 0 and part == "train" else None
                     line = run.history[f"{part}_{term}"]
                     axis.plot(run.history["epoch"], line, style, color=f"C{color}", label=name)
         axis.set(xlabel="epoch", ylabel=label)
         axis.legend(fontsize=9, frameon=False)
     figure.suptitle("solid: training, dashed: validation normals")
-    return figure
+    return described(
+        figure, alt_texts.curves_text([run for r in groups.values() for run in r], terms)
+    )
 
 
 def term_curves(results: list[RunResult], terms: dict[str, str], title: str) -> Figure:
@@ -147,7 +160,7 @@ def term_curves(results: list[RunResult], terms: dict[str, str], title: str) -> 
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes[0, 0].legend(fontsize=8, frameon=False)
     figure.suptitle(title)
-    return figure
+    return described(figure, alt_texts.curves_text(results, terms))
 
 
 def fold_losses(folds: pd.DataFrame) -> Figure:
@@ -162,7 +175,7 @@ def fold_losses(folds: pd.DataFrame) -> Figure:
         axis.set(title=dataset, xlabel="fold", ylabel="loss", xticks=sorted(set(folds["fold"])))
         axis.legend(fontsize=9, frameon=False)
     figure.suptitle("solid: training, dashed: validation normals")
-    return figure
+    return described(figure, alt_texts.folds_text(folds))
 
 
 def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
@@ -183,13 +196,13 @@ def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
             cut = result.metrics["thresholds"][regime]
             if np.isfinite(cut):
                 axis.axvline(cut, color="0.25", linestyle=style, label=regime)
-        axis.set(title=f"{result.config.data.label}: {_title(result)}", yticks=[])
+        axis.set(title=f"{result.config.data.label}: {run_title(result)}", yticks=[])
         axis.set_xlabel("image score")
         axis.xaxis.set_major_locator(MaxNLocator(4))
     axes[0, 0].legend(fontsize=8, frameon=False)
     for axis in axes.flat[len(results) :]:
         axis.set_visible(False)
-    return figure
+    return described(figure, alt_texts.histograms_text(results))
 
 
 def roc_curves(results: list[RunResult]) -> Figure:
@@ -203,11 +216,11 @@ def roc_curves(results: list[RunResult]) -> Figure:
             test = runs[0].split("test")
             x, y, _ = roc_curve(test["label"], test["image_score"])
             mean = np.mean([run.metrics["auroc"] for run in runs])
-            axis.plot(x, y, label=f"{_title(runs[0])} ({100 * mean:.1f})")
+            axis.plot(x, y, label=f"{run_title(runs[0])} ({100 * mean:.1f})")
         axis.plot([0, 1], [0, 1], color="0.7", linewidth=1, zorder=0)
         axis.set(title=dataset, xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
         axis.legend(fontsize=8, frameon=False, loc="lower right")
-    return figure
+    return described(figure, alt_texts.roc_text(results))
 
 
 def auroc_dots(summary: pd.DataFrame) -> Figure:
@@ -233,7 +246,7 @@ def auroc_dots(summary: pd.DataFrame) -> Figure:
     figure.legend(
         unique.values(), unique, fontsize=10, frameon=False, loc="outside lower center", ncols=2
     )
-    return figure
+    return described(figure, alt_texts.dots_text(table))
 
 
 @torch.inference_mode()
@@ -256,7 +269,12 @@ def reconstruction_rows(system: System, images: ImageSet, title: str, n_each: in
     for axis, heading in zip(axes[0], headings, strict=True):
         axis.set_title(heading, fontsize=9)
     figure.suptitle(title)
-    return figure
+    rows = listed([axis.get_ylabel().replace("\n", ", ") for axis in axes[:, 0]])
+    return described(
+        figure,
+        f"{title}: images with their reconstruction, residual and likelihood map, a row an image, "
+        f"from top to bottom: {rows}.",
+    )
 
 
 @torch.inference_mode()
@@ -277,7 +295,11 @@ def map_columns(systems: dict[str, System], images: ImageSet, n_each: int = 5) -
         for column, anomaly_map in enumerate(maps):
             _show(axes[row, column], anomaly_map, cmap="magma", vmin=low, vmax=high)
         axes[row, 0].set_ylabel(name, fontsize=7)
-    return figure
+    return described(
+        figure,
+        f"{n_each} normal and {n_each} abnormal images in the first row; below them their anomaly "
+        f"maps by {listed(list(systems))}, a row a method.",
+    )
 
 
 def pick(images: ImageSet, n_each: int) -> np.ndarray:
@@ -299,7 +321,7 @@ def ensemble_scatter(combined: pd.DataFrame, sigma: float, title: str) -> Figure
         axis.axhline(sigma, color="0.4", linestyle="--", label=f"σ = {sigma}")
     axis.set(xlabel="mean score μ", ylabel="standard deviation σ", title=title)
     axis.legend(frameon=False, fontsize=9)
-    return figure
+    return described(figure, f"{title}. {alt_texts.scatter_text(combined, sigma)}")
 
 
 def table_image(table: pd.DataFrame, title: str) -> Figure:
@@ -325,4 +347,5 @@ def table_image(table: pd.DataFrame, title: str) -> Figure:
         cell.visible_edges = "B"
         if row == 0:
             cell.set_text_props(weight="bold")
-    return figure
+    columns, rows = listed(list(table.columns)), len(table)
+    return described(figure, f"{title}: a table of {rows} rows as a picture, with {columns}.")

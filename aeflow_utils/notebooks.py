@@ -12,8 +12,8 @@ import nbformat
 import pandas as pd
 import papermill
 from nbclient import NotebookClient
-from nbconvert import HTMLExporter
 
+from aeflow_utils.article import render_html
 from aeflow_utils.config import Profile, paths
 from aeflow_utils.errors import UserError
 from aeflow_utils.experiments import plan, run_all
@@ -101,21 +101,6 @@ def execute_in_place(notebook: Path) -> None:
     ).execute()
     content.metadata.pop("widgets", None)  # progress bars are no result
     nbformat.write(content, notebook)
-
-
-def render_html(notebook: Path, target: Path) -> Path:
-    """The article as one HTML file with its pictures inside; code is left out."""
-    exporter = HTMLExporter(
-        exclude_input=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        embed_images=True,
-    )
-    resources = {"metadata": {"path": str(notebook.parent), "name": "Is AE-FLOW reproducible?"}}
-    body, _ = exporter.from_filename(str(notebook), resources=resources)
-    unfinished = target.with_suffix(".partial")
-    unfinished.write_text(body)
-    return unfinished.replace(target)
 
 
 def print_comparison(profile: str) -> pd.DataFrame:
