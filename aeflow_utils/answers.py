@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from aeflow_utils.alt_texts import listed
 from aeflow_utils.evidence import (
     CONFIRMED,
     NOT_TESTABLE,
@@ -28,6 +29,19 @@ WORDS = {
     OPEN: "That stays open",
     NOT_TESTABLE: "That is not tested here",
 }
+OPEN_QUESTIONS = {
+    "Which settings does the paper not tell, and do they matter?": "choices",
+    "Is there a threshold that gives the paper's figures?": "threshold",
+    "Was F1 the wrong criterion for unbalanced data?": "weighted f1",
+    "Does cross-validation help a small validation set?": "folds",
+    "Do the two losses cancel each other?": "cancel",
+    "Are bits per dimension better than the log-likelihood?": "bits",
+    "Would the ConvNet subnet help other data sets?": "subnets",
+    "Does AE-FLOW generalise to industrial images?": "industrial",
+    "Do scores have to be normalised before they are averaged?": "normalise",
+    "Would another measure of uncertainty do better?": "other measure",
+    "Does chest X-ray stand for the other data sets?": "representative",
+}
 WIDE_GAP = 5  # points of AUROC between validation and test that are worth a warning
 
 
@@ -49,10 +63,10 @@ def answers(evidence: Evidence, ledger: pd.DataFrame, ensemble: pd.DataFrame) ->
 
 def _reproducible(evidence: Evidence, ledger: pd.DataFrame) -> str:
     of_paper = ledger[ledger["by"] == "paper"]["verdict"].value_counts()
-    verdicts = ", ".join(f"{of_paper[word]} {word}" for word in VERDICTS if word in of_paper)
+    verdicts = listed([f"{of_paper[word]} {word}" for word in VERDICTS if word in of_paper])
     return (
         f"{WORDS[ledger.loc['medical', 'verdict']]}. {_standings(evidence, 'medical')} Of the "
-        f"paper's {of_paper.sum()} claims in the ledger below, {verdicts}."
+        f"paper's {of_paper.sum()} claims in the ledger below, the verdicts are {verdicts}."
     )
 
 
@@ -80,7 +94,7 @@ def _standing(evidence: Evidence, dataset: str) -> str:
         runs = evidence.best(dataset, rival)
         if runs:
             sides[_side(auroc_gap(ours, runs))].append(MODEL_TITLES[rival])
-    told = ", ".join(f"{side} {_listed(names)}" for side, names in sides.items() if names)
+    told = ", ".join(f"{side} {listed(names)}" for side, names in sides.items() if names)
     levels = [auroc_above(runs, 0).value for runs in (ours, plain)]
     name, where = MODEL_TITLES[plain[0].config.model.name], dataset_title(ours[0].config.data)
     return (
@@ -92,11 +106,6 @@ def _standing(evidence: Evidence, dataset: str) -> str:
 
 def _side(gap: Measurement) -> str:
     return "ahead of" if gap.low > 0 else "behind" if gap.high < 0 else "level with"
-
-
-def _listed(names: list[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _knows(ensemble: pd.DataFrame) -> str:
@@ -113,15 +122,18 @@ def _knows(ensemble: pd.DataFrame) -> str:
         (False, False): "Not reliably",
     }[useless, useful]
     each = "; ".join(
-        f"{name} {100 * a['value']:.0f} % [{100 * a['low']:.0f}, {100 * a['high']:.0f}] for σ and "
-        f"{100 * b['value']:.0f} % [{100 * b['low']:.0f}, {100 * b['high']:.0f}] for "
-        f"{b['measure']}"
+        f"{label_title(name)} {_percent(a)} for σ and {_percent(b)} for {b['measure']}"
         for name, a, b in zip(names, sigma, chosen, strict=True)
     )
     return (
         f"{lead}. The chance that a wrong decision looks less certain than a right one (50 % is a "
         f"coin): {each}, which was chosen on validation."
     )
+
+
+def _percent(row: pd.Series) -> str:
+    value, low, high = (100 * row[name] for name in ("value", "low", "high"))
+    return f"{value:.0f} % [{low:.0f}, {high:.0f}]"
 
 
 def _published(evidence: Evidence) -> str:
@@ -135,6 +147,16 @@ def _published(evidence: Evidence) -> str:
         f"Its figures on MIIC fit {miic['official']:.0f} confusion matrices on the official test "
         f"set, and the paper's row on chest X-ray fits {paper['matrices']:.0f}."
     )
+
+
+def open_questions(ledger: pd.DataFrame) -> pd.DataFrame:
+    """What the study of 2023 left open, and the claim of the ledger that takes it up."""
+    rows = [
+        (question, ledger.loc[key, "claim"], ledger.loc[key, "verdict"])
+        for question, key in OPEN_QUESTIONS.items()
+    ]
+    columns = ["asked in 2023", "tested as", "verdict"]
+    return pd.DataFrame(rows, columns=columns).set_index("asked in 2023")
 
 
 def findings_that_matter(results: list[RunResult], table: pd.DataFrame) -> str:
@@ -199,7 +221,7 @@ def parts_of_the_score(results: list[RunResult]) -> str:
     ]
     harmful = parts[parts["score S"] < parts["flow part"] - 1].index
     verdict = (
-        f"The reconstruction lowers AE-FLOW's score on {_listed([*map(label_title, harmful)])}."
+        f"The reconstruction lowers AE-FLOW's score on {listed([*map(label_title, harmful)])}."
         if len(harmful)
         else "The reconstruction does not lower AE-FLOW's score."
     )
@@ -218,7 +240,7 @@ def validation_gap(table: pd.DataFrame) -> str:
     each = [f"{label_title(dataset)} {value:+.1f} points" for dataset, value in gap.items()]
     wide = [label_title(dataset) for dataset, value in gap.items() if value > WIDE_GAP]
     verdict = (
-        f"On {_listed(wide)}, validation promises more than test keeps."
+        f"On {listed(wide)}, validation promises more than test keeps."
         if wide
         else "Validation speaks for the test split."
     )

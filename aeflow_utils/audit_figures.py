@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from aeflow_utils.alt_texts import described
 from aeflow_utils.evidence import VERDICTS
 from aeflow_utils.figures import ABNORMAL, NORMAL
 
@@ -31,7 +32,10 @@ def right_and_wrong(table: pd.DataFrame) -> Figure:
     axis.axvline(50, color="0.85", lw=1, zorder=0)
     axis.set(xlabel="%", ylim=(-0.7, len(table) - 0.3))
     axis.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
-    return figure
+    each = "; ".join(f"{n} {r:.1f} to {w:.1f}" for n, r, w in zip(names, right, wrong, strict=True))
+    return described(
+        figure, f"From the right number to the one with the error, in percent: {each}."
+    )
 
 
 def verdict_bars(counts: pd.DataFrame) -> Figure:
@@ -54,4 +58,8 @@ def verdict_bars(counts: pd.DataFrame) -> Figure:
     axis.legend(
         frameon=False, ncols=len(VERDICTS), loc="lower left", bbox_to_anchor=(0, 1), fontsize=10
     )
-    return figure
+    each = [
+        f"{whose}: {', '.join(f'{n} {word}' for word, n in row.items() if n)}"
+        for whose, row in counts.iterrows()
+    ]
+    return described(figure, f"Claims by verdict. {'; '.join(each)}.")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown
 
-from aeflow_utils import judges
+from aeflow_utils import ensemble_judges, judges, printed_judges
 from aeflow_utils.config import Profile, paths
 from aeflow_utils.evidence import VERDICTS, Evidence
 from aeflow_utils.judges import Judgement
@@ -50,7 +50,7 @@ def _printed(key: str, claim: str, by: str, judge: Callable[[Evidence], Judgemen
 
 
 def _refuted(finding: str, number: str, value: float) -> Callable[[Evidence], Judgement]:
-    return partial(judges.arithmetic, finding=finding, number=number, refuted_by=value)
+    return partial(printed_judges.arithmetic, finding=finding, number=number, refuted_by=value)
 
 
 CLAIMS = (
@@ -120,7 +120,7 @@ CLAIMS = (
         "beats paper",
         "On chest X-ray the study's AE-FLOW is better than the paper's in most metrics",
         "study",
-        judges.beats_the_paper,
+        printed_judges.beats_the_paper,
     ),
     Claim(
         "fastflow behind",
@@ -173,7 +173,7 @@ CLAIMS = (
         "training images",
         "Chest X-ray has 1,349 normal training images",
         "study",
-        judges.training_images,
+        printed_judges.training_images,
     ),
     Claim(
         "bits",
@@ -224,11 +224,39 @@ CLAIMS = (
         judges.residual_maps,
         INDUSTRY,
     ),
+    Claim(
+        "sigma",
+        "Wrong decisions of the ensemble have a larger deviation than right ones",
+        "study",
+        ensemble_judges.sigma_finds_errors,
+        ENSEMBLE,
+    ),
+    Claim(
+        "normalise",
+        "Normalising the members' scores makes the deviation tell errors",
+        "study",
+        partial(ensemble_judges.ensemble_change, key="standardising_change"),
+        ENSEMBLE,
+    ),
+    Claim(
+        "other measure",
+        "The trouble is the measure: another one tells errors better",
+        "study",
+        partial(ensemble_judges.ensemble_change, key="chosen_gain"),
+        ENSEMBLE,
+    ),
+    Claim(
+        "representative",
+        "What the ensemble shows on chest X-ray it shows on other data",
+        "study",
+        ensemble_judges.representative,
+        ENSEMBLE,
+    ),
     _printed(
         "uncertain share",
         "The ensemble is uncertain in 50.7 % of its right decisions",
         "study",
-        judges.shares_as_printed,
+        printed_judges.shares_as_printed,
     ),
 )
 

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from aeflow_utils import metrics
+from aeflow_utils import metrics, uncertainty_story
 from aeflow_utils.ablations import ablation_table, fold_table, grid_profile
 from aeflow_utils.audit import audit_findings
 from aeflow_utils.config import DataConfig, get_profile
@@ -20,6 +20,7 @@ from aeflow_utils.datasets import SPECS
 from aeflow_utils.findings import Finding
 from aeflow_utils.results import (
     collect,
+    collect_members,
     collect_side_runs,
     dataset_title,
     grouped,
@@ -97,6 +98,11 @@ class Evidence:
     def findings(self) -> dict[str, Finding]:
         """Findings of the audit, by name."""
         return {finding.finding: finding for finding in audit_findings()}
+
+    @cached_property
+    def ensemble(self) -> pd.DataFrame:
+        """What the ensembles show, as `uncertainty_story.evidence` gives it."""
+        return uncertainty_story.evidence(collect_members(self.profile))
 
     @cached_property
     def grid(self) -> str:
