@@ -33,6 +33,7 @@ PLUGINS = (*MarkdownWithMath.DEFAULT_PLUGINS, "footnotes")
 PARAMETERS = {"parameters", "injected-parameters"}
 IMPORT = re.compile(r"^(?:import|from) ", re.MULTILINE)
 LOADS = re.compile(r"<(?:script|link|iframe|object)\b[^>]*|<[^>]+\ssrc=[\"'](?!data:)[^>]*", re.I)
+LONG_CELL = re.compile(r"<td([^>]*)>([^<]{25,})</td>")
 MATH_IN_TABLE = re.compile(r"(?<![\\$])\$(?!\s)([^$<>\n]+?)(?<![\s\\])\$")
 
 _to_mathml = LatexToMathML(fancy_error=False).convert_with_local_state
@@ -169,7 +170,7 @@ class _Renderer(IPythonRenderer):
         return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
 
     def table(self, text: str) -> str:
-        return f'<div class="scroll"><table>{text}</table></div>\n'
+        return f'<div class="scroll"><table class="prose">{text}</table></div>\n'
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         return super().link(text, _from_results(url), title)
@@ -220,6 +221,6 @@ def _table(markup: str) -> str:
     """A table of pandas in a box of its own; the page styles it, but a Styler's colours stay."""
     markup = re.sub(r"<style scoped>.*?</style>", "", markup, flags=re.DOTALL)
     markup = re.sub(r' (?:border="\d+"|style="text-align: right;")', "", markup)
-    markup = re.sub(r"<td>(?=[^<]{25,}<)", '<td class="text">', markup)
+    markup = LONG_CELL.sub(r'<td\1><div class="text">\2</div></td>', markup)
     markup = MATH_IN_TABLE.sub(lambda m: mathml(html.unescape(m[1]), display=False), markup)
     return f'<div class="scroll">{markup}</div>'

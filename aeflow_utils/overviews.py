@@ -128,7 +128,7 @@ RIVALS = (
             *(("$x$", ""), ("encoder", "decoder"), ("$z$", ""), ("decoder", "decoder")),
             *(("$x'$", ""), ("encoder", "decoder"), ("$z''$", "")),
         ),
-        "to paint normal images that\na discriminator takes for real",
+        "to repaint normal images: alike in pixels,\nto a discriminator, and when encoded",
         "$\\Vert z - z'' \\Vert^2$",
     ),
     Rival(

@@ -202,6 +202,13 @@ def test_tables_get_a_box_of_their_own_and_their_equations(tmp_path):
     assert "<style scoped>" not in text
 
 
+def test_long_cells_of_a_table_may_wrap_and_numbers_may_not(tmp_path):
+    table = '<table><tr><td class="a">a sentence that is long enough</td><td>12.5</td></tr></table>'
+    text = render(tmp_path, code("table()", new_output("execute_result", {"text/html": table})))
+    assert '<td class="a"><div class="text">a sentence that is long enough</div></td>' in text
+    assert "<td>12.5</td>" in text
+
+
 def test_headings_of_one_name_get_two_anchors_and_footnotes_stay_apart(tmp_path):
     cell = "## Results\n\nA note.[^1]\n\n[^1]: Said below."
     text = render(tmp_path, new_markdown_cell(cell), new_markdown_cell(cell))
