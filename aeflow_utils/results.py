@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -81,9 +81,9 @@ def collect_members(
     (this machine's in a tie): an ensemble that mixes machines would be neither's. A profile
     without two members of anything gives the recorded `laptop` ones, and says so.
     """
-    sides = [_members_of(profile, recorded, model, variant) for recorded in (False, True)]
-    names = sides[0] | sides[1]
-    chosen = {name: max((side.get(name, []) for side in sides), key=len) for name in names}
+    recorded = _members_of(find_runs(profile, recorded=True), model, variant)
+    mine = _members_of((r for r in _every_run(profile) if r.source != "recorded"), model, variant)
+    chosen = {n: max(mine.get(n, []), recorded.get(n, []), key=len) for n in mine | recorded}
     members = {name: runs for name, runs in chosen.items() if len(runs) > 1}
     if not members and profile != "laptop":
         print(f"no ensemble in profile {profile} yet: showing the recorded laptop one")
@@ -91,16 +91,14 @@ def collect_members(
     return dict(sorted(members.items(), key=lambda item: study_order(item[1][0])))
 
 
-def _members_of(
-    profile: str, recorded: bool, model: str, variant: str
-) -> dict[str, list[RunResult]]:
-    runs = {
-        study_order(run): run
-        for run in find_runs(profile, recorded)
+def _members_of(runs: Iterable[RunResult], model: str, variant: str) -> dict[str, list[RunResult]]:
+    same = [
+        run
+        for run in sorted(runs, key=study_order)
         if not run.config.is_side_run
         and (run.config.model.name, run.config.variant) == (model, variant)
-    }
-    return _grouped_by([runs[key] for key in sorted(runs)], lambda config: config.data.label)
+    ]
+    return _grouped_by(same, lambda config: config.data.label)
 
 
 def _every_run(profile: str) -> list[RunResult]:

@@ -8,6 +8,7 @@ import pandas as pd
 from aeflow_utils import ensemble, metrics, uncertainty
 from aeflow_utils.ensemble import MEASURES
 from aeflow_utils.findings import Finding
+from aeflow_utils.results import dataset_title
 from aeflow_utils.runs import RunResult
 from aeflow_utils.uncertainty_tables import (
     Members,
@@ -49,9 +50,9 @@ def evidence(members: Members, n_resamples: int = 1000) -> pd.DataFrame:
             found |= {f"parts_{key}": of_parts[key] for key in names}
         for row in coverage[coverage["data set"] == name].itertuples():
             found[f"covered_{row[3]}"] = (row.covered, row.low, row.high, "")
-        columns = ("value", "low", "high", "measure")
+        columns, title = ("value", "low", "high", "measure"), dataset_title(runs[0].config.data)
         rows += [
-            {"key": key, "data set": name, **dict(zip(columns, values, strict=True))}
+            {"key": key, "data set": title, **dict(zip(columns, values, strict=True))}
             for key, values in found.items()
         ]
     return pd.DataFrame(rows)
@@ -207,7 +208,7 @@ def _finding(
 
 
 class _Listed:
-    """Values of one key on every data set, for a sentence: ``43.2 % on elpv [39.1, 47.5]``."""
+    """Values of one key on every data set, for a sentence: ``43.2 % on ELPV [39.1, 47.5]``."""
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self.rows = rows

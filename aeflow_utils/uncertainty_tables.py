@@ -34,6 +34,26 @@ def usable(members: Members) -> Members:
     return {name: r for name, r in members.items() if ensemble.has_threshold(r, "val_f1")}
 
 
+def member_overview(members: Members) -> pd.DataFrame:
+    """Who is in each ensemble: members, whose runs they are, and the test AUROC of each."""
+    rows = []
+    for name, runs in members.items():
+        each = ", ".join(f"{100 * run.metrics['auroc']:.1f}" for run in runs)
+        row = {"data set": name, "members": len(runs), "test AUROC of each, %": each}
+        row["runs"] = ", ".join(sorted({run.source for run in runs}))
+        row["verdict"] = "yes" if name in usable(members) else "no: no abnormal validation image"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def chosen_measures(members: Members, verdict: str = "scores") -> dict[str, str]:
+    """By data set, the measure that finds errors best on cross-fitted validation."""
+    return {
+        name: ensemble.chosen_measure(validation_judged(runs, verdict))
+        for name, runs in usable(members).items()
+    }
+
+
 def judged(runs: list[RunResult], verdict: str = "scores") -> pd.DataFrame:
     """The per-image table of the test split: path, kind, and the columns of `ensemble.judge`."""
     images, _ = ensemble.member_scores(runs, "test")

@@ -132,9 +132,9 @@ def test_an_ensemble_never_mixes_two_machines(write_run):
     for seed in range(5):
         write_run(seed=seed, variant="conv_like", profile="laptop", recorded=True)
     for seed in range(4):
-        write_run(seed=seed, variant="conv_like", profile="laptop")
+        write_run(seed=seed, variant="conv_like", profile="laptop", test=ONE_WRONG)
     assert {run.source for run in collect_members("laptop")["elpv"]} == {"recorded"}
-    write_run(seed=4, variant="conv_like", profile="laptop")
+    write_run(seed=4, variant="conv_like", profile="laptop", test=ONE_WRONG)
     assert {run.source for run in collect_members("laptop")["elpv"]} == {"re-run"}
 
 

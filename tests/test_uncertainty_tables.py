@@ -142,8 +142,8 @@ def test_evidence_is_a_tidy_table_and_sentences_quote_it(members):
     assert values["chosen_gain"] == pytest.approx(values["chosen"] - values["sigma"])
     assert values["members"] == 3
     findings = uncertainty_story.ensemble_findings(found)
-    assert f"{100 * values['sigma']:.1f} % on elpv" in findings[0].sentence
-    assert findings[0].numbers["sigma, elpv"] == values["sigma"]
+    assert f"{100 * values['sigma']:.1f} % on ELPV" in findings[0].sentence
+    assert findings[0].numbers["sigma, ELPV solar cells"] == values["sigma"]
     assert all("{" not in f.sentence and "nan" not in f.sentence for f in findings)
 
 
