@@ -6,7 +6,7 @@ STAMP   := .venv/.installed
 # NVIDIA's wheels exist for Linux on x86-64 only.
 MARK    := sed -E '/^(nvidia-|cuda-|triton)/ s/$$/ ; sys_platform == "linux" and platform_machine == "x86_64"/'
 
-.PHONY: reproduce laptop-grid test lint unit notebooks-smoke verify record peers lock lock-peers clean help
+.PHONY: reproduce laptop-grid test lint unit notebooks-smoke notebooks-strict verify record peers lock lock-peers clean help
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
@@ -29,7 +29,7 @@ reproduce: $(STAMP)
 laptop-grid: $(STAMP)
 	$(BIN)/python -m aeflow_utils grid --profile laptop
 
-test: lint unit notebooks-smoke
+test: lint unit notebooks-strict notebooks-smoke
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -43,6 +43,15 @@ notebooks-smoke: $(STAMP)
 	rm -rf results/smoke
 	AEFLOW_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout=300 -p no:cacheprovider notebooks
+
+# The two that read results alone, output by output, on nothing but the recorded results.
+notebooks-strict: $(STAMP)
+	rm -rf results/strict
+	$(BIN)/python -c "from pathlib import Path; from aeflow_utils.recording import recorded_home; \
+		recorded_home(Path('results/strict'))"
+	AEFLOW_HOME=$(CURDIR)/results/strict AEFLOW_PROFILE=laptop $(BIN)/python -m pytest --nbval \
+		--nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider \
+		notebooks/00_blogpost.ipynb notebooks/06_results_tables.ipynb
 
 verify: $(STAMP)
 	$(BIN)/python -m aeflow_utils report --profile $(PROFILE) --verify
@@ -69,4 +78,4 @@ lock-peers: .venv-peers/.installed
 		| grep -vxFf requirements.lock > requirements-peers.lock
 
 clean:
-	rm -rf cache results/smoke results/laptop results/paper results/blogpost.html
+	rm -rf cache results/smoke results/strict results/laptop results/paper results/blogpost.html

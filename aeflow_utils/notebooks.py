@@ -20,6 +20,7 @@ from aeflow_utils.experiments import plan, run_all
 from aeflow_utils.recording import TOLERANCE, compare
 
 ARTICLE = "00_blogpost.ipynb"
+READ_RESULTS_ALONE = (ARTICLE, "06_results_tables.ipynb")
 AT_A_TIME = 2
 # Kernels warn about their transport at every start; errors of cells reach the notebook anyway.
 QUIET_KERNEL = ["--IPKernelApp.log_level=50"]

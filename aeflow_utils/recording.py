@@ -13,6 +13,7 @@ from aeflow_utils.config import paths
 from aeflow_utils.results import grouped, method_title, recorded_runs, study_order
 from aeflow_utils.runs import RunResult, find_runs
 
+RESULTS_THAT_COME = ("recorded", "published.csv", "peers.csv")
 TOLERANCE = 0.03  # by which a metric may move on another machine before it counts as different
 
 
@@ -63,7 +64,7 @@ def _verdict(recorded: float, rerun: float) -> str:
 
 
 def record(profile: str) -> list[Path]:
-    """Copy this machine's runs, without checkpoints, and what was shown on them to the recorded.
+    """Copy this machine's runs, without checkpoints, to the recorded ones.
 
     All recorded runs of the same data set and method go, so that no table averages over runs of
     different settings.
@@ -81,7 +82,21 @@ def record(profile: str) -> list[Path]:
             result.folder, destination, ignore=shutil.ignore_patterns("checkpoint.safetensors")
         )
         copied.append(destination)
-    demonstrations = paths().results(profile) / "tables" / f"{STORED}.csv"
-    if demonstrations.exists():
-        shutil.copy(demonstrations, target.parent)
     return copied
+
+
+def record_demonstrations(profile: str) -> None:
+    """Copy what notebook 2 showed on trained systems to the recorded results."""
+    demonstrations = paths().results(profile) / "tables" / f"{STORED}.csv"
+    shutil.copy(demonstrations, paths().recorded(profile).parent)
+
+
+def recorded_home(folder: Path) -> Path:
+    """An empty home with nothing but what came with the bundle, as links.
+
+    Notebooks that read results alone have the same outputs in it on every machine.
+    """
+    (folder / "results").mkdir(parents=True)
+    for name in RESULTS_THAT_COME:
+        (folder / "results" / name).symlink_to(paths().home / "results" / name)
+    return folder

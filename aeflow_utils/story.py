@@ -47,14 +47,19 @@ def dataset_facts(with_runs: list[str]) -> pd.DataFrame:
             {
                 "data set": spec.title,
                 "domain": spec.domain,
-                "normal training images": sizes.get(("train", 0)),
-                "test normal": sizes.get((split, 0)),
-                "test abnormal": sizes.get((split, 1)),
+                "normal training images": _count(sizes, ("train", 0)),
+                "test normal": _count(sizes, (split, 0)),
+                "test abnormal": _count(sizes, (split, 1)),
                 "licence": spec.licence,
                 "runs": categories or ("yes" if found else "none, absent"),
             }
         )
-    return pd.DataFrame(rows).set_index("data set").astype(object).fillna("")
+    return pd.DataFrame(rows).set_index("data set")
+
+
+def _count(sizes: pd.Series, key: tuple[str, int]) -> str:
+    """Official number of images; nothing where no official split says it."""
+    return f"{int(sizes[key]):,}" if key in sizes else ""
 
 
 def split_counts(splits: dict[tuple[str, str], Splits]) -> pd.DataFrame:
