@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from io import BytesIO
+
 import numpy as np
 import pandas as pd
 from IPython import get_ipython
 from IPython.core.pylabtools import print_figure
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from PIL import Image, ImageChops, ImageStat
 
 from aeflow_utils.results import grouped, method_title
 from aeflow_utils.runs import RunResult
+
+INVISIBLE = 0.3  # of 255, on average over pixels: plots stay below it, photographs do not
 
 
 def described(figure: Figure, text: str) -> Figure:
@@ -41,8 +47,23 @@ def show_alt_texts() -> None:
 
 
 def _png_and_metadata(figure: Figure) -> object:
-    png, text = print_figure(figure, base64=True), alt_text(figure)
-    return (png, {"alt": text}) if png and text else png
+    png, text = print_figure(figure), alt_text(figure)
+    if not png:
+        return png
+    encoded = b64encode(palette_png(png)).decode()
+    return (encoded, {"alt": text}) if text else encoded
+
+
+def palette_png(png: bytes) -> bytes:
+    """The same picture with 256 colours, where nobody sees the difference: a third of the size."""
+    picture = Image.open(BytesIO(png)).convert("RGB")
+    few = picture.quantize(256, dither=Image.Dither.NONE)
+    change = ImageStat.Stat(ImageChops.difference(picture, few.convert("RGB"))).mean
+    if max(change) > INVISIBLE:
+        return png
+    file = BytesIO()
+    few.save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def listed(names: list[str]) -> str:

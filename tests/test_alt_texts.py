@@ -1,6 +1,9 @@
 """Every figure says what it shows, where Jupyter, a file's reader and the article find it."""
 
+from io import BytesIO
+
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -8,7 +11,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
 from aeflow_utils import diagrams, figures, overviews
-from aeflow_utils.alt_texts import alt_text, described, listed
+from aeflow_utils.alt_texts import alt_text, described, listed, palette_png
 from aeflow_utils.config import get_profile, paths
 from aeflow_utils.notebooks import execute_in_place, execute_with_papermill
 
@@ -116,3 +119,15 @@ def test_texts_of_image_figures_say_what_is_in_the_rows(make_image_set):
     figure = figures.sample_sheet(images, "Cells", n_columns=2)
     assert alt_text(figure) == "Cells: 2 normal ones (good) above 2 abnormal ones (crack)."
     figures.plt.close(figure)
+
+
+def test_a_plot_gets_a_palette_and_a_photograph_keeps_its_colours():
+    plain = np.zeros((40, 40, 3), np.uint8)
+    plain[10:20] = (200, 30, 30)
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    for pixels, mode in ((plain, "P"), (noise, "RGB")):
+        file = BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        found = Image.open(BytesIO(palette_png(file.getvalue())))
+        assert found.mode == mode
+        assert np.array_equal(np.asarray(found.convert("RGB")), pixels)
