@@ -32,7 +32,8 @@ def quality(wrong: np.ndarray, uncertainty: np.ndarray) -> dict[str, float]:
         ValueError: lengths differ, or an uncertainty is not finite.
     """
     groups, wrong = _groups(wrong, uncertainty)
-    return _quality_of(*_counts(groups, wrong, groups.max() + 1))
+    found = _quality_of(groups, wrong, np.arange(len(wrong))[None])
+    return {name: float(values[0]) for name, values in found.items()}
 
 
 def quality_draws(
@@ -43,9 +44,8 @@ def quality_draws(
     Two uncertainties of the same images meet the same resamples, so their rows can be subtracted.
     """
     groups, wrong = _groups(wrong, uncertainty)
-    n_groups = groups.max() + 1
     positions = metrics.resampled(len(wrong), n_resamples, seed)
-    return pd.DataFrame([_quality_of(*_counts(groups[p], wrong[p], n_groups)) for p in positions])
+    return pd.DataFrame(_quality_of(groups, wrong, positions))
 
 
 def _groups(wrong: np.ndarray, uncertainty: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -56,44 +56,63 @@ def _groups(wrong: np.ndarray, uncertainty: np.ndarray) -> tuple[np.ndarray, np.
     return np.unique(uncertainty, return_inverse=True)[1], wrong.astype(float)
 
 
-def _counts(groups: np.ndarray, wrong: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images and errors of each group, the most certain first."""
-    return np.bincount(groups, minlength=n), np.bincount(groups, weights=wrong, minlength=n)
-
-
-def _quality_of(counts: np.ndarray, errors: np.ndarray) -> dict[str, float]:
-    """`quality` from the images and errors of each group of equal uncertainty."""
-    n, n_wrong = int(counts.sum()), float(errors.sum())
+def _quality_of(
+    groups: np.ndarray, wrong: np.ndarray, positions: np.ndarray
+) -> dict[str, np.ndarray]:
+    """`quality` (R,) of the images at each row of `positions` (R, N)."""
+    counts, errors = _counts(groups, wrong, positions)
+    n, n_wrong = positions.shape[1], errors.sum(axis=1)
+    accepted, kept = _accepted(groups, positions, counts, errors), np.arange(1, n + 1)
+    aurc = np.mean(accepted / kept, axis=1)
+    perfect = np.maximum(kept - (n - n_wrong[:, None]), 0)
     right = counts - errors
-    accepted = _accepted(counts, errors)
-    aurc = np.mean(accepted / np.arange(1, n + 1))
-    perfect = np.maximum(np.arange(1, n + 1) - (n - n_wrong), 0)
-    values = {"auroc": np.nan, "aupr": np.nan}
-    if 0 < n_wrong < n:
-        below = np.cumsum(right) - right / 2
-        values["auroc"] = np.sum(errors * below) / (n_wrong * (n - n_wrong))
-        found, seen = np.cumsum(errors[::-1]), np.maximum(np.cumsum(counts[::-1]), 1)
-        values["aupr"] = np.sum(errors[::-1] * found / seen) / n_wrong
-    values |= {"aurc": aurc, "excess_aurc": aurc - np.mean(perfect / np.arange(1, n + 1))}
-    for coverage in COVERAGES:
-        kept = max(1, round(coverage * n))
-        values[f"accuracy_{coverage:.0%}".rstrip("%")] = 1 - accepted[kept - 1] / kept
-    kept = n - round(REFERRED * n)
-    values["caught"] = 1 - accepted[kept - 1] / n_wrong if n_wrong else np.nan
-    return {name: float(value) for name, value in values.items()}
+    below = np.cumsum(right, axis=1) - right / 2
+    found, seen = (np.cumsum(part[:, ::-1], axis=1) for part in (errors, counts))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ranked = np.where((n_wrong > 0) & (n_wrong < n), 1.0, np.nan)
+        precision = errors[:, ::-1] * found / np.maximum(seen, 1)
+        values = {
+            "auroc": ranked * np.sum(errors * below, axis=1) / (n_wrong * (n - n_wrong)),
+            "aupr": ranked * np.sum(precision, axis=1) / n_wrong,
+            "aurc": aurc,
+            "excess_aurc": aurc - np.mean(perfect / kept, axis=1),
+        }
+        for coverage in COVERAGES:
+            k = max(1, round(coverage * n))
+            values[f"accuracy_{round(100 * coverage)}"] = 1 - accepted[:, k - 1] / k
+        left = accepted[:, n - round(REFERRED * n) - 1]
+        values["caught"] = np.where(n_wrong > 0, 1 - left / n_wrong, np.nan)
+    return values
 
 
-def _accepted(counts: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Errors expected among the k most certain images, k = 1 ... N."""
-    images, found = np.cumsum(counts), np.cumsum(errors)
-    return np.interp(np.arange(1, images[-1] + 1), np.append(0, images), np.append(0, found))
+def _counts(
+    groups: np.ndarray, wrong: np.ndarray, positions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images and errors of each group, the most certain first, (R, G) each."""
+    n_rows, n_groups = len(positions), groups.max() + 1
+    cells = (groups[positions] + n_groups * np.arange(n_rows)[:, None]).ravel()
+    parts = (None, wrong[positions].ravel())
+    flat = (np.bincount(cells, weights, minlength=n_rows * n_groups) for weights in parts)
+    counts, errors = (part.reshape(n_rows, n_groups).astype(float) for part in flat)
+    return counts, errors
+
+
+def _accepted(
+    groups: np.ndarray, positions: np.ndarray, counts: np.ndarray, errors: np.ndarray
+) -> np.ndarray:
+    """Errors expected among the k most certain images, k = 1 ... N, (R, N)."""
+    share = errors / np.maximum(counts, 1)
+    order = np.sort(groups[positions], axis=1)
+    return np.cumsum(np.take_along_axis(share, order, axis=1), axis=1)
 
 
 def risk_coverage(wrong: np.ndarray, uncertainty: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share of images kept, the most certain first, and the share of errors in them, (N,) each."""
     groups, wrong = _groups(wrong, uncertainty)
+    positions = np.arange(len(wrong))[None]
+    accepted = _accepted(groups, positions, *_counts(groups, wrong, positions))[0]
     kept = np.arange(1, len(wrong) + 1)
-    return kept / len(wrong), _accepted(*_counts(groups, wrong, groups.max() + 1)) / kept
+    return kept / len(wrong), accepted / kept
 
 
 def best_cut(wrong: np.ndarray, uncertainty: np.ndarray) -> float:

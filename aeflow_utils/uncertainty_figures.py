@@ -9,10 +9,12 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from aeflow_utils import ensemble, uncertainty
+from aeflow_utils.alt_texts import described
 from aeflow_utils.config import DataConfig
 from aeflow_utils.ensemble import MEASURES
 from aeflow_utils.figures import ABNORMAL, NORMAL
 from aeflow_utils.preparation import prepare_images
+from aeflow_utils.results import label_title
 from aeflow_utils.uncertainty_tables import CALIBRATIONS
 
 SCALES = {
@@ -32,6 +34,7 @@ def mu_sigma(tables: dict[str, pd.DataFrame]) -> Figure:
     figure, axes = plt.subplots(
         len(tables), len(SCALES), figsize=size, squeeze=False, layout="constrained"
     )
+    texts = []
     for row, (name, table) in zip(axes, tables.items(), strict=True):
         for axis, (mean, sigma, title) in zip(row, SCALES.values(), strict=True):
             for correct, color, label in ((True, NORMAL, "right"), (False, ABNORMAL, "wrong")):
@@ -42,14 +45,16 @@ def mu_sigma(tables: dict[str, pd.DataFrame]) -> Figure:
             axis.set_ylim(0, table[sigma].quantile(0.99) * 1.05)
             trend = spearmanr(table[mean], table[sigma]).statistic
             found = ensemble.error_auroc(table, table[sigma])
-            axis.set_title(
-                f"{name}, {title}\nrank correlation of μ and σ {trend:+.2f}\n"
-                f"error AUROC of σ {found:.2f}",
-                fontsize=9,
-            )
+            told = f"rank correlation of μ and σ {trend:+.2f}", f"error AUROC of σ {found:.2f}"
+            heading = f"{label_title(name)}, {title}"
+            axis.set_title("\n".join((heading, *told)), fontsize=9)
+            texts.append(f"{heading}: {', '.join(told)}")
             axis.set(xlabel="mean μ", ylabel="deviation σ")
     axes[0, 0].legend(frameon=False, fontsize=9)
-    return figure
+    text = (
+        "Scatter plots of the members' mean and deviation, right and wrong verdicts in two colours."
+    )
+    return described(figure, f"{text} {'; '.join(texts)}.")
 
 
 def _view(values: pd.Series) -> tuple[float, float]:
@@ -68,20 +73,26 @@ def risk_coverage_curves(tables: dict[str, pd.DataFrame], chosen: dict[str, str]
     figure, axes = plt.subplots(
         1, len(tables), figsize=(5 * len(tables), 3.8), squeeze=False, layout="constrained"
     )
+    texts = []
     for axis, (name, table) in zip(axes[0], tables.items(), strict=True):
         wrong = ~table["correct"]
+        parts = []
         for key in dict.fromkeys(("sigma_raw", "closeness", "entropy", chosen[name])):
             label = MEASURES[key] + (" *" if key == chosen[name] else "")
             curve = uncertainty.risk_coverage(wrong, table[key])
             axis.plot(*curve, label=label, linewidth=2.2 if key == chosen[name] else 1.3)
+            half = curve[1][len(wrong) // 2 - 1]
+            parts.append(f"{100 * half:.1f} by {MEASURES[key]}")
         best = uncertainty.risk_coverage(wrong, wrong.astype(float))
         axis.plot(*best, color="0.5", linestyle=":", label="best possible")
         axis.axhline(wrong.mean(), color="0.7", linestyle="--", linewidth=1, label="at random")
         axis.axvline(1 - uncertainty.REFERRED, color="0.85", linewidth=1, zorder=0)
-        axis.set(title=name, xlabel="share of images kept", ylabel="share of errors in them")
-        axis.set(ylim=(0, min(1, 2.2 * wrong.mean())), xlim=(0, 1))
+        axis.set(xlabel="share of images kept", ylabel="share of errors in them", xlim=(0, 1))
+        axis.set(title=label_title(name), ylim=(0, min(1, 2.2 * wrong.mean())))
         axis.legend(frameon=False, fontsize=8)
-    return figure
+        texts.append(f"{label_title(name)}: {', '.join(parts)}, of all {100 * wrong.mean():.1f}")
+    text = "Risk-coverage curves. Percent of errors among the more certain half of the images."
+    return described(figure, f"{text} {'; '.join(texts)}.")
 
 
 def reliability_curves(tables: dict[str, pd.DataFrame], title: str) -> Figure:
@@ -89,6 +100,7 @@ def reliability_curves(tables: dict[str, pd.DataFrame], title: str) -> Figure:
     figure, axes = plt.subplots(
         1, len(tables), figsize=(4.4 * len(tables), 4.2), squeeze=False, layout="constrained"
     )
+    texts = []
     for axis, (name, table) in zip(axes[0], tables.items(), strict=True):
         for color, (scale, label) in enumerate(CALIBRATIONS.items()):
             if f"mean_{scale}" not in table:
@@ -98,14 +110,17 @@ def reliability_curves(tables: dict[str, pd.DataFrame], title: str) -> Figure:
             error = uncertainty.calibration_error(*found)
             text = f"{label}: ECE {100 * error:.1f} %"
             axis.plot(bins["forecast"], bins["observed"], color=f"C{color}", label=text)
+            texts.append(f"{label_title(name)}, {text}")
             sizes = 400 * bins["images"] / len(table)
             axis.scatter(bins["forecast"], bins["observed"], s=sizes, color=f"C{color}", alpha=0.7)
         axis.plot([0, 1], [0, 1], color="0.7", linewidth=1, zorder=0)
-        axis.set(title=name, xlabel="mean probability", ylabel="share of abnormal images")
+        axis.set(title=label_title(name))
+        axis.set(xlabel="mean probability", ylabel="share of abnormal images")
         axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
         axis.legend(frameon=False, fontsize=8, loc="upper left")
     figure.suptitle(title)
-    return figure
+    text = "Reliability diagram: share of abnormal images by mean probability."
+    return described(figure, f"{text} {'; '.join(texts)}.")
 
 
 def member_curves(table: pd.DataFrame) -> Figure:
@@ -118,17 +133,24 @@ def member_curves(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(
         1, len(wanted), figsize=(2.9 * len(wanted), 3), squeeze=False, layout="constrained"
     )
+    texts = []
     for axis, name in zip(axes[0], wanted, strict=True):
         groups = table[table["figure"] == name].groupby("data set", sort=False)
         for color, (dataset, part) in enumerate(groups):
-            axis.plot(part["members"], part["mean"], "o-", color=f"C{color}", label=dataset)
+            axis.plot(
+                part["members"], part["mean"], "o-", color=f"C{color}", label=label_title(dataset)
+            )
+            ends = " to ".join(f"{part['mean'].iloc[end]:.3f}" for end in (0, -1))
+            texts.append(f"{name}, {label_title(dataset)}: {ends}")
             axis.fill_between(
                 part["members"], part["low"], part["high"], color=f"C{color}", alpha=0.2
             )
         axis.set_title(name, fontsize=9)
         axis.set(xlabel="members", xticks=sorted(set(table["members"])))
     axes[0, 0].legend(frameon=False, fontsize=8)
-    return figure
+    most = table["members"].max()
+    text = f"Quality by number of members, mean with one and with {most}."
+    return described(figure, f"{text} {'; '.join(texts)}.")
 
 
 def doubtful_images(table: pd.DataFrame, measure: str, data: DataConfig, n: int = 12) -> Figure:
@@ -155,5 +177,8 @@ def doubtful_images(table: pd.DataFrame, measure: str, data: DataConfig, n: int 
         color = NORMAL if row.correct else ABNORMAL
         axis.set_title(f"is {truth}\ncalled {said}", fontsize=8, color=color)
     n_wrong = int((~rows["correct"]).sum())
-    figure.suptitle(f"{data.label}: {n_wrong} of the {len(rows)} least certain verdicts are wrong")
-    return figure
+    title = (
+        f"{label_title(data.label)}: {n_wrong} of the {len(rows)} least certain verdicts are wrong"
+    )
+    figure.suptitle(title)
+    return described(figure, f"{title}. Images with their label and verdict.")

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import ensemble, metrics, uncertainty
+from aeflow_utils.alt_texts import listed
 from aeflow_utils.ensemble import MEASURES
 from aeflow_utils.findings import Finding
-from aeflow_utils.results import dataset_title
+from aeflow_utils.results import label_title
 from aeflow_utils.runs import RunResult
 from aeflow_utils.uncertainty_tables import (
     Members,
@@ -50,9 +51,9 @@ def evidence(members: Members, n_resamples: int = 1000) -> pd.DataFrame:
             found |= {f"parts_{key}": of_parts[key] for key in names}
         for row in coverage[coverage["data set"] == name].itertuples():
             found[f"covered_{row[3]}"] = (row.covered, row.low, row.high, "")
-        columns, title = ("value", "low", "high", "measure"), dataset_title(runs[0].config.data)
+        columns = ("value", "low", "high", "measure")
         rows += [
-            {"key": key, "data set": title, **dict(zip(columns, values, strict=True))}
+            {"key": key, "data set": name, **dict(zip(columns, values, strict=True))}
             for key, values in found.items()
         ]
     return pd.DataFrame(rows)
@@ -215,8 +216,11 @@ class _Listed:
 
     def __format__(self, how: str) -> str:
         if how == "measure":
-            names = self.rows.groupby("measure", sort=False)["data set"].agg(" and ".join)
-            return "; ".join(f"“{name}” ({where})" for name, where in names.items())
+            names = self.rows.groupby("measure", sort=False)["data set"].agg(list)
+            return "; ".join(
+                f"“{name}” ({listed([label_title(label) for label in labels])})"
+                for name, labels in names.items()
+            )
         return ", ".join(self._one(row, how) for row in self.rows.itertuples(index=False))
 
     @staticmethod
@@ -224,4 +228,6 @@ class _Listed:
         change = "change" in row.key or "gain" in row.key
         unit, sign = (" points", "+") if change else (" %", "")
         value, low, high = (format(100 * v, f"{sign}.1f") for v in (row.value, row.low, row.high))
-        return f"{value}{unit} on {row[1]}" + ("" if how == "short" else f" [{low}, {high}]")
+        return f"{value}{unit} on {label_title(row[1])}" + (
+            "" if how == "short" else f" [{low}, {high}]"
+        )

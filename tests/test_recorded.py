@@ -5,8 +5,11 @@ import pytest
 from conftest import REPOSITORY
 
 from aeflow_utils.ablations import BASE, GRID, changed
+from aeflow_utils.config import N_MEMBERS
 from aeflow_utils.model_configs import CHOICES
-from aeflow_utils.results import recorded_runs
+from aeflow_utils.results import collect_members, recorded_runs
+from aeflow_utils.uncertainty_story import evidence
+from aeflow_utils.uncertainty_tables import coverage_table, usable
 
 TRIVIAL = {"brightness", "smoothness"}
 UNTRAINED = {"padim", "patchcore", "knn"} | TRIVIAL
@@ -17,6 +20,17 @@ def recorded(session_folders):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AEFLOW_HOME", str(REPOSITORY))
         return recorded_runs("laptop")
+
+
+@pytest.fixture(scope="module")
+def ensembles(session_folders, tmp_path_factory):
+    """The recorded members alone: a home without runs of its own."""
+    home = tmp_path_factory.mktemp("recorded")
+    (home / "results").mkdir()
+    (home / "results" / "recorded").symlink_to(REPOSITORY / "results" / "recorded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AEFLOW_HOME", str(home))
+        return usable(collect_members("laptop"))
 
 
 def of_model(runs, *models):
@@ -86,3 +100,23 @@ def test_every_detector_finds_broken_bottles(recorded):
     detectors = [run for run in bottles if run.config.model.name not in TRIVIAL]
     assert len(detectors) == 22
     assert all(run.metrics["auroc"] > 0.5 for run in detectors)
+
+
+def test_the_ensemble_has_its_members_where_a_verdict_can_be_chosen(ensembles):
+    assert {name: len(runs) for name, runs in ensembles.items()} == dict.fromkeys(
+        ("elpv", "chest_xray"), N_MEMBERS
+    )
+
+
+def test_the_measure_that_validation_chooses_finds_errors_and_sigma_does_not(ensembles):
+    found = evidence(ensembles, n_resamples=100).set_index(["key", "data set"])["value"]
+    assert (found["sigma"] < 0.5).all()
+    assert (found["chosen"] > 0.75).all()
+    assert (found["caught"] > 0.2).all()
+
+
+def test_conformal_sets_keep_their_promise_on_elpv_and_break_it_on_chest_xray(ensembles):
+    table = coverage_table(ensembles)
+    gap = (table["covered"] - table["nominal"]).groupby(table["data set"])
+    assert gap.get_group("elpv").abs().max() < 0.03
+    assert gap.get_group("chest_xray").min() < -0.2

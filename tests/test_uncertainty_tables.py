@@ -8,6 +8,7 @@ import pytest
 
 from aeflow_utils import ensemble, figures, uncertainty_figures, uncertainty_story
 from aeflow_utils import uncertainty_tables as tables
+from aeflow_utils.alt_texts import alt_text
 from aeflow_utils.results import collect_members
 from aeflow_utils.runs import write_json
 
@@ -21,15 +22,12 @@ def write_ensemble(write_run, n_members=3, n=60, dataset="elpv", parts=True):
     for seed in range(n_members):
         val, test = ((labels, values + 0.3 * rng.normal(size=n)) for values in shared.values())
         run = write_run(seed=seed, val=val, test=test, dataset=dataset, variant="conv_like")
-        if parts:
-            add_parts(run, more)
+        write_parts(run, *((run.scores["image_score"], more) if parts else (np.nan, np.nan)))
 
 
-def add_parts(run, recon):
-    path = run.folder / "scores.csv"
-    scores = pd.read_csv(path)
-    scores = scores.assign(flow_score=scores["image_score"], recon_score=recon)
-    scores.to_csv(path, index=False)
+def write_parts(run, flow, recon):
+    scores = run.scores.assign(flow_score=flow, recon_score=recon)
+    scores.to_csv(run.folder / "scores.csv", index=False)
 
 
 @pytest.fixture
@@ -127,7 +125,7 @@ def test_folds_are_an_ensemble_too(write_run, members):
         run = write_run(seed=0, variant="conv_like", n_blocks=fold, test=(labels, labels * 1.0))
         config = replace(run.config, data=replace(run.config.data, fold=fold))
         write_json(run.folder / "config.json", config.to_dict())
-        add_parts(run, recon=1.0)
+        write_parts(run, run.scores["image_score"], 1.0)
     table = tables.fold_table("smoke", members).set_index("members differ by")
     assert table["members"].to_dict() == {"seeds": 3, "folds": 2}
 
@@ -143,7 +141,7 @@ def test_evidence_is_a_tidy_table_and_sentences_quote_it(members):
     assert values["members"] == 3
     findings = uncertainty_story.ensemble_findings(found)
     assert f"{100 * values['sigma']:.1f} % on ELPV" in findings[0].sentence
-    assert findings[0].numbers["sigma, ELPV solar cells"] == values["sigma"]
+    assert findings[0].numbers["sigma, elpv"] == values["sigma"]
     assert all("{" not in f.sentence and "nan" not in f.sentence for f in findings)
 
 
@@ -157,6 +155,8 @@ def test_every_plot_draws(members):
     )
     for figure in drawn:
         assert figure.axes
+        assert "elpv" in alt_text(figure).lower()
+        assert "nan" not in alt_text(figure)
         figures.plt.close(figure)
 
 
