@@ -225,6 +225,8 @@ class _Listed:
 
     @staticmethod
     def _one(row: tuple, how: str) -> str:
+        if np.isnan(row.value):  # nothing, or everything, is wrong: there is no order to judge
+            return f"undefined on {label_title(row[1])}"
         change = "change" in row.key or "gain" in row.key
         unit, sign = (" points", "+") if change else (" %", "")
         value, low, high = (format(100 * v, f"{sign}.1f") for v in (row.value, row.low, row.high))

@@ -168,3 +168,17 @@ def test_the_least_certain_images_are_shown_first(members, small_elpv):
     wrong = (~table.nlargest(4, "closeness")["correct"]).sum()
     assert f"{wrong} of the 4" in figure.get_suptitle()
     figures.plt.close(figure)
+
+
+def test_an_ensemble_that_never_errs_has_no_errors_to_rank(write_run):
+    labels = np.tile([0, 1], 30)
+    for seed in range(2):
+        scores = (labels, labels + 0.01 * np.arange(60) / 60 * (seed + 1))
+        write_run(seed=seed, val=scores, test=scores, variant="conv_like")
+    found = uncertainty_story.evidence(collect_members("smoke"), n_resamples=5)
+    values = found.set_index("key")["value"]
+    assert values["accuracy"] == 1
+    assert np.isnan(values["sigma"])
+    sentences = [f.sentence for f in uncertainty_story.ensemble_findings(found)]
+    assert "undefined on ELPV" in sentences[0]
+    assert not any("nan" in sentence for sentence in sentences)
