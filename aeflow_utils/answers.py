@@ -109,10 +109,11 @@ def _side(gap: Measurement) -> str:
 
 
 def _knows(ensemble: pd.DataFrame) -> str:
-    if ensemble.empty:
-        return "No ensemble is here."
+    judged = ensemble[ensemble["key"] == "sigma"].dropna() if len(ensemble) else ensemble
+    if judged.empty:
+        return "No ensemble that errs is here."
     values = ensemble.set_index(["key", "data set"])
-    names = list(dict.fromkeys(ensemble["data set"]))
+    names = list(judged["data set"])
     sigma, chosen = ([values.loc[key, name] for name in names] for key in ("sigma", "chosen"))
     useless, useful = all(v["high"] < 0.5 for v in sigma), all(v["low"] > 0.5 for v in chosen)
     lead = {
@@ -147,6 +148,16 @@ def _published(evidence: Evidence) -> str:
         f"Its figures on MIIC fit {miic['official']:.0f} confusion matrices on the official test "
         f"set, and the paper's row on chest X-ray fits {paper['matrices']:.0f}."
     )
+
+
+def error_sentences(errors: pd.DataFrame, where: str) -> str:
+    """What each error does on one data set, as a Markdown list.
+
+    Args:
+        errors: as `audit_runs.error_table` gives them.
+    """
+    rows = errors[errors["data set"] == where]
+    return "\n".join(f"* *{row.error}.* {row.sentence}" for row in rows.itertuples())
 
 
 def open_questions(ledger: pd.DataFrame) -> pd.DataFrame:

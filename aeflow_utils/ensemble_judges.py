@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aeflow_utils.evidence import CONFIRMED, NOT_TESTABLE, REFUTED, Evidence, Measurement
+from aeflow_utils.evidence import CONFIRMED, NOT_TESTABLE, REFUTED, Evidence, Measurement, signed
 from aeflow_utils.judges import Judgement, judged
 from aeflow_utils.results import label_title
 
@@ -27,10 +27,12 @@ def _of_ensemble(evidence: Evidence, key: str, level: float) -> list[Measurement
     found = []
     for _, row in rows.iterrows():
         value, low, high = (100 * row[name] for name in ("value", "low", "high"))
-        sign = "" if level else "+"
-        where = label_title(row["data set"])
-        text = f"{where}: {value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+        if np.isnan(value):  # an ensemble without errors has none to find
+            continue
+        numbers = (f"{v:.1f} %" if level else signed(v) for v in (value, low, high))
+        text = "{} [{}, {}]".format(*numbers)
         text += f" ({row['measure']})" if row["measure"] else ""
+        where = label_title(row["data set"])
         found.append(Measurement(where, value - level, low - level, high - level, text))
     return found
 

@@ -41,9 +41,9 @@ class Measurement:
     """One number that speaks for a claim where it is above 0, and against it below.
 
     Args:
-        where: data set.
+        where: title of the data set.
         value, low, high: the number and its 95 % interval, in points.
-        text: the same for readers.
+        text: the same for readers, without the data set.
     """
 
     where: str
@@ -188,9 +188,14 @@ def measured(
     Args:
         text: its numbers; difference and interval are added to it if `with_span`.
     """
-    where, (low, high) = dataset_title(data), metrics.percentile_interval(draws)
-    span = f" ({value:+.1f} [{low:+.1f}, {high:+.1f}])" if with_span else ""
-    return Measurement(where, value, low, high, f"{where}: {text}{span}")
+    low, high = metrics.percentile_interval(draws)
+    span = f" ({signed(value)} [{signed(low)}, {signed(high)}])" if with_span else ""
+    return Measurement(dataset_title(data), value, low, high, text + span)
+
+
+def signed(value: float) -> str:
+    """``+1.2`` or ``−1.2``, with a minus and not a hyphen."""
+    return f"{value:+.1f}".replace("-", "−")
 
 
 def _name(runs: Runs) -> str:

@@ -47,8 +47,11 @@ def judged(lead: str, measurements: list[Measurement]) -> Judgement:
     measurements = [m for m in measurements if np.isfinite(m.value)]
     if not measurements:
         return Judgement(NOT_TESTABLE, MISSING)
-    texts = "; ".join(m.text for m in measurements)
-    return Judgement(verdict_of(measurements), f"{lead}: {texts}.")
+    by_place: dict[str, list[str]] = {}
+    for m in measurements:
+        by_place.setdefault(m.where, []).append(m.text)
+    told = " ".join(f"{where}: {'; '.join(texts)}." for where, texts in by_place.items())
+    return Judgement(verdict_of(measurements), f"{lead}. {told}")
 
 
 def against_rivals(evidence: Evidence, domain: str) -> Judgement:
@@ -149,7 +152,7 @@ def printed_auroc(evidence: Evidence, dataset: str, printed: float) -> Judgement
         return Judgement(NOT_TESTABLE, MISSING)
     above, config = auroc_above(runs, printed), runs[0].config
     setting = f"{config.model.encoder} at {config.data.image_size} px"
-    text = f"Test AUROC with {setting}, {above.text}"
+    text = f"Test AUROC with {setting}: {above.text}"
     if config.model.encoder != PROFILES["paper"].encoder:
         return Judgement(NOT_TESTABLE, f"{text}; the paper's encoder and size have not been run.")
     agrees = above.low <= 0 <= above.high
@@ -274,6 +277,6 @@ def residual_maps(evidence: Evidence) -> Judgement:
             a, b = (np.array([100 * r.metrics["pixel_auroc"] for r in runs]) for runs in pair)
             gaps = a[:, None] - b[None, :]
             where = dataset_title(pair[0][0].config.data)
-            text = f"{where}: {a.mean():.1f} % against {b.mean():.1f} %"
-            found.append(Measurement(dataset, gaps.mean(), gaps.min(), gaps.max(), text))
+            text = f"{a.mean():.1f} % against {b.mean():.1f} %"
+            found.append(Measurement(where, gaps.mean(), gaps.min(), gaps.max(), text))
     return judged("Pixel AUROC of the residual image, of the likelihood map, mean of seeds", found)

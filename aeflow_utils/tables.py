@@ -28,6 +28,7 @@ SCORE_COLUMNS = {
 }
 PAPER_DATASETS = ("oct2017", "chest_xray", "isic2018", "BraTS2021", "miic")
 PAPER_METRICS = ("auroc", "f1", "acc", "sen", "spe")
+STUDY_ROWS = ["oct2017", "chest_xray", "miic", "btad"]  # where the paper or the study has figures
 STUDY_DATASETS = ("oct2017", "chest_xray", "isic2018", "miic", "btad", "mvtec")
 
 

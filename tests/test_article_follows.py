@@ -52,5 +52,8 @@ def test_other_results_make_another_article(perturbed):
     assert f"{claim}partly" in before
     assert f"{claim}confirmed" in after
     # What was not touched says what it said.
-    for untouched in ("What was wrong with", "Does the ensemble know"):
-        assert answer(before, untouched) == answer(after, untouched)
+    untouched = "What was wrong with the published numbers?"
+    assert answer(before, untouched) == answer(after, untouched)
+    ensemble = "Does the ensemble know when it is wrong?"
+    assert "ELPV" in answer(after, ensemble)
+    assert "Chest X-ray" not in answer(after, ensemble)  # nothing is wrong there any more
