@@ -76,7 +76,60 @@ def cached_rows(
         if missing.size:  # else another process has computed them while this one waited
             missing = missing[np.argsort(rows[missing])]
             _compute(found, rows[missing], stamps[missing], fill, label)
-    return {name: _open(folder, spec, "r")[0] for name, spec in wanted.items()}
+        return {name: _open(folder, spec, "r")[0] for name, spec in wanted.items()}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One array on disk: what it is of (empty where nobody can tell), its files, their room."""
+
+    key: dict
+    files: tuple[Path, ...]
+    n_bytes: int
+
+
+def stored_arrays(folder: Path) -> list[Stored]:
+    """Every array in the cache, largest first; bytes are those the disk gives, holes left out."""
+    names = {path.name.split(".")[0] for path in _array_files(folder)}
+    found = []
+    for name in names:
+        files = tuple(path for path in _array_files(folder) if path.name.split(".")[0] == name)
+        n_bytes = sum(_room(path) for path in files)
+        found.append(Stored(_read_key(folder / f"{name}.json"), files, n_bytes))
+    return sorted(found, key=lambda array: -array.n_bytes)
+
+
+def remove_arrays(folder: Path, dataset: str = "") -> list[Stored]:
+    """Delete every array, or those of one data set; what a process is reading stays readable."""
+    if not folder.is_dir():
+        return []
+    with FileLock(folder / ".lock"):  # not while one is computed
+        removed = [
+            array
+            for array in stored_arrays(folder)
+            if not dataset or array.key.get("dataset") == dataset
+        ]
+        for array in removed:
+            for path in array.files:
+                path.unlink(missing_ok=True)
+    return removed
+
+
+def _array_files(folder: Path) -> list[Path]:
+    """Those of the cache itself: weights, which cost a download, live in a folder below it."""
+    return sorted([*folder.glob("*.npy"), *folder.glob("*.json")])
+
+
+def _room(path: Path) -> int:
+    state = path.stat()
+    return getattr(state, "st_blocks", -(-state.st_size // 512)) * 512
+
+
+def _read_key(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def _compute(
