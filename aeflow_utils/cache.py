@@ -27,11 +27,12 @@ Fill = Callable[[np.ndarray], dict[str, np.ndarray]]
 class ArraySpec:
     """An array of the cache: `key` holds everything its rows depend on but the files, JSON-ready.
 
+    To find an array, not to make one, a length in `shape` may be None: as long as it is stored.
     Rows that were never asked for take no room on disks that know sparse files.
     """
 
     key: dict
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
     dtype: str
 
 
@@ -65,9 +66,9 @@ def cached_rows(
             leaves the blocks before it in place.
         label: of the progress bar.
     """
-    found = {name: _open(folder, spec, "r") for name, spec in wanted.items()}
-    if all(pair is not None and (pair[1][rows] == stamps).all() for pair in found.values()):
-        return {name: array for name, (array, _) in found.items()}
+    found = find_rows(folder, wanted, rows, stamps)
+    if found is not None:
+        return found
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         found = {name: _open(folder, s, "r+") or _create(folder, s) for name, s in wanted.items()}
@@ -77,6 +78,16 @@ def cached_rows(
             missing = missing[np.argsort(rows[missing])]
             _compute(found, rows[missing], stamps[missing], fill, label)
         return {name: _open(folder, spec, "r")[0] for name, spec in wanted.items()}
+
+
+def find_rows(
+    folder: Path, wanted: dict[str, ArraySpec], rows: np.ndarray, stamps: np.ndarray
+) -> dict[str, np.ndarray] | None:
+    """As `cached_rows`, but None where any row would have to be computed."""
+    found = {name: _open(folder, spec, "r") for name, spec in wanted.items()}
+    if all(pair is not None and (pair[1][rows] == stamps).all() for pair in found.values()):
+        return {name: array for name, (array, _) in found.items()}
+    return None
 
 
 @dataclass(frozen=True)
@@ -173,6 +184,9 @@ def _open(folder: Path, spec: ArraySpec, mode: str) -> tuple[np.ndarray, np.ndar
         array, stamps = (np.load(path, mmap_mode=mode) for path in _files(folder, spec))
     except Exception:  # absent, cut off, or damaged in ways that numpy reports in many kinds
         return None
-    whole = array.shape == spec.shape and array.dtype == np.dtype(spec.dtype)
+    fits = len(array.shape) == len(spec.shape) and all(
+        wanted in (None, stored) for wanted, stored in zip(spec.shape, array.shape, strict=True)
+    )
+    whole = fits and array.dtype == np.dtype(spec.dtype)
     whole = whole and stamps.shape == spec.shape[:1] and stamps.dtype == np.uint32
     return (array, stamps) if whole else None

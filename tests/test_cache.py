@@ -13,6 +13,7 @@ from aeflow_utils import cache
 from aeflow_utils.cache import (
     ArraySpec,
     cached_rows,
+    find_rows,
     key_hash,
     remove_arrays,
     stored_arrays,
@@ -120,6 +121,17 @@ def test_truncated_file_is_computed_again(tmp_path, fill, kept, suffix):
     path.write_bytes(path.read_bytes()[:kept])
     assert_rows(ask(tmp_path, fill))
     assert fill.calls == [ROWS.tolist()] * 2
+
+
+def test_rows_are_found_without_knowing_how_wide_they_are(tmp_path, fill):
+    wanted = {"a": replace(SPEC, shape=(6, None))}
+    assert find_rows(tmp_path, wanted, ROWS, STAMPS) is None
+    ask(tmp_path, fill, np.array([4, 1]))
+    assert find_rows(tmp_path, wanted, ROWS, STAMPS) is None
+    ask(tmp_path, fill)
+    assert_rows(find_rows(tmp_path, wanted, ROWS, STAMPS)["a"])
+    for shape in ((7, None), (6, None, None), (None, 2)):
+        assert find_rows(tmp_path, {"a": replace(SPEC, shape=shape)}, ROWS, STAMPS) is None
 
 
 @pytest.mark.parametrize("change", [{"shape": (7, 3)}, {"dtype": "float64"}])
