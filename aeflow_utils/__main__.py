@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from aeflow_utils import (
     ablations,
+    cache,
     datasets,
     downloads,
     experiments,
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--profile", default="", help=f"{', '.join(PROFILES)}; else AEFLOW_PROFILE")
 
     data = commands.add_parser("data", parents=[shared], help="which data sets are here")
-    data.add_argument("action", choices=["list", "check", "fetch", "prepare"])
+    data.add_argument("action", choices=["list", "check", "fetch", "prepare", "cached", "clear"])
     data.add_argument("name", nargs="?", default="")
     data.set_defaults(command=_data)
 
@@ -101,6 +102,8 @@ def _data(options: argparse.Namespace) -> None:
         return _data_fetch(options.name)
     if options.action == "prepare":
         return _data_prepare(options.name, get_profile(options.profile))
+    if options.action in ("cached", "clear"):
+        return _data_cached(options.name, clear=options.action == "clear")
     for name, spec in datasets.SPECS.items():
         counts = datasets.check(name)
         state = datasets.describe(counts) if counts["found"].any() else f"absent: {spec.how_to_get}"
@@ -147,6 +150,23 @@ def _data_prepare(name: str, profile: Profile) -> None:
         f"{decoded - start:.1f} s, the study's encoded in {time.perf_counter() - decoded:.1f} s; "
         f"cache in {paths().cache}"
     )
+
+
+def _data_cached(name: str, clear: bool) -> None:
+    """What the cache holds and how much room it takes; with `clear`, that is then gone."""
+    folder = paths().cache
+    arrays = cache.remove_arrays(folder, name) if clear else cache.stored_arrays(folder)
+    shown = [array for array in arrays if not name or array.key.get("dataset") == name]
+    for array in shown:
+        key = array.key
+        of = "-".join(part for part in (key.get("dataset", "?"), key.get("category", "")) if part)
+        what = f"{key['encoder']}, stride {key['stride']}" if "encoder" in key else key.get("what")
+        print(f"{array.n_bytes / 1e6:10,.1f} MB  {of:12} {key.get('size', '?')} px  {what}")
+    total = sum(array.n_bytes for array in shown) / 1e6
+    if clear:
+        print(f"{total:10,.1f} MB freed in {folder}; runs that need it will compute it again")
+    else:
+        print(f"{total:10,.1f} MB in {folder}; `data clear` removes it")
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -27,11 +27,12 @@ Fill = Callable[[np.ndarray], dict[str, np.ndarray]]
 class ArraySpec:
     """An array of the cache: `key` holds everything its rows depend on but the files, JSON-ready.
 
+    To find an array, not to make one, a length in `shape` may be None: as long as it is stored.
     Rows that were never asked for take no room on disks that know sparse files.
     """
 
     key: dict
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
     dtype: str
 
 
@@ -65,9 +66,9 @@ def cached_rows(
             leaves the blocks before it in place.
         label: of the progress bar.
     """
-    found = {name: _open(folder, spec, "r") for name, spec in wanted.items()}
-    if all(pair is not None and (pair[1][rows] == stamps).all() for pair in found.values()):
-        return {name: array for name, (array, _) in found.items()}
+    found = find_rows(folder, wanted, rows, stamps)
+    if found is not None:
+        return found
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         found = {name: _open(folder, s, "r+") or _create(folder, s) for name, s in wanted.items()}
@@ -76,7 +77,70 @@ def cached_rows(
         if missing.size:  # else another process has computed them while this one waited
             missing = missing[np.argsort(rows[missing])]
             _compute(found, rows[missing], stamps[missing], fill, label)
-    return {name: _open(folder, spec, "r")[0] for name, spec in wanted.items()}
+        return {name: _open(folder, spec, "r")[0] for name, spec in wanted.items()}
+
+
+def find_rows(
+    folder: Path, wanted: dict[str, ArraySpec], rows: np.ndarray, stamps: np.ndarray
+) -> dict[str, np.ndarray] | None:
+    """As `cached_rows`, but None where any row would have to be computed."""
+    found = {name: _open(folder, spec, "r") for name, spec in wanted.items()}
+    if all(pair is not None and (pair[1][rows] == stamps).all() for pair in found.values()):
+        return {name: array for name, (array, _) in found.items()}
+    return None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One array on disk: what it is of (empty where nobody can tell), its files, their room."""
+
+    key: dict
+    files: tuple[Path, ...]
+    n_bytes: int
+
+
+def stored_arrays(folder: Path) -> list[Stored]:
+    """Every array in the cache, largest first; bytes are those the disk gives, holes left out."""
+    names = {path.name.split(".")[0] for path in _array_files(folder)}
+    found = []
+    for name in names:
+        files = tuple(path for path in _array_files(folder) if path.name.split(".")[0] == name)
+        n_bytes = sum(_room(path) for path in files)
+        found.append(Stored(_read_key(folder / f"{name}.json"), files, n_bytes))
+    return sorted(found, key=lambda array: -array.n_bytes)
+
+
+def remove_arrays(folder: Path, dataset: str = "") -> list[Stored]:
+    """Delete every array, or those of one data set; what a process is reading stays readable."""
+    if not folder.is_dir():
+        return []
+    with FileLock(folder / ".lock"):  # not while one is computed
+        removed = [
+            array
+            for array in stored_arrays(folder)
+            if not dataset or array.key.get("dataset") == dataset
+        ]
+        for array in removed:
+            for path in array.files:
+                path.unlink(missing_ok=True)
+    return removed
+
+
+def _array_files(folder: Path) -> list[Path]:
+    """Those of the cache itself: weights, which cost a download, live in a folder below it."""
+    return sorted([*folder.glob("*.npy"), *folder.glob("*.json")])
+
+
+def _room(path: Path) -> int:
+    state = path.stat()
+    return getattr(state, "st_blocks", -(-state.st_size // 512)) * 512
+
+
+def _read_key(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def _compute(
@@ -120,6 +184,9 @@ def _open(folder: Path, spec: ArraySpec, mode: str) -> tuple[np.ndarray, np.ndar
         array, stamps = (np.load(path, mmap_mode=mode) for path in _files(folder, spec))
     except Exception:  # absent, cut off, or damaged in ways that numpy reports in many kinds
         return None
-    whole = array.shape == spec.shape and array.dtype == np.dtype(spec.dtype)
+    fits = len(array.shape) == len(spec.shape) and all(
+        wanted in (None, stored) for wanted, stored in zip(spec.shape, array.shape, strict=True)
+    )
+    whole = fits and array.dtype == np.dtype(spec.dtype)
     whole = whole and stamps.shape == spec.shape[:1] and stamps.dtype == np.uint32
     return (array, stamps) if whole else None

@@ -15,17 +15,23 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from urllib.error import URLError
 
-import timm
 import torch
-from timm.models.efficientnet import EfficientNetFeatures
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from aeflow_utils.cache import file_sha256
 from aeflow_utils.config import paths
 from aeflow_utils.errors import UserError
+
+
+def _timm() -> ModuleType:
+    """Imported where a network is built: it takes longer than torch, cached features need none."""
+    import timm
+
+    return timm
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ def packaged_lite0_weights() -> Path:
 
 def _rename_lite0(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The original names in timm's words: both list the same tensors in the same order."""
-    names = timm.create_model("tf_efficientnet_lite0").state_dict().keys()
+    names = _timm().create_model("tf_efficientnet_lite0").state_dict().keys()
     return dict(zip(names, state.values(), strict=True))
 
 
@@ -110,13 +116,18 @@ def get_encoder_spec(name: str) -> EncoderSpec:
     if name.endswith(UNTRAINED):
         trained = get_encoder_spec(name.removesuffix(UNTRAINED))
         return replace(trained, weights=lambda: _random_weights(trained.timm_name), rename=dict)
-    if not timm.is_model(name):
+    if not _timm().is_model(name):
         known = ", ".join(ENCODERS)
         raise UserError(f"unknown encoder '{name}': choose one of {known}, or a model of timm")
-    weights = timm.models.get_pretrained_cfg(name)
+    weights = _timm().models.get_pretrained_cfg(name)
     if weights is None or not weights.has_weights:
         raise UserError(f"timm has no pretrained weights for '{name}': choose another encoder")
     return EncoderSpec(name, weights.mean, weights.std, lambda: _timm_weights(name))
+
+
+def weights_hash(name: str) -> str:
+    """SHA-256 of an encoder's weights file, which is fetched if need be; no network is built."""
+    return file_sha256(get_encoder_spec(name).weights())
 
 
 def _timm_weights(name: str) -> Path:
@@ -124,7 +135,7 @@ def _timm_weights(name: str) -> Path:
     target = paths().weights / f"{name}.pth"
     if not target.exists():
         try:
-            state = timm.create_model(name, pretrained=True).state_dict()
+            state = _timm().create_model(name, pretrained=True).state_dict()
         except Exception as error:  # hub and network errors are of many kinds
             raise UserError(
                 f"cannot fetch timm's weights of {name} ({error}). Put its state_dict at {target} "
@@ -140,7 +151,7 @@ def _random_weights(timm_name: str) -> Path:
     if not target.exists():
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            _save_state(timm.create_model(timm_name).state_dict(), target)
+            _save_state(_timm().create_model(timm_name).state_dict(), target)
     return target
 
 
@@ -211,7 +222,7 @@ class Encoder(nn.Module):
 
 def _feature_network(name: str, timm_name: str, strides: tuple[int, ...]) -> nn.Module:
     """The untrained network up to its coarsest wanted map, giving the last map of each stride."""
-    offered = timm.create_model(timm_name, features_only=True).feature_info.reduction()
+    offered = _timm().create_model(timm_name, features_only=True).feature_info.reduction()
     missing = set(strides) - set(offered)
     if missing:
         raise UserError(
@@ -220,8 +231,9 @@ def _feature_network(name: str, timm_name: str, strides: tuple[int, ...]) -> nn.
         )
     last = {stride: index for index, stride in enumerate(offered)}
     levels = tuple(last[stride] for stride in strides)
-    network = timm.create_model(timm_name, features_only=True, out_indices=levels)
-    if isinstance(network, EfficientNetFeatures):  # runs all blocks, needed or not
+    network = _timm().create_model(timm_name, features_only=True, out_indices=levels)
+    runs_all_blocks = _timm().models.efficientnet.EfficientNetFeatures
+    if isinstance(network, runs_all_blocks):  # those behind the last map too
         n_needed = max(level["stage"] for level in network.feature_info.get_dicts())
         network.blocks = network.blocks[:n_needed]
     return network

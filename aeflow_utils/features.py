@@ -16,10 +16,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from aeflow_utils.cache import ArraySpec, cached_rows, key_hash
+from aeflow_utils.cache import ArraySpec, cached_rows, find_rows, key_hash
 from aeflow_utils.config import DataConfig, paths
 from aeflow_utils.datasets import load_table, spec_of
-from aeflow_utils.encoders import Encoder
+from aeflow_utils.encoders import Encoder, weights_hash
 from aeflow_utils.errors import UserError
 from aeflow_utils.preparation import Prepared, prepare_images, read_image
 
@@ -180,26 +180,34 @@ def encode_images(
     """Features at each stride, {stride: (M, C, h, w)} float16 on disk, of the prepared rows."""
     if not strides:
         return {}
-    encoder, device = Encoder(encoder_name, strides).fuse(), default_device()
-    images, size = prepared.images, prepared.images.shape[-1]
-
-    def fill(rows: np.ndarray) -> dict[str, np.ndarray]:
-        encoder.to(device)
-        parts = [_encode(encoder, images[r], device) for r in _in_batches(rows)]
-        return {str(s): np.concatenate([part[s] for part in parts])[: len(rows)] for s in strides}
-
-    key = {**prepared.source, "encoder": encoder_name, "weights": encoder.weights_sha256}
+    images = prepared.images
+    key = {**prepared.source, "encoder": encoder_name, "weights": weights_hash(encoder_name)}
     key["arithmetic"] = "fused"  # rounds otherwise than the network before `Encoder.fuse`
-    wanted = {}
-    for stride, channels in encoder.channels.items():
-        positions = -(-size // stride)
-        shape = (len(images), channels, positions, positions)
-        spec = ArraySpec({**key, "stride": stride, "what": "features"}, shape, "float16")
-        wanted[str(stride)] = spec
+
+    def wanted(channels: dict[int, int | None]) -> dict[str, ArraySpec]:
+        specs = {}
+        for stride in strides:
+            positions = -(-images.shape[-1] // stride)
+            shape = (len(images), channels[stride], positions, positions)
+            specs[str(stride)] = ArraySpec(
+                {**key, "stride": stride, "what": "features"}, shape, "float16"
+            )
+        return specs
+
     rows, stamps = prepared.rows[prepared.readable], prepared.stamps[prepared.readable]
-    label = f"{label}: {encoder_name} features"
-    found = cached_rows(paths().cache, wanted, rows, stamps, fill, label)
-    return {stride: found[str(stride)] for stride in encoder.strides}
+    found = find_rows(paths().cache, wanted(dict.fromkeys(strides)), rows, stamps)
+    if found is None:
+        encoder, device = Encoder(encoder_name, strides).fuse(), default_device()
+
+        def fill(block: np.ndarray) -> dict[str, np.ndarray]:
+            encoder.to(device)
+            parts = [_encode(encoder, images[r], device) for r in _in_batches(block)]
+            joined = {s: np.concatenate([part[s] for part in parts]) for s in strides}
+            return {str(s): maps[: len(block)] for s, maps in joined.items()}
+
+        label = f"{label}: {encoder_name} features"
+        found = cached_rows(paths().cache, wanted(encoder.channels), rows, stamps, fill, label)
+    return {stride: found[str(stride)] for stride in sorted(strides)}
 
 
 def _in_batches(rows: np.ndarray) -> Iterator[np.ndarray]:

@@ -1,14 +1,23 @@
 """A row is computed once, counts as there only when whole, and is computed again if outdated."""
 
 import multiprocessing
+import threading
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from aeflow_utils import cache
-from aeflow_utils.cache import ArraySpec, cached_rows, key_hash
+from aeflow_utils.cache import (
+    ArraySpec,
+    cached_rows,
+    find_rows,
+    key_hash,
+    remove_arrays,
+    stored_arrays,
+)
 
 SPEC = ArraySpec({"what": "ramp"}, (6, 3), "float32")
 OTHER = ArraySpec({"what": "other"}, (6,), "uint8")
@@ -114,6 +123,17 @@ def test_truncated_file_is_computed_again(tmp_path, fill, kept, suffix):
     assert fill.calls == [ROWS.tolist()] * 2
 
 
+def test_rows_are_found_without_knowing_how_wide_they_are(tmp_path, fill):
+    wanted = {"a": replace(SPEC, shape=(6, None))}
+    assert find_rows(tmp_path, wanted, ROWS, STAMPS) is None
+    ask(tmp_path, fill, np.array([4, 1]))
+    assert find_rows(tmp_path, wanted, ROWS, STAMPS) is None
+    ask(tmp_path, fill)
+    assert_rows(find_rows(tmp_path, wanted, ROWS, STAMPS)["a"])
+    for shape in ((7, None), (6, None, None), (None, 2)):
+        assert find_rows(tmp_path, {"a": replace(SPEC, shape=shape)}, ROWS, STAMPS) is None
+
+
 @pytest.mark.parametrize("change", [{"shape": (7, 3)}, {"dtype": "float64"}])
 def test_stored_array_of_another_shape_or_dtype_is_computed_again(tmp_path, fill, change):
     ask(tmp_path, fill)
@@ -154,3 +174,46 @@ def test_several_processes_compute_a_row_once(tmp_path):
         process.join(timeout=60)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert log.read_text() == "filled\n"
+
+
+def of_set(name):
+    return replace(SPEC, key={**SPEC.key, "dataset": name})
+
+
+def test_stored_arrays_are_named_and_count_only_the_room_they_take(tmp_path, fill):
+    ask(tmp_path, fill, spec=of_set("elpv"))
+    sparse = ArraySpec({"dataset": "oct2017"}, (100_000, 1000), "float16")  # 200 MB, if filled
+    cached_rows(tmp_path, {"a": sparse}, ROWS[:0], STAMPS[:0], fill, "test")
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "net.pth").write_bytes(b"kept")
+    found = {array.key["dataset"]: array for array in stored_arrays(tmp_path)}
+    assert set(found) == {"elpv", "oct2017"}
+    assert 0 < found["oct2017"].n_bytes < 1_000_000
+    assert sum(array.n_bytes for array in found.values()) > 0
+
+
+def test_clearing_removes_arrays_of_one_set_or_all_and_they_are_computed_again(tmp_path, fill):
+    for name in ("elpv", "oct2017"):
+        held = ask(tmp_path, fill, spec=of_set(name))
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "net.pth").write_bytes(b"kept")
+    assert [array.key["dataset"] for array in remove_arrays(tmp_path, "elpv")] == ["elpv"]
+    assert [array.key["dataset"] for array in stored_arrays(tmp_path)] == ["oct2017"]
+    assert len(remove_arrays(tmp_path)) == 1
+    assert stored_arrays(tmp_path) == [] == remove_arrays(tmp_path / "absent")
+    assert_rows(held)  # who had it open reads on
+    assert (tmp_path / "weights" / "net.pth").read_bytes() == b"kept"
+    assert_rows(ask(tmp_path, fill, spec=of_set("elpv")))
+    assert len(fill.calls) == 3
+
+
+def test_clearing_waits_while_another_process_computes(tmp_path, fill):
+    ask(tmp_path, fill)
+    removed = []
+    with FileLock(tmp_path / ".lock"):
+        thread = threading.Thread(target=lambda: removed.extend(remove_arrays(tmp_path)))
+        thread.start()
+        time.sleep(0.2)
+        assert removed == [] and len(stored_arrays(tmp_path)) == 1
+    thread.join(timeout=10)
+    assert len(removed) == 1 and stored_arrays(tmp_path) == []

@@ -8,8 +8,9 @@ import pytest
 
 from aeflow_utils import datasets, experiments
 from aeflow_utils.__main__ import main
-from aeflow_utils.config import PROFILES, paths
+from aeflow_utils.config import PROFILES, DataConfig, paths
 from aeflow_utils.experiments import plan
+from aeflow_utils.preparation import prepare_images
 from aeflow_utils.training import TrainingError
 
 
@@ -182,3 +183,14 @@ def test_the_grid_is_listed_and_run_by_index(capsys):
     number = next(i for i, line in enumerate(lines) if "n_blocks=4" in line)
     line = ("run", "--grid", "--index", str(number), "--profile", "smoke")
     assert "n_blocks=4" in prints(capsys, *line)
+
+
+def test_the_cache_is_listed_and_cleared_with_its_size(capsys, own_cache, mvtec_tree):
+    prepare_images(DataConfig("mvtec", "bottle", image_size=32))
+    listed = prints(capsys, "data", "cached")
+    assert "mvtec-bottle" in listed and "32 px" in listed and "data clear" in listed
+    assert "0.0 MB freed" in prints(capsys, "data", "clear", "elpv")
+    cleared = prints(capsys, "data", "clear")
+    assert "mvtec-bottle" in cleared and "MB freed" in cleared
+    assert not list(own_cache.glob("*.npy"))
+    assert prints(capsys, "data", "cached").count("\n") == 1

@@ -1,0 +1,142 @@
+"""Pipelines side by side: seconds a step, images a second, share of the peak, time to an AUROC."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from aeflow_utils.model_configs import AEFlowConfig, FastFlowConfig
+from benchmarks.speed import convergence, machine
+from benchmarks.speed.inputs import Inputs, fused_encoder, pixels_at
+from benchmarks.speed.pipelines import Pipeline, all_ours, ours
+from benchmarks.speed.timing import Row, interleaved, ratios, row
+
+STEP, SCORE, PEAK = "train step", "scoring", "share of convolution peak"
+ENCODE = "encoding, fused"
+# What is divided by what: a part of the slow one's name, the fast one's, and what to know.
+RATIOS = (
+    ("plain", "AE-FLOW fp32", ""),
+    ("plain", "AE-FLOW bf16", ""),
+    ("anomalib FastFlow", "FastFlow fp32", ""),
+    ("anomalib FastFlow", "AE-FLOW fp32", "not like for like: one scale and a decoder"),
+    ("anomalib PaDiM", "PaDiM fp32", ""),
+)
+
+
+def pipelines(inputs: Inputs, repeats: int, n_fitted: int, with_anomalib: bool) -> list[Row]:
+    """Train steps and scores of all pipelines, then their ratios."""
+    every = all_ours(inputs)
+    scored_only, rows = [], []
+    if with_anomalib:
+        from benchmarks.speed.anomalib_pipelines import fastflow, padim_pair
+
+        every.append(fastflow(inputs))
+        for seconds, padim in padim_pair(inputs, n_fitted):
+            note = f"on {n_fitted} images, features included"
+            rows.append(row("fit", inputs.encoder, padim.name, "time", "s", [seconds], note))
+            scored_only.append(padim)
+    positions, n = np.arange(inputs.batch_size), inputs.batch_size
+    image = pixels_at(inputs, positions)
+    encoder = fused_encoder(inputs.encoder, (16,))
+    steps = {p.name: lambda p=p: p.step(positions) for p in every}
+    stepped = interleaved(steps, repeats)
+    scores = {p.name: lambda p=p: p.score(image) for p in [*every, *scored_only]}
+    scored = interleaved(scores | {ENCODE: lambda: encoder(image)}, repeats)
+    for section, seconds in ((STEP, stepped), (SCORE, scored)):
+        for name, values in seconds.items():
+            note = f"batches of {n}"
+            if section == STEP:
+                rows.append(row(section, inputs.encoder, name, "time", "s", values, note))
+            else:
+                speed = n / np.array(values)
+                rows.append(row(section, inputs.encoder, name, "speed", "images/s", speed, note))
+        rows += _ratios(section, inputs.encoder, seconds)
+    return rows + _shares(inputs, every, stepped, repeats)
+
+
+def _ratios(section: str, encoder: str, seconds: dict[str, list[float]]) -> list[Row]:
+    rows = []
+    for slow, fast, note in RATIOS:
+        for name, values in seconds.items():
+            if all(word in name for word in slow.split()) and fast in seconds:
+                case = f"{name} / {fast}"
+                values = ratios(values, seconds[fast])
+                rows.append(row(section, encoder, case, "times as fast", "ratio", values, note))
+    return rows
+
+
+def _shares(
+    inputs: Inputs, every: list[Pipeline], stepped: dict[str, list[float]], repeats: int
+) -> list[Row]:
+    """Convolutions' operations over the time of the whole step, against the machine's best."""
+    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    peaks = {name: machine.convolution_peak(dtype, repeats) for name, dtype in kinds.items()}
+    rows = [
+        row("machine", "", f"convolution peak {name}", "speed", "GFLOP/s", values)
+        for name, values in peaks.items()
+    ]
+    for pipeline in every:
+        kind = "bf16" if "bf16" in pipeline.name else "fp32"
+        work = machine.gflops(pipeline.step, np.arange(inputs.batch_size))
+        share = work / np.array(stepped[pipeline.name]) / np.median(peaks[kind])
+        note = f"{work / inputs.batch_size:.1f} GFLOP an image"
+        rows.append(row(PEAK, inputs.encoder, pipeline.name, "share", "", share, note))
+    return rows
+
+
+def time_to_auroc(measured: list[Row], sizes: object, with_anomalib: bool) -> list[Row]:
+    """Seconds until validation AUROC is `convergence.TARGET`, on ELPV with lite0."""
+    batch = dict(sizes.batches)[convergence.LITE0]
+    train, val = convergence.elpv(sizes.image_size, batch, sizes.n_train, sizes.n_val)
+    strides = tuple(train.images.features)
+    runs = [
+        ours(train, AEFlowConfig(), "AE-FLOW fp32"),
+        ours(train, AEFlowConfig(), "AE-FLOW bf16", bf16=True),
+        ours(train, FastFlowConfig(strides=strides), "FastFlow fp32"),
+    ]
+    if with_anomalib:
+        from benchmarks.speed.anomalib_pipelines import fastflow
+
+        runs.append(fastflow(train))
+    rows = []
+    for run in runs:
+        n_steps, best = convergence.steps_to_target(run, train, val, sizes.max_steps)
+        cached = "anomalib" not in run.name
+        rows.append(
+            _seconds(measured, run.name, run.name, n_steps, best, len(train.images), cached)
+        )
+        if run.name == "AE-FLOW fp32":  # the same arithmetic: the same steps
+            plain = "plain AE-FLOW"
+            rows.append(_seconds(measured, plain, plain, n_steps, best, len(train.images), False))
+    return rows + (_padim_times(train, val, sizes) if with_anomalib else [])
+
+
+def _seconds(
+    measured: list[Row],
+    name: str,
+    case: str,
+    n_steps: int | None,
+    best: float,
+    n_images: int,
+    cached: bool,
+) -> Row:
+    step = next(r for r in measured if r.section == STEP and r.case == name and r.unit == "s")
+    speed = next(r for r in measured if r.section == SCORE and r.case == ENCODE)
+    encoding = n_images / speed.median if cached else 0.0
+    values = [(n_steps or np.nan) * s + encoding for s in (step.median, step.low, step.high)]
+    note = f"{n_steps} steps" if n_steps else f"not reached: {best:.3f}"
+    note += f", {encoding:.1f} s of them to fill the cache" if cached else ""
+    section = f"time to validation AUROC {convergence.TARGET}"
+    return Row(section, convergence.LITE0, case, "time", "s", *values, step.repeats, note)
+
+
+def _padim_times(train: Inputs, val: object, sizes: object) -> list[Row]:
+    from benchmarks.speed.anomalib_pipelines import padim_pair
+
+    rows = []
+    for seconds, padim in padim_pair(train, len(train.images)):
+        reached = convergence.validation_auroc(padim, val, train.batch_size)
+        section = f"time to validation AUROC {convergence.TARGET}"
+        note = f"one fit, AUROC {reached:.3f}"
+        rows.append(row(section, train.encoder, padim.name, "time", "s", [seconds], note))
+    return rows

@@ -1,0 +1,61 @@
+"""What the machine can do at most, and how much work a step is."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+# Large convolutions of the flow on Wide ResNet-50-2: (channels in, out, kernel, side, batch).
+PEAK_SHAPES = ((512, 512, 3, 16, 8), (512, 1024, 1, 16, 8), (256, 256, 3, 32, 4))
+
+
+def convolution_peak(
+    dtype: torch.dtype, repeats: int, shapes: tuple[tuple[int, ...], ...] = PEAK_SHAPES
+) -> list[float]:
+    """GFLOP/s of the fastest of a few convolutions, forward, in each of `repeats` rounds."""
+    rounds = []
+    for _ in range(repeats):
+        rounds.append(max(_speed(shape, layout, dtype) for shape in shapes for layout in LAYOUTS))
+    return rounds
+
+
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
+
+@torch.inference_mode()
+def _speed(shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype) -> float:
+    c_in, c_out, kernel, side, batch = shape
+    x = torch.randn(batch, c_in, side, side).to(dtype).contiguous(memory_format=layout)
+    weight = torch.randn(c_out, c_in, kernel, kernel).to(dtype).contiguous(memory_format=layout)
+    F.conv2d(x, weight, padding=kernel // 2)
+    start = time.perf_counter()
+    for _ in range(3):
+        F.conv2d(x, weight, padding=kernel // 2)
+    seconds = (time.perf_counter() - start) / 3
+    return 2 * batch * side**2 * c_in * c_out * kernel**2 / seconds / 1e9
+
+
+def gflops(step: Callable[[np.ndarray], object], positions: np.ndarray) -> float:
+    """Billions of floating point operations in the convolutions and products of one step."""
+    with FlopCounterMode(display=False) as counter:
+        step(positions)
+    return counter.get_total_flops() / 1e9
+
+
+def describe() -> str:
+    """Processor, cores, what of bfloat16 it has, and how busy it is with other things."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), "CPU")
+    flags = set(next((line for line in lines if line.startswith("flags")), "").split())
+    units = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in flags] or ["no bfloat16"]
+    load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    threads = f"{torch.get_num_threads()} threads"
+    return ", ".join([name, threads, *units, f"torch {torch.__version__}", load])

@@ -1,0 +1,141 @@
+"""Peak memory, and seconds an epoch, against the number of images; each in a fresh process.
+
+Measured is anonymous memory (RssAnon of /proc/self/status): what was allocated. Pages of mapped
+feature files count as resident too, but belong to the system's file cache, which takes them back
+when anybody needs the room. The features are a sparse file, so that nobody needs 14 GB of disk.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from aeflow_utils.config import TrainConfig
+from aeflow_utils.features import ImageSet
+from aeflow_utils.model_configs import AEFlowConfig, FastFlowConfig
+from aeflow_utils.models import build_system
+from aeflow_utils.training import fit, score_images, seed_everything
+
+SHAPE = (1024, 16, 16)  # Wide ResNet-50-2 at stride 16 and 256 px: 0.5 MB an image
+
+
+def anonymous_mb() -> float:
+    """Megabytes this process has allocated and holds in memory."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
+
+
+class PeakMemory:
+    """The largest `anonymous_mb` since it was made, looked at every 10 ms; `rise` is above then."""
+
+    def __init__(self) -> None:
+        self.start = self.peak = anonymous_mb()
+
+    @property
+    def rise(self) -> float:
+        return self.peak - self.start
+
+
+@contextmanager
+def watched_memory() -> Iterator[PeakMemory]:
+    """Watches from a thread while the block runs."""
+    memory, done = PeakMemory(), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            memory.peak = max(memory.peak, anonymous_mb())
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield memory
+    finally:
+        done.set()
+        thread.join()
+        memory.peak = max(memory.peak, anonymous_mb())
+
+
+def sparse_images(
+    folder: Path, n_images: int, shape: tuple[int, ...], size: int, splits: str = "train"
+) -> ImageSet:
+    """An `ImageSet` on two sparse files, as the cache's memory maps are."""
+    features = folder / f"{n_images}-features.npy"
+    pixels = folder / f"{n_images}-images.npy"
+    np.lib.format.open_memmap(features, "w+", "float16", (n_images, *shape))
+    np.lib.format.open_memmap(pixels, "w+", "uint8", (n_images, 1, size, size))
+    stride = size // shape[-1]
+    columns = {"path": [f"{row}.png" for row in range(n_images)], "label": 0, "kind": "normal"}
+    return ImageSet(
+        pd.DataFrame(columns | {"split": splits}),
+        np.arange(n_images),
+        np.load(pixels, mmap_mode="r"),
+        {stride: np.load(features, mmap_mode="r")},
+    )
+
+
+def epoch(images: ImageSet, val: ImageSet, shape: tuple[int, ...], batch_size: int) -> float:
+    """Seconds of an epoch of the smallest FastFlow there is; others only take longer."""
+    stride, size = next(iter(images.features)), images.images.shape[-1]
+    config = FastFlowConfig(strides=(stride,), n_blocks=1, hidden_ratio=0.001)
+    seed_everything(0)
+    system = build_system(config, {stride: shape}, size)
+    train = TrainConfig(epochs=1, batch_size=batch_size)
+    fit(system, val, val, train, seed=0)  # what only the first steps of a process pay
+    start = time.perf_counter()
+    fit(system, images, val, train, seed=0)
+    return time.perf_counter() - start
+
+
+def full_model(images: ImageSet, shape: tuple[int, ...], batch_size: int, n_steps: int) -> None:
+    """AE-FLOW: statistics of all images, a few steps on random ones, and scores of a batch."""
+    stride, size = next(iter(images.features)), images.images.shape[-1]
+    seed_everything(0)
+    system = build_system(AEFlowConfig(strides=(stride,)), {stride: shape}, size)
+    system.fit_statistics(images)
+    optimizers = system.optimizers(TrainConfig())
+    order = np.random.default_rng(0).permutation(len(images))
+    for positions in np.array_split(order[: n_steps * batch_size], n_steps):
+        system.train().train_step(images.batch(positions), optimizers, 0.0)
+    score_images(system, images.select(np.isin(np.arange(len(images)), order[:batch_size])))
+
+
+def measure(
+    what: str, n_images: int, shape: tuple[int, ...], size: int, batch_size: int, n_steps: int
+) -> dict:
+    """Seconds, and megabytes beside the framework, of one size of data set."""
+    with tempfile.TemporaryDirectory() as folder:
+        images = sparse_images(Path(folder), n_images, shape, size)
+        val = sparse_images(Path(folder), batch_size, shape, size, "val")
+        torch.zeros(1)
+        with watched_memory() as memory:
+            start = time.perf_counter()
+            if what == "epoch":
+                seconds = epoch(images, val, shape, batch_size)
+            else:
+                full_model(images, shape, batch_size, n_steps)
+                seconds = time.perf_counter() - start
+    return {"seconds": seconds, "rise_mb": memory.rise, "framework_mb": memory.start}
+
+
+def measure_apart(what: str, n_images: int, shape=SHAPE, size=256, batch=16, steps=2) -> dict:
+    """`measure` in a process of its own, whose memory nothing else has touched."""
+    options = json.dumps([what, n_images, list(shape), size, batch, steps])
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.speed.memory", options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    what, n_images, shape, size, batch, steps = json.loads(sys.argv[1])
+    print(json.dumps(measure(what, n_images, tuple(shape), size, batch, steps)))

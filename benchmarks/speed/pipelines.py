@@ -1,0 +1,149 @@
+"""The pipelines that are compared: each trains on a batch and scores one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from FrEIA.framework import SequenceINN
+from FrEIA.modules import AllInOneBlock
+from torch import Tensor, nn
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from aeflow_utils import flow, scores
+from aeflow_utils.config import TrainConfig
+from aeflow_utils.features import Batch
+from aeflow_utils.flow import bf16_subnets
+from aeflow_utils.model_configs import AEFlowConfig, FastFlowConfig, ModelConfig
+from aeflow_utils.models import build_system
+from aeflow_utils.models.ae_flow import AEFlow
+from aeflow_utils.models.layers import Decoder
+from aeflow_utils.scores import Scores
+from aeflow_utils.training import seed_everything
+from benchmarks.speed.inputs import (
+    Inputs,
+    encode_plain,
+    fused_encoder,
+    pixels_at,
+    plain_encoder,
+)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One way to train on images and to score new ones.
+
+    Args:
+        step: one training step on the images at these positions.
+        score: scores (N,) of images (N, 3, H, W) in [0, 1], the encoder's work included.
+    """
+
+    name: str
+    step: Callable[[np.ndarray], object]
+    score: Callable[[Tensor], Tensor]
+    system: nn.Module
+
+
+class PlainDecoder(Decoder):
+    """Channels first throughout."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return (torch.tanh(self.layers(z)) + 1) / 2
+
+
+class PlainAEFlow(AEFlow):
+    """AE-FLOW with FrEIA's own blocks, dense permutations and all, and torchmetrics' SSIM."""
+
+    def score(self, batch: Batch) -> Scores:
+        z, _, reconstruction = self(batch)
+        similarity = structural_similarity_index_measure(
+            reconstruction.clamp(0, 1),
+            batch.image,
+            sigma=1.5,
+            data_range=1.0,
+            reduction="none",
+        )
+        likelihood = -torch.exp(scores.gaussian_log_prob(z) / z[0].numel())
+        beta = self.config.beta
+        return Scores.of(beta * likelihood - (1 - beta) * similarity)
+
+
+def use_freias_blocks(system: nn.Module) -> None:
+    """Put FrEIA's blocks in place of ours, with the same weights and permutations."""
+    for module in system.modules():
+        if isinstance(module, flow.Flow):
+            blocks = SequenceINN(*module.shape)
+            for block in module.blocks:
+                blocks.append(
+                    AllInOneBlock,
+                    subnet_constructor=lambda *_, subnet=block.subnet: subnet,
+                    affine_clamping=block.clamp,
+                    permute_soft=False,
+                )
+                blocks[-1].load_state_dict(_with_dense_permutation(block))
+            module.blocks = blocks
+
+
+def _with_dense_permutation(block: nn.Module) -> dict[str, Tensor]:
+    state = block.state_dict()
+    dense = torch.eye(len(block.order))[state.pop("order")][..., None, None]
+    return state | {"w_perm": dense, "w_perm_inv": dense.transpose(0, 1)}
+
+
+def ours(inputs: Inputs, config: ModelConfig, name: str, bf16: bool = False) -> Pipeline:
+    """This bundle: cached features in training, the fused encoder in scoring."""
+    seed_everything(0)
+    system = build_system(config, inputs.shapes, inputs.size)
+    system.fit_statistics(inputs.images)
+    optimizers = system.optimizers(TrainConfig())
+    encoder = fused_encoder(inputs.encoder, config.strides)
+
+    def step(positions: np.ndarray) -> None:
+        with bf16_subnets(system.train(), bf16):
+            system.train_step(inputs.images.batch(positions), optimizers, 0.0)
+
+    def score(image: Tensor) -> Tensor:
+        with torch.inference_mode(), bf16_subnets(system.eval(), bf16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                maps = encoder(image)
+            features = {stride: each.float() for stride, each in maps.items()}
+            return system.score(Batch(image, features)).image_score
+
+    return Pipeline(name, step, score, system)
+
+
+def plain(inputs: Inputs, name: str = "plain") -> Pipeline:
+    """AE-FLOW as one would write it down first: float32, features computed in every step."""
+    seed_everything(0)
+    system, strides = PlainAEFlow(AEFlowConfig(), inputs.shapes, inputs.size), (16,)
+    encoder = plain_encoder(inputs.encoder, strides)
+    use_freias_blocks(system)
+    system.fit_statistics(inputs.images)
+    system.decoder.__class__ = PlainDecoder
+    optimizers = system.optimizers(TrainConfig())
+
+    def batch(image: Tensor) -> Batch:
+        return Batch(image, encode_plain(encoder, image))
+
+    def step(positions: np.ndarray) -> None:
+        system.train().train_step(batch(pixels_at(inputs, positions)), optimizers, 0.0)
+
+    def score(image: Tensor) -> Tensor:
+        with torch.no_grad():
+            return system.eval().score(batch(image)).image_score
+
+    return Pipeline(name, step, score, system)
+
+
+def all_ours(inputs: Inputs) -> list[Pipeline]:
+    """The plain pipeline and this bundle's, AE-FLOW and FastFlow."""
+    fastflow = FastFlowConfig(strides=tuple(inputs.shapes))
+    return [
+        plain(inputs, "plain AE-FLOW"),
+        ours(inputs, AEFlowConfig(), "AE-FLOW fp32"),
+        ours(inputs, AEFlowConfig(), "AE-FLOW bf16", bf16=True),
+        ours(inputs, fastflow, "FastFlow fp32"),
+        ours(inputs, fastflow, "FastFlow bf16", bf16=True),
+    ]

@@ -1,0 +1,69 @@
+"""Cases timed in turn in one process, so that whatever else the machine does meets them all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of results/benchmarks.csv.
+
+    Args:
+        section: what was compared with what.
+        encoder: the network, or empty.
+        case: the pipeline or stage.
+        quantity, unit: what was measured.
+        median, low, high: over `repeats` rounds; low and high are the extremes.
+        note: what a reader must know to read the number.
+    """
+
+    section: str
+    encoder: str
+    case: str
+    quantity: str
+    unit: str
+    median: float
+    low: float
+    high: float
+    repeats: int
+    note: str = ""
+
+
+def interleaved(
+    cases: dict[str, Callable[[], object]], repeats: int, warmup: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of each case in each round: case by case within a round, rounds after warm-ups."""
+    seconds = {name: [] for name in cases}
+    for round_ in range(-warmup, repeats):
+        for name, case in cases.items():
+            start = time.perf_counter()
+            case()
+            if round_ >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def row(
+    section: str,
+    encoder: str,
+    case: str,
+    quantity: str,
+    unit: str,
+    values: list[float] | np.ndarray,
+    note: str = "",
+) -> Row:
+    """The median of `values` and their extremes."""
+    median, low, high = np.median(values), np.min(values), np.max(values)
+    return Row(
+        section, encoder, case, quantity, unit, median, low, high, int(np.size(values)), note
+    )
+
+
+def ratios(slow: list[float], fast: list[float]) -> np.ndarray:
+    """How many times as fast, round by round: both of a round met the same machine."""
+    return np.asarray(slow) / np.asarray(fast)
