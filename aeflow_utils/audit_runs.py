@@ -31,7 +31,7 @@ ON_SCORES = (
 def error_table(evidence: Evidence) -> pd.DataFrame:
     """A row an error and data set: data set, error, measured, right, wrong, sentence.
 
-    AE-FLOW is the one with the `conv_like` subnet, first seed.
+    AE-FLOW is the one with the `conv_like` subnet, first seed, of the profile that has ablations.
     """
     found = list(_on_runs(evidence))
     table = demonstration_table([demonstration for _, demonstration in found])
@@ -41,16 +41,15 @@ def error_table(evidence: Evidence) -> pd.DataFrame:
 
 
 def _on_runs(evidence: Evidence) -> Iterator[tuple[str, Demonstration]]:
-    for dataset in evidence.datasets:
-        runs = evidence.methods.get((dataset, "ae_flow", "conv_like"))
-        if not runs or np.isnan(runs[0].metrics["val_auroc"]):
+    for dataset, runs in evidence.bases.items():
+        if np.isnan(runs[0].metrics["val_auroc"]):
             continue  # no abnormal validation image: most of these errors cannot be made
         where = dataset_title(runs[0].config.data)
         for error in ON_SCORES:
             yield where, error(runs[0])
         plain, fastflow, untrained, fresh, carried = (
-            evidence.methods.get((dataset, "autoencoder", "")),
-            evidence.methods.get((dataset, "fastflow", "")),
+            evidence.grid_methods.get((dataset, "autoencoder", "")),
+            evidence.grid_methods.get((dataset, "fastflow", "")),
             evidence.side.get((dataset, "+encoder=untrained")),
             evidence.side.get((dataset, "conv_like")),
             evidence.side.get((dataset, "conv_like+carry_over=True")),

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics, uncertainty_story
-from aeflow_utils.ablations import ablation_table, fold_table, grid_profile
+from aeflow_utils.ablations import BASE, ablation_table, fold_table, grid_profile
 from aeflow_utils.audit import audit_findings
 from aeflow_utils.config import DataConfig, get_profile
 from aeflow_utils.datasets import SPECS
@@ -108,6 +108,17 @@ class Evidence:
     def grid(self) -> str:
         """The profile whose ablations and folds are shown."""
         return grid_profile(get_profile(self.profile))
+
+    @cached_property
+    def grid_methods(self) -> dict[tuple[str, str, str], Runs]:
+        """As `methods`, of the profile of ablations and folds: they are compared with these."""
+        return self.methods if self.grid == self.shown else grouped(collect(self.grid))
+
+    @property
+    def bases(self) -> dict[str, Runs]:
+        """The default AE-FLOW of each data set: what ablations and folds are compared with."""
+        found = self.grid_methods.items()
+        return {d: runs for (d, model, name), runs in found if (model, name) == ("ae_flow", BASE)}
 
     @cached_property
     def side(self) -> dict[tuple[str, str], Runs]:

@@ -185,10 +185,9 @@ def bits_against_nats(evidence: Evidence) -> Judgement:
 def _choice_gaps(evidence: Evidence, variant: str) -> list[Measurement]:
     """The default, first seed, against one of its changes, a data set each."""
     found = []
-    for dataset in evidence.datasets:
-        base = evidence.methods.get((dataset, "ae_flow", "conv_like"))
+    for dataset, base in evidence.bases.items():
         changed = evidence.side.get((dataset, variant))
-        if base and changed:
+        if changed:
             found.append(auroc_gap(base[:1], changed))
     return found
 
@@ -239,10 +238,9 @@ def _labelled(evidence: Evidence) -> list:
 def folds_help(evidence: Evidence) -> Judgement:
     """Fresh folds against the single split on test; validation of both ways is told."""
     found, told = [], []
-    for dataset in evidence.datasets:
-        base = evidence.methods.get((dataset, "ae_flow", "conv_like"))
+    for dataset, base in evidence.bases.items():
         fresh = evidence.side.get((dataset, "conv_like"))
-        if base and fresh:
+        if fresh:
             found.append(auroc_gap(fresh, base[:1], where=base[0].config.data))
             table = evidence.folds[evidence.folds["data set"] == dataset]
             means = table.groupby("way")["validation"].mean()
@@ -257,7 +255,7 @@ def choices_matter(evidence: Evidence) -> Judgement:
     """Of the choices that the paper leaves open, the best against the worst by validation."""
     found, choices = [], evidence.choices
     for dataset, rows in choices.groupby("data set", sort=False) if len(choices) else ():
-        base = evidence.methods[dataset, "ae_flow", "conv_like"][:1]
+        base = evidence.bases[dataset][:1]
         runs = {v: r for (d, v), r in evidence.side.items() if d == dataset and "+" in v}
         runs = {v: r for v, r in runs.items() if "encoder=untrained" not in v and len(r) == 1}
         ranked = sorted([base, *runs.values()], key=lambda r: r[0].metrics["val_auroc"])

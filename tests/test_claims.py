@@ -184,3 +184,13 @@ def test_answers_say_who_is_ahead(write_run):
     assert "ahead of FastFlow, level with plain autoencoder" in text
     assert "it is ahead of kNN, pooled features" in text
     assert "No ensemble that errs is here." in text
+
+
+def test_ablations_are_compared_with_runs_of_their_own_profile(write_run):
+    few = ([0, 0, 1, 1], (1, 2, 3, 4))
+    write_run("ae_flow", variant="conv_like", test=few)
+    for variant in ("conv_like", "conv_like+likelihood_unit=nats"):
+        write_run("ae_flow", variant=variant, test=RANDOM, profile="laptop", recorded=True)
+    found = judges.bits_against_nats(Evidence("smoke"))
+    assert found.verdict == OPEN
+    assert "+0.0 [+0.0, +0.0]" in found.evidence
