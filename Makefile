@@ -6,7 +6,7 @@ STAMP   := .venv/.installed
 # NVIDIA's wheels exist for Linux on x86-64 only.
 MARK    := sed -E '/^(nvidia-|cuda-|triton)/ s/$$/ ; sys_platform == "linux" and platform_machine == "x86_64"/'
 
-.PHONY: reproduce laptop-grid test lint unit notebooks-smoke notebooks-strict verify record peers lock lock-peers clean help
+.PHONY: reproduce laptop-grid test lint unit notebooks-smoke notebooks-strict verify record peers bench lock lock-peers clean help
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
@@ -15,6 +15,7 @@ help:
 	@echo "make verify     compare your runs with the recorded ones; fails where they differ"
 	@echo "make record     (maintainer) make the local runs and notebooks the recorded ones"
 	@echo "make peers      compare methods and metrics with anomalib's, in an environment of its own"
+	@echo "make bench      how fast it is beside a plain pipeline and anomalib: a table and a picture"
 	@echo "make clean      remove this machine's runs and caches, keep what was recorded"
 
 $(STAMP): requirements.lock pyproject.toml
@@ -68,6 +69,10 @@ record: $(STAMP)
 
 peers: .venv-peers/.installed
 	TQDM_DISABLE=1 .venv-peers/bin/python -W ignore -m benchmarks.peers
+
+# A quarter of an hour on two cores that do nothing else; OMP_NUM_THREADS=1 on a busy machine.
+bench: .venv-peers/.installed
+	TQDM_DISABLE=1 .venv-peers/bin/python -W ignore -m benchmarks.speed
 
 # Exact versions of these environments; the second file has what the peers add.
 lock: $(STAMP)

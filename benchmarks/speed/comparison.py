@@ -46,7 +46,8 @@ def pipelines(inputs: Inputs, repeats: int, n_fitted: int, with_anomalib: bool) 
         for name, values in seconds.items():
             note = f"batches of {n}"
             if section == STEP:
-                rows.append(row(section, inputs.encoder, name, "time", "s", values, note))
+                each = np.array(values) / n
+                rows.append(row(section, inputs.encoder, name, "time", "s an image", each, note))
             else:
                 speed = n / np.array(values)
                 rows.append(row(section, inputs.encoder, name, "speed", "images/s", speed, note))
@@ -100,34 +101,28 @@ def time_to_auroc(measured: list[Row], sizes: object, with_anomalib: bool) -> li
         runs.append(fastflow(train))
     rows = []
     for run in runs:
-        n_steps, best = convergence.steps_to_target(run, train, val, sizes.max_steps)
+        reached = convergence.steps_to_target(run, train, val, sizes.max_steps)
         cached = "anomalib" not in run.name
-        rows.append(
-            _seconds(measured, run.name, run.name, n_steps, best, len(train.images), cached)
-        )
+        rows.append(_time_to_target(measured, run.name, reached, train, cached))
         if run.name == "AE-FLOW fp32":  # the same arithmetic: the same steps
-            plain = "plain AE-FLOW"
-            rows.append(_seconds(measured, plain, plain, n_steps, best, len(train.images), False))
+            rows.append(_time_to_target(measured, "plain AE-FLOW", reached, train, False))
     return rows + (_padim_times(train, val, sizes) if with_anomalib else [])
 
 
-def _seconds(
-    measured: list[Row],
-    name: str,
-    case: str,
-    n_steps: int | None,
-    best: float,
-    n_images: int,
-    cached: bool,
+def _time_to_target(
+    measured: list[Row], case: str, reached: tuple[int | None, float], train: Inputs, cached: bool
 ) -> Row:
-    step = next(r for r in measured if r.section == STEP and r.case == name and r.unit == "s")
+    """Steps times their measured seconds, and the encoder's pass that fills a cache."""
+    n_steps, best = reached
+    image = next(r for r in measured if r.section == STEP and r.case == case and r.unit != "ratio")
     speed = next(r for r in measured if r.section == SCORE and r.case == ENCODE)
-    encoding = n_images / speed.median if cached else 0.0
-    values = [(n_steps or np.nan) * s + encoding for s in (step.median, step.low, step.high)]
+    encoding = len(train.images) / speed.median if cached else 0.0
+    n_seen = (n_steps or np.nan) * train.batch_size
+    values = [n_seen * seconds + encoding for seconds in (image.median, image.low, image.high)]
     note = f"{n_steps} steps" if n_steps else f"not reached: {best:.3f}"
     note += f", {encoding:.1f} s of them to fill the cache" if cached else ""
     section = f"time to validation AUROC {convergence.TARGET}"
-    return Row(section, convergence.LITE0, case, "time", "s", *values, step.repeats, note)
+    return Row(section, convergence.LITE0, case, "time", "s", *values, image.repeats, note)
 
 
 def _padim_times(train: Inputs, val: object, sizes: object) -> list[Row]:

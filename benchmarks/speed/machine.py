@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,17 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.speed.timing import clock
+
 # Large convolutions of the flow on Wide ResNet-50-2: (channels in, out, kernel, side, batch).
 PEAK_SHAPES = ((512, 512, 3, 16, 8), (512, 1024, 1, 16, 8), (256, 256, 3, 32, 4))
 
 
-def convolution_peak(
-    dtype: torch.dtype, repeats: int, shapes: tuple[tuple[int, ...], ...] = PEAK_SHAPES
-) -> list[float]:
+def convolution_peak(dtype: torch.dtype, repeats: int) -> list[float]:
     """GFLOP/s of the fastest of a few convolutions, forward, in each of `repeats` rounds."""
     rounds = []
     for _ in range(repeats):
-        rounds.append(max(_speed(shape, layout, dtype) for shape in shapes for layout in LAYOUTS))
+        rounds.append(
+            max(_speed(shape, layout, dtype) for shape in PEAK_SHAPES for layout in LAYOUTS)
+        )
     return rounds
 
 
@@ -35,10 +36,10 @@ def _speed(shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dty
     x = torch.randn(batch, c_in, side, side).to(dtype).contiguous(memory_format=layout)
     weight = torch.randn(c_out, c_in, kernel, kernel).to(dtype).contiguous(memory_format=layout)
     F.conv2d(x, weight, padding=kernel // 2)
-    start = time.perf_counter()
+    start = clock()
     for _ in range(3):
         F.conv2d(x, weight, padding=kernel // 2)
-    seconds = (time.perf_counter() - start) / 3
+    seconds = (clock() - start) / 3
     return 2 * batch * side**2 * c_in * c_out * kernel**2 / seconds / 1e9
 
 
@@ -57,5 +58,6 @@ def describe() -> str:
     flags = set(next((line for line in lines if line.startswith("flags")), "").split())
     units = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in flags] or ["no bfloat16"]
     load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    threads = f"{torch.get_num_threads()} threads"
+    n_threads = torch.get_num_threads()
+    threads = f"{n_threads} threads" if n_threads > 1 else "one thread's CPU time"
     return ", ".join([name, threads, *units, f"torch {torch.__version__}", load])

@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 TITLES = {"wide_resnet50_2": "Wide ResNet-50-2", "efficientnet_lite0": "EfficientNet-lite0"}
 
@@ -14,10 +15,12 @@ TITLES = {"wide_resnet50_2": "Wide ResNet-50-2", "efficientnet_lite0": "Efficien
 def draw(table: pd.DataFrame, path: Path) -> Path:
     """Train steps and scoring above, stages and the number of images below."""
     figure, axes = plt.subplots(2, 2, figsize=(11, 7.5), layout="constrained")
-    _bars(axes[0, 0], table, "train step", "s", "seconds a train step (log)")
+    _bars(axes[0, 0], table, "train step", "s an image", "seconds of training an image (log)")
     _bars(axes[0, 1], table, "scoring", "images/s", "images scored a second (log)")
     _stages(axes[1, 0], table)
     _number_of_images(axes[1, 1], table)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, loc="outside upper right")
     figure.suptitle(table["machine"].iloc[0], fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -34,8 +37,8 @@ def _bars(axis: Axes, table: pd.DataFrame, section: str, unit: str, title: str) 
         axis.barh(height, part["median"], 0.36, xerr=spread, label=TITLES.get(encoder, encoder))
     axis.set_yticks([place + 0.19 for place in range(len(cases))], cases)
     axis.set_xscale("log")
+    axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_title(title, fontsize=10)
-    axis.legend(fontsize=8)
 
 
 def _stages(axis: Axes, table: pd.DataFrame) -> None:
@@ -71,5 +74,5 @@ def _number_of_images(axis: Axes, table: pd.DataFrame) -> None:
     axis.set_xscale("log")
     axis.set_yscale("log")
     axis.set_xlabel("training images")
-    axis.set_title("more images: neither slower an image nor larger (log)", fontsize=10)
+    axis.set_title("time an image, and peak memory (log)", fontsize=10)
     axis.legend(fontsize=8)

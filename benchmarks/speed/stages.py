@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +16,7 @@ from aeflow_utils.models.ae_flow import AEFlow
 from aeflow_utils.scores import bits_per_dim, likelihood_map, score_parts, upsample
 from aeflow_utils.training import seed_everything
 from benchmarks.speed.inputs import Inputs, fused_encoder, pixels_at
-from benchmarks.speed.timing import Row, row
+from benchmarks.speed.timing import Row, clock, row
 
 
 class Stopwatch:
@@ -28,9 +27,9 @@ class Stopwatch:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start = clock()
         yield
-        self.seconds.setdefault(stage, []).append(time.perf_counter() - start)
+        self.seconds.setdefault(stage, []).append(clock() - start)
 
 
 def breakdown(inputs: Inputs, repeats: int) -> list[Row]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,14 @@ class Row:
     note: str = ""
 
 
+def clock() -> float:
+    """Seconds, for differences: of this process's work if it has one thread, else of the wall.
+
+    With ``OMP_NUM_THREADS=1`` a busy machine can be measured on: what others do does not count.
+    """
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
 def interleaved(
     cases: dict[str, Callable[[], object]], repeats: int, warmup: int = 1
 ) -> dict[str, list[float]]:
@@ -41,10 +50,10 @@ def interleaved(
     seconds = {name: [] for name in cases}
     for round_ in range(-warmup, repeats):
         for name, case in cases.items():
-            start = time.perf_counter()
+            start = clock()
             case()
             if round_ >= 0:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 
