@@ -155,14 +155,13 @@ def _data_prepare(name: str, profile: Profile) -> None:
 def _data_cached(name: str, clear: bool) -> None:
     """What the cache holds and how much room it takes; with `clear`, that is then gone."""
     folder = paths().cache
-    arrays = cache.remove_arrays(folder, name) if clear else cache.stored_arrays(folder)
-    shown = [array for array in arrays if not name or array.key.get("dataset") == name]
-    for array in shown:
+    arrays = (cache.remove_arrays if clear else cache.stored_arrays)(folder, name)
+    for array in arrays:
         key = array.key
         of = "-".join(part for part in (key.get("dataset", "?"), key.get("category", "")) if part)
         what = f"{key['encoder']}, stride {key['stride']}" if "encoder" in key else key.get("what")
         print(f"{array.n_bytes / 1e6:10,.1f} MB  {of:12} {key.get('size', '?')} px  {what}")
-    total = sum(array.n_bytes for array in shown) / 1e6
+    total = sum(array.n_bytes for array in arrays) / 1e6
     if clear:
         print(f"{total:10,.1f} MB freed in {folder}; runs that need it will compute it again")
     else:

@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image, ImageChops, ImageStat
 
-from aeflow_utils.results import grouped, method_title
+from aeflow_utils.results import grouped, method_title, run_title
 from aeflow_utils.runs import RunResult
 
 INVISIBLE = 0.3  # of 255, on average over pixels: plots stay below it, photographs do not
@@ -70,10 +70,6 @@ def listed(names: list[str]) -> str:
     """``a, b and c``; ``nothing`` for an empty list."""
     *first, last = names or ["nothing"]
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def run_title(result: RunResult) -> str:
-    return method_title(result.config.model.name, result.config.variant)
 
 
 def curves_text(results: list[RunResult], terms: dict[str, str]) -> str:
@@ -140,18 +136,4 @@ def dots_text(table: pd.DataFrame) -> str:
     return (
         "Dot plot of the AUROC by method, a panel a data set: test with its 95 % interval, "
         f"validation as a ring. In percent, on test: {'; '.join(parts)}."
-    )
-
-
-def scatter_text(combined: pd.DataFrame, sigma: float) -> str:
-    """How many predictions are right and wrong, and how far their members disagree."""
-    parts = []
-    for correct, name in ((True, "right"), (False, "wrong")):
-        deviations = combined.loc[combined["correct"] == correct, "sigma"]
-        median = f", median deviation {deviations.median():.3g}" if len(deviations) else ""
-        parts.append(f"{len(deviations)} {name}{median}")
-    above = int((combined["sigma"] > sigma).sum())
-    return (
-        "Scatter plot of the ensemble's mean score and its standard deviation over members, an "
-        f"image a dot: {' and '.join(parts)}; {above} above a deviation of {sigma}."
     )

@@ -85,7 +85,7 @@ def _standings(evidence: Evidence, domain: str) -> str:
 
 def _standing(evidence: Evidence, dataset: str) -> str:
     """Whom AE-FLOW is ahead of on one data set, and whom it is behind."""
-    ours = evidence.best(dataset, "ae_flow")
+    ours = evidence.ae_flow.get(dataset)
     plain = evidence.best(dataset, "padim", "knn")
     if not ours or not plain:
         return ""

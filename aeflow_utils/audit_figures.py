@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from aeflow_utils.alt_texts import described
 from aeflow_utils.evidence import VERDICTS
-from aeflow_utils.figures import ABNORMAL, NORMAL
+from aeflow_utils.figures import ABNORMAL, NORMAL, subplots
 
 VERDICT_COLORS = dict(
-    zip(VERDICTS, ("#3b6ea5", "#8fb3d6", "#c8553d", "#d9b44a", "#c9c9c9"), strict=True)
+    zip(VERDICTS, (NORMAL, "#8fb3d6", ABNORMAL, "#d9b44a", "#c9c9c9"), strict=True)
 )
 
 
@@ -22,7 +21,7 @@ def right_and_wrong(table: pd.DataFrame) -> Figure:
         table: columns data set, error, measured, right, wrong (in [0, 1]).
     """
     table = table.iloc[::-1].reset_index(drop=True)
-    figure, axis = plt.subplots(figsize=(9, 0.34 * len(table) + 1), layout="constrained")
+    figure, axis = subplots(figsize=(9, 0.34 * len(table) + 1))
     right, wrong = 100 * table["right"], 100 * table["wrong"]
     axis.hlines(table.index, right, wrong, color="0.75", lw=2, zorder=1)
     axis.plot(right, table.index, "o", color=NORMAL, label="right")
@@ -44,7 +43,7 @@ def verdict_bars(counts: pd.DataFrame) -> Figure:
     Args:
         counts: as `claims.counts` gives them.
     """
-    figure, axis = plt.subplots(figsize=(9, 0.6 * len(counts) + 0.7), layout="constrained")
+    figure, axis = subplots(figsize=(9, 0.6 * len(counts) + 0.7))
     left = pd.Series(0, index=counts.index)
     for word in VERDICTS:
         bars = axis.barh(

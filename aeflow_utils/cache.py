@@ -99,14 +99,16 @@ class Stored:
     n_bytes: int
 
 
-def stored_arrays(folder: Path) -> list[Stored]:
-    """Every array in the cache, largest first; bytes are those the disk gives, holes left out."""
-    names = {path.name.split(".")[0] for path in _array_files(folder)}
-    found = []
-    for name in names:
-        files = tuple(path for path in _array_files(folder) if path.name.split(".")[0] == name)
-        n_bytes = sum(_room(path) for path in files)
-        found.append(Stored(_read_key(folder / f"{name}.json"), files, n_bytes))
+def stored_arrays(folder: Path, dataset: str = "") -> list[Stored]:
+    """Every array, or those of one data set, largest first; bytes are those the disk gives."""
+    files: dict[str, list[Path]] = {}
+    for path in _array_files(folder):
+        files.setdefault(path.name.split(".")[0], []).append(path)
+    found = [
+        Stored(_read_key(folder / f"{name}.json"), tuple(own), sum(map(_room, own)))
+        for name, own in files.items()
+    ]
+    found = [array for array in found if not dataset or array.key.get("dataset") == dataset]
     return sorted(found, key=lambda array: -array.n_bytes)
 
 
@@ -115,11 +117,7 @@ def remove_arrays(folder: Path, dataset: str = "") -> list[Stored]:
     if not folder.is_dir():
         return []
     with FileLock(folder / ".lock"):  # not while one is computed
-        removed = [
-            array
-            for array in stored_arrays(folder)
-            if not dataset or array.key.get("dataset") == dataset
-        ]
+        removed = stored_arrays(folder, dataset)
         for array in removed:
             for path in array.files:
                 path.unlink(missing_ok=True)

@@ -20,10 +20,9 @@ from matplotlib.patches import Arc, Circle, Ellipse, FancyBboxPatch, Polygon, Re
 from aeflow_utils.alt_texts import described
 from aeflow_utils.catalog import Counts
 from aeflow_utils.datasets import get_spec
-from aeflow_utils.diagrams import FRAME, canvas, write
+from aeflow_utils.diagrams import DIM, FRAME, canvas, write
 
 WIDTH, HEIGHT, TILE = 11.6, 5.1, 2.05
-DIM = "#5b6470"
 
 
 @dataclass(frozen=True)

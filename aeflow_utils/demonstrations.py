@@ -14,7 +14,7 @@ import pandas as pd
 
 from aeflow_utils import metrics
 from aeflow_utils.errors import UserError
-from aeflow_utils.results import method_title
+from aeflow_utils.results import run_title
 from aeflow_utils.runs import RunResult
 
 Criterion = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -224,14 +224,13 @@ def untrained_encoder(run: RunResult, untrained: RunResult) -> Demonstration:
         run, untrained: one method, seed and data set; only the encoder's weights differ.
     """
     right, wrong = run.metrics["auroc"], untrained.metrics["auroc"]
-    title = method_title(run.config.model.name, run.config.variant)
     return Demonstration(
         "encoder of random weights",
         "test AUROC",
         right,
         wrong,
-        f"On an encoder that nobody trained, {title} has a test AUROC of {percent(wrong)} instead "
-        f"of {percent(right)}.",
+        f"On an encoder that nobody trained, {run_title(run)} has a test AUROC of "
+        f"{percent(wrong)} instead of {percent(right)}.",
     )
 
 

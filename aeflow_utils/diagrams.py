@@ -23,6 +23,7 @@ PALETTE: dict[str, tuple[str, str]] = {
 }
 FRAME = {"facecolor": "#fafbfb", "edgecolor": "#c3c9d0", "zorder": 0}
 INK = "#262b31"
+DIM = "#5b6470"  # of notes and captions
 FONT = 14.5
 SMALL = 13.5
 SHAPE = r"$C{\times}H{\times}W$"

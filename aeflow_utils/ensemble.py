@@ -86,27 +86,6 @@ def member_scores(runs: list[RunResult], split: str) -> tuple[pd.DataFrame, np.n
     return images, np.stack(rows)
 
 
-def combine(runs: list[RunResult], regime: str = "val_f1") -> pd.DataFrame:
-    """The blog's ensemble on the test images: one row an image.
-
-    Columns: path, label, kind; mu and sigma (population) of the members' raw scores; predicted,
-    by the mean of the members' own thresholds; correct.
-    """
-    images, scores = member_scores(runs, "test")
-    predicted = (scores.mean(axis=0) >= mean_threshold(runs, regime)).astype(int)
-    return images.assign(
-        mu=scores.mean(axis=0),
-        sigma=scores.std(axis=0),
-        predicted=predicted,
-        correct=predicted == images["label"],
-    )
-
-
-def mean_threshold(runs: list[RunResult], regime: str) -> float:
-    """Mean of the members' own thresholds, as in the blog."""
-    return float(np.mean([run.metrics["thresholds"][regime] for run in runs]))
-
-
 def certainty_table(combined: pd.DataFrame, sigma: float) -> pd.DataFrame:
     """The blog's table: rows right and wrong predictions, columns certain and uncertain."""
     uncertain = combined["sigma"] > sigma
@@ -141,31 +120,6 @@ def error_auroc(combined: pd.DataFrame, uncertainty: np.ndarray) -> float:
     0.5 says nothing, below it is the wrong way round; NaN where nothing, or everything, is wrong.
     """
     return metrics.auroc((~combined["correct"]).astype(int).to_numpy(), uncertainty)
-
-
-def error_table(members: dict[tuple[str, str, str], list[RunResult]]) -> pd.DataFrame:
-    """How well two uncertainties rank wrong decisions, a row a data set, in percent.
-
-    Args:
-        members: runs of each ensemble by (data set, model, variant), as `grouped` gives them.
-    """
-    rows = []
-    for (dataset, *_), runs in members.items():
-        combined = combine(runs)
-        closeness = -np.abs(combined["mu"] - mean_threshold(runs, "val_f1"))
-        test = combined["label"], combined["mu"]
-        rows.append(
-            {
-                "data set": dataset,
-                "members": len(runs),
-                "AUROC of a member": round(100 * np.mean([r.metrics["auroc"] for r in runs]), 1),
-                "AUROC of the mean": round(100 * metrics.auroc(*test), 1),
-                "right": f"{100 * combined['correct'].mean():.1f}",
-                "sigma ranks errors": round(100 * error_auroc(combined, combined["sigma"]), 1),
-                "closeness ranks errors": round(100 * error_auroc(combined, closeness), 1),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 @dataclass(frozen=True)
@@ -246,7 +200,8 @@ def judge(fits: list[Reading], seen: list[Reading], verdict: str = "scores") -> 
 
     Returns:
         Columns label, mu, sigma (raw, population), ``mean_<scale>`` of each scale, predicted,
-        correct, and those of `MEASURES` that can be had.
+        correct, and those of `MEASURES` that can be had. The study's own are mu, sigma and, with
+        the verdict ``scores``, predicted: by the mean of the members' own F1-max thresholds.
     """
     values = normalised(fits, seen)
     means = {f"mean_{name}": scores.mean(axis=0) for name, scores in values.items()}

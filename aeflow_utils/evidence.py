@@ -25,7 +25,7 @@ from aeflow_utils.results import (
     dataset_title,
     grouped,
     labels_and_scores,
-    method_title,
+    run_title,
 )
 from aeflow_utils.runs import RunResult
 from aeflow_utils.tables import SCORE_COLUMNS
@@ -145,6 +145,12 @@ class Evidence:
         found = [r for (d, model, _), r in self.methods.items() if d == dataset and model in models]
         return max(found, key=_validation_auroc, default=None)
 
+    @cached_property
+    def ae_flow(self) -> dict[str, Runs]:
+        """AE-FLOW's `best` of each data set that has one."""
+        found = {dataset: self.best(dataset, "ae_flow") for dataset in self.datasets}
+        return {dataset: runs for dataset, runs in found.items() if runs}
+
 
 def _validation_auroc(runs: Runs) -> float:
     value = np.mean([run.metrics["val_auroc"] for run in runs])
@@ -164,8 +170,8 @@ def auroc_gap(
     theirs = labels_and_scores(others, column)[1]
     a, b = (100 * np.mean([metrics.auroc(labels, s) for s in side]) for side in (ours, theirs))
     draws = 100 * (metrics.auroc_draws(labels, ours) - metrics.auroc_draws(labels, theirs))
-    theirs_name = _name(others) if column == "image_score" else f"its {_part(column)}"
-    text = f"{_name(runs)} {a:.1f} %, {theirs_name} {b:.1f} %"
+    theirs_name = run_title(others[0]) if column == "image_score" else f"its {_part(column)}"
+    text = f"{run_title(runs[0])} {a:.1f} %, {theirs_name} {b:.1f} %"
     return measured(where or runs[0].config.data, a - b, draws, text)
 
 
@@ -207,11 +213,6 @@ def measured(
 def signed(value: float) -> str:
     """``+1.2`` or ``−1.2``, with a minus and not a hyphen."""
     return f"{value:+.1f}".replace("-", "−")
-
-
-def _name(runs: Runs) -> str:
-    config = runs[0].config
-    return method_title(config.model.name, config.variant)
 
 
 def _part(column: str) -> str:

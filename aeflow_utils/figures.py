@@ -19,16 +19,16 @@ from PIL import Image
 from sklearn.metrics import roc_curve
 
 from aeflow_utils import alt_texts
-from aeflow_utils.alt_texts import alt_text, described, listed, run_title, show_alt_texts
+from aeflow_utils.alt_texts import alt_text, described, listed, show_alt_texts
 from aeflow_utils.config import Profile, paths
 from aeflow_utils.features import ImageSet
 from aeflow_utils.layouts import UNLABELLED
 from aeflow_utils.models.system import System
 from aeflow_utils.preparation import read_image, upright
-from aeflow_utils.results import grouped, method_title
+from aeflow_utils.results import grouped, method_title, run_title
 from aeflow_utils.runs import RunResult
 
-_subplots = partial(plt.subplots, layout="constrained")
+subplots = partial(plt.subplots, layout="constrained")
 
 NORMAL, ABNORMAL = "#3b6ea5", "#c8553d"
 LABEL_NAMES = {0: "normal", 1: "abnormal", UNLABELLED: "unlabelled"}
@@ -63,7 +63,7 @@ def save_figure(figure: Figure, name: str, profile: Profile) -> None:
     )
 
 
-def _show(axis: plt.Axes, pixels: np.ndarray, **options: object) -> None:
+def show_image(axis: plt.Axes, pixels: np.ndarray, **options: object) -> None:
     """An image (C, H, W) in its full range, or a map (H, W), without ticks."""
     if pixels.ndim == 3:
         top = 255 if pixels.dtype == np.uint8 else 1
@@ -77,13 +77,13 @@ def _show(axis: plt.Axes, pixels: np.ndarray, **options: object) -> None:
 
 def sample_sheet(images: ImageSet, title: str, n_columns: int = 8) -> Figure:
     """A row of normal and a row of abnormal images, evenly spaced through the set."""
-    figure, axes = _subplots(2, n_columns, figsize=(1.35 * n_columns, 3.5), squeeze=False)
+    figure, axes = subplots(2, n_columns, figsize=(1.35 * n_columns, 3.5), squeeze=False)
     kinds = []
     for label, row in enumerate(axes):
         positions = np.flatnonzero(images.labels == label)
         chosen = positions[np.linspace(0, len(positions) - 1, n_columns).astype(int)]
         for axis, position in zip(row, chosen, strict=True):
-            _show(axis, images.images[images.rows[position]])
+            show_image(axis, images.images[images.rows[position]])
             axis.set_title(images.table["kind"][position], fontsize=9)
         row[0].set_ylabel(("normal", "abnormal")[label], fontsize=12)
         kinds.append(listed(sorted(set(images.table["kind"].to_numpy()[chosen]))))
@@ -105,9 +105,9 @@ def preprocessing(path: Path, size: int, grey: bool, title: str) -> Figure:
             path, size, grey, larger
         ),
     }
-    figure, axes = _subplots(1, len(steps), figsize=(7.5, 3.1))
+    figure, axes = subplots(1, len(steps), figsize=(7.5, 3.1))
     for axis, (name, pixels) in zip(axes, steps.items(), strict=True):
-        _show(axis, pixels)
+        show_image(axis, pixels)
         axis.set_title(name, fontsize=10)
     figure.suptitle(title, fontsize=12)
     ways = "; ".join(" ".join(name.split()) for name in steps)
@@ -118,7 +118,7 @@ def loss_curves(results: list[RunResult]) -> Figure:
     """Each loss term by epoch, training (solid) and validation normals (dashed), a line a seed."""
     terms = {"flow": "flow, bits per dimension", "recon": "reconstruction, MSE"}
     groups = {k: v for k, v in grouped(results).items() if len(v[0].history)}
-    figure, axes = _subplots(1, len(terms), figsize=(11, 3.6))
+    figure, axes = subplots(1, len(terms), figsize=(11, 3.6))
     for axis, (term, label) in zip(axes, terms.items(), strict=True):
         for color, runs in enumerate(groups.values()):
             for number, run in enumerate(runs):
@@ -142,7 +142,7 @@ def term_curves(results: list[RunResult], terms: dict[str, str], title: str) -> 
     Args:
         terms: {name in the history: what it is called}.
     """
-    figure, axes = _subplots(1, len(terms), figsize=(3.4 * len(terms), 2.9), squeeze=False)
+    figure, axes = subplots(1, len(terms), figsize=(3.4 * len(terms), 2.9), squeeze=False)
     datasets = list(dict.fromkeys(result.config.data.label for result in results))
     for axis, (term, label) in zip(axes[0], terms.items(), strict=True):
         for result in results:
@@ -166,7 +166,7 @@ def term_curves(results: list[RunResult], terms: dict[str, str], title: str) -> 
 def fold_losses(folds: pd.DataFrame) -> Figure:
     """Training and validation loss at the end of each fold, a panel a data set, a colour a way."""
     datasets = list(dict.fromkeys(folds["data set"]))
-    figure, axes = _subplots(1, len(datasets), figsize=(4.6 * len(datasets), 3.2), squeeze=False)
+    figure, axes = subplots(1, len(datasets), figsize=(4.6 * len(datasets), 3.2), squeeze=False)
     for axis, dataset in zip(axes[0], datasets, strict=True):
         ways = folds[folds["data set"] == dataset].groupby("way")
         for color, (way, part) in zip((NORMAL, ABNORMAL), ways, strict=False):
@@ -181,7 +181,7 @@ def fold_losses(folds: pd.DataFrame) -> Figure:
 def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
     """Test scores of normal and abnormal images, with the three thresholds, a panel a run."""
     rows = -(-len(results) // columns)
-    figure, axes = _subplots(rows, columns, figsize=(4.2 * columns, 2.8 * rows), squeeze=False)
+    figure, axes = subplots(rows, columns, figsize=(4.2 * columns, 2.8 * rows), squeeze=False)
     for axis, result in zip(axes.flat, results, strict=False):
         test = result.split("test")
         # A few abnormal scores can be huge: the view ends at the 97th percentile.
@@ -209,7 +209,7 @@ def roc_curves(results: list[RunResult]) -> Figure:
     """ROC curves on the test split, a panel a data set, a curve a method (first seed)."""
     datasets = list(dict.fromkeys(result.config.data.label for result in results))
     size = (4.6 * len(datasets), 4.8)
-    figure, axes = _subplots(1, len(datasets), figsize=size, squeeze=False)
+    figure, axes = subplots(1, len(datasets), figsize=size, squeeze=False)
     for axis, dataset in zip(axes[0], datasets, strict=True):
         groups = {k: v for k, v in grouped(results).items() if k[0] == dataset}
         for runs in groups.values():
@@ -227,7 +227,7 @@ def auroc_dots(summary: pd.DataFrame) -> Figure:
     """Test AUROC with its 95 % interval (dot and bar) and validation AUROC (ring) by method."""
     table = summary.dropna(subset=["auroc_low"])
     datasets = list(dict.fromkeys(table["dataset"]))
-    figure, axes = _subplots(
+    figure, axes = subplots(
         1, len(datasets), figsize=(3.2 + 3.4 * len(datasets), 3.8), squeeze=False, sharey=True
     )
     methods = table[["model", "variant"]].drop_duplicates().itertuples(index=False)
@@ -257,13 +257,13 @@ def reconstruction_rows(system: System, images: ImageSet, title: str, n_each: in
     scores, rebuilt = system.score(batch), system.reconstruct(batch)
     residual = (batch.image - rebuilt).abs().mean(dim=1)
     headings = ["image $x$", "reconstruction $x'$", "residual $|x-x'|$", "likelihood map"]
-    figure, axes = _subplots(len(positions), 4, figsize=(5.8, 1.42 * len(positions)), squeeze=False)
+    figure, axes = subplots(len(positions), 4, figsize=(5.8, 1.42 * len(positions)), squeeze=False)
     shared = {"vmin": float(scores.anomaly_map.min()), "vmax": float(scores.anomaly_map.max())}
     for row, position in enumerate(positions):
-        _show(axes[row, 0], batch.image[row].numpy())
-        _show(axes[row, 1], rebuilt[row].numpy())
-        _show(axes[row, 2], residual[row].numpy(), cmap="magma", vmin=0, vmax=0.5)
-        _show(axes[row, 3], scores.anomaly_map[row, 0].numpy(), cmap="magma", **shared)
+        show_image(axes[row, 0], batch.image[row].numpy())
+        show_image(axes[row, 1], rebuilt[row].numpy())
+        show_image(axes[row, 2], residual[row].numpy(), cmap="magma", vmin=0, vmax=0.5)
+        show_image(axes[row, 3], scores.anomaly_map[row, 0].numpy(), cmap="magma", **shared)
         name = ("normal", "abnormal")[images.labels[position]]
         axes[row, 0].set_ylabel(f"{name}\nS = {float(scores.image_score[row]):.3f}", fontsize=9)
     for axis, heading in zip(axes[0], headings, strict=True):
@@ -282,18 +282,18 @@ def map_columns(systems: dict[str, System], images: ImageSet, n_each: int = 5) -
     """The same images under each method's anomaly map; each map in its own range."""
     positions = pick(images, n_each)
     batch = images.batch(positions)
-    figure, axes = _subplots(
+    figure, axes = subplots(
         1 + len(systems), len(positions), figsize=(0.8 * len(positions), 0.86 * (1 + len(systems)))
     )
     for column, position in enumerate(positions):
-        _show(axes[0, column], batch.image[column].numpy())
+        show_image(axes[0, column], batch.image[column].numpy())
         axes[0, column].set_title(("normal", "abnormal")[images.labels[position]], fontsize=7)
     axes[0, 0].set_ylabel("image", fontsize=7)
     for row, (name, system) in enumerate(systems.items(), start=1):
         maps = system.score(batch).anomaly_map[:, 0].numpy()
         low, high = np.quantile(maps, [0.01, 0.99])
         for column, anomaly_map in enumerate(maps):
-            _show(axes[row, column], anomaly_map, cmap="magma", vmin=low, vmax=high)
+            show_image(axes[row, column], anomaly_map, cmap="magma", vmin=low, vmax=high)
         axes[row, 0].set_ylabel(name, fontsize=7)
     return described(
         figure,
@@ -309,19 +309,6 @@ def pick(images: ImageSet, n_each: int) -> np.ndarray:
         positions = np.flatnonzero(images.labels == label)
         chosen.append(positions[np.linspace(0, len(positions) - 1, n_each + 2).astype(int)[1:-1]])
     return np.concatenate(chosen)
-
-
-def ensemble_scatter(combined: pd.DataFrame, sigma: float, title: str) -> Figure:
-    """Mean score against its deviation over members, right and wrong predictions apart."""
-    figure, axis = _subplots(figsize=(6.4, 4))
-    for correct, color, name in ((True, NORMAL, "right"), (False, ABNORMAL, "wrong")):
-        part = combined[combined["correct"] == correct]
-        axis.scatter(part["mu"], part["sigma"], s=14, color=color, alpha=0.6, label=name)
-    if sigma < 2 * combined["sigma"].max():
-        axis.axhline(sigma, color="0.4", linestyle="--", label=f"σ = {sigma}")
-    axis.set(xlabel="mean score μ", ylabel="standard deviation σ", title=title)
-    axis.legend(frameon=False, fontsize=9)
-    return described(figure, f"{title}. {alt_texts.scatter_text(combined, sigma)}")
 
 
 def table_image(table: pd.DataFrame, title: str) -> Figure:

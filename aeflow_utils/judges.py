@@ -103,16 +103,15 @@ def in_between(evidence: Evidence) -> Judgement:
 
 def joined(evidence: Evidence) -> Judgement:
     """The whole score against each of its parts, on the same runs."""
-    found = [evidence.best(dataset, "ae_flow") for dataset in evidence.datasets]
-    columns = ("flow_score", "recon_score")
-    measurements = [auroc_gap(runs, runs, column) for column in columns for runs in found if runs]
+    found, columns = evidence.ae_flow.values(), ("flow_score", "recon_score")
+    measurements = [auroc_gap(runs, runs, column) for column in columns for runs in found]
     return judged("Test AUROC of the whole score, of one part, and the difference", measurements)
 
 
 def badly_painted(evidence: Evidence) -> Judgement:
     """Whether the reconstruction alone ranks abnormal images above normal ones."""
-    found = [evidence.best(dataset, "ae_flow") for dataset in evidence.datasets]
-    measurements = [auroc_above(runs, 50, "recon_score") for runs in found if runs]
+    found = evidence.ae_flow.values()
+    measurements = [auroc_above(runs, 50, "recon_score") for runs in found]
     return judged("Test AUROC of the reconstruction score alone, against chance", measurements)
 
 
@@ -130,24 +129,22 @@ def subnets(evidence: Evidence) -> Judgement:
 def normals_suffice(evidence: Evidence) -> Judgement:
     """Whether a threshold from normal validation images flags as many test normals as it should."""
     found = []
-    for dataset in evidence.datasets:
-        runs = evidence.best(dataset, "ae_flow")
-        if runs:
-            labels, scores = labels_and_scores(runs)
-            cuts = np.array([r.metrics["thresholds"]["normal_quantile"] for r in runs])
-            flagged = 100 * (scores >= cuts[:, None])[:, labels == 0].mean(axis=0)
-            draws = flagged[metrics.resampled(len(flagged))].mean(axis=1)
-            low, high = metrics.percentile_interval(draws)
-            text = f"{flagged.mean():.1f} % [{low:.1f}, {high:.1f}]"
-            room, data = NOMINAL + TOLERANCE, runs[0].config.data
-            found.append(measured(data, room - flagged.mean(), room - draws, text, False))
+    for runs in evidence.ae_flow.values():
+        labels, scores = labels_and_scores(runs)
+        cuts = np.array([r.metrics["thresholds"]["normal_quantile"] for r in runs])
+        flagged = 100 * (scores >= cuts[:, None])[:, labels == 0].mean(axis=0)
+        draws = flagged[metrics.resampled(len(flagged))].mean(axis=1)
+        low, high = metrics.percentile_interval(draws)
+        text = f"{flagged.mean():.1f} % [{low:.1f}, {high:.1f}]"
+        room, data = NOMINAL + TOLERANCE, runs[0].config.data
+        found.append(measured(data, room - flagged.mean(), room - draws, text, False))
     lead = f"Share of normal test images above a threshold meant for {NOMINAL:g} %"
     return judged(f"{lead} ({TOLERANCE:g} points allowed)", found)
 
 
 def printed_auroc(evidence: Evidence, dataset: str, printed: float) -> Judgement:
     """A printed AUROC against runs in the paper's own setting, if there are any."""
-    runs = evidence.best(dataset, "ae_flow")
+    runs = evidence.ae_flow.get(dataset)
     if not runs:
         return Judgement(NOT_TESTABLE, MISSING)
     above, config = auroc_above(runs, printed), runs[0].config
@@ -161,9 +158,7 @@ def printed_auroc(evidence: Evidence, dataset: str, printed: float) -> Judgement
 
 def medical_first(evidence: Evidence) -> Judgement:
     """AE-FLOW's AUROC on each medical set minus that on each industrial one."""
-    found = {d: evidence.best(d, "ae_flow") for d in evidence.datasets}
-    found = {dataset: runs for dataset, runs in found.items() if runs}
-    measurements = []
+    found, measurements = evidence.ae_flow, []
     for medical in (d for d in found if evidence.domain(d) == "medical"):
         for industrial in (d for d in found if evidence.domain(d) == "industrial"):
             a, b = (auroc_above(found[d], 0) for d in (medical, industrial))
@@ -231,8 +226,8 @@ def weighted_f1_is_worse(evidence: Evidence) -> Judgement:
 
 def _labelled(evidence: Evidence) -> list:
     """AE-FLOW's runs on each data set whose validation has abnormal images."""
-    found = [evidence.best(dataset, "ae_flow") for dataset in evidence.datasets]
-    return [r for r in found if r and all(np.isfinite(x.metrics["val_auroc"]) for x in r)]
+    found = evidence.ae_flow.values()
+    return [r for r in found if all(np.isfinite(x.metrics["val_auroc"]) for x in r)]
 
 
 def folds_help(evidence: Evidence) -> Judgement:

@@ -8,9 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aeflow_utils.alt_texts import described
-from aeflow_utils.diagrams import FRAME, INK, PAD, SMALL, arrow, box, canvas, write
+from aeflow_utils.diagrams import DIM, FRAME, INK, PAD, SMALL, arrow, box, canvas, write
 
-DIM = "#5b6470"
 BOX, GAP = (1.35, 0.56), 0.34
 X, ENCODER, Z, FLOW, Z_NEW, DECODER, X_NEW = 6.45, 5.6, 4.75, 3.9, 3.05, 2.2, 1.35
 LABELS = {

@@ -23,7 +23,7 @@ from aeflow_utils.experiments import load_system, run_all
 from aeflow_utils.features import Splits, load_splits
 from aeflow_utils.models.system import System
 from aeflow_utils.preparation import upright
-from aeflow_utils.results import method_title, summary
+from aeflow_utils.results import run_title, summary
 from aeflow_utils.runs import RunResult
 from aeflow_utils.tables import format_summary
 from aeflow_utils.training import score_maps
@@ -194,7 +194,7 @@ def _counts(splits: Splits) -> list[dict]:
 def _method_rows(results: list[RunResult], table: pd.DataFrame | None) -> list[dict]:
     """The table of methods in words; without labels, the methods alone."""
     if table is None:
-        titles = [method_title(r.config.model.name, r.config.variant) for r in results]
+        titles = [run_title(r) for r in results]
         return [{"method": title} for title in titles]
     shown = format_summary(table).reset_index().drop(columns=["data set", "seeds", "source"])
     return shown.to_dict("records")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from aeflow_utils.audit_runs import STORED
 from aeflow_utils.config import paths
-from aeflow_utils.results import grouped, method_title, recorded_runs, study_order
+from aeflow_utils.results import grouped, recorded_runs, run_title, study_order
 from aeflow_utils.runs import RunResult, find_runs
 
 RESULTS_THAT_COME = ("recorded", "published.csv", "peers.csv")
@@ -47,7 +47,7 @@ def compare(profile: str) -> pd.DataFrame:
 
 def _names(result: RunResult) -> tuple[str, str, int]:
     config = result.config
-    return config.data.label, method_title(config.model.name, config.variant), config.seed
+    return config.data.label, run_title(result), config.seed
 
 
 def _metric(result: RunResult, metric: str) -> float:

@@ -40,6 +40,11 @@ def method_title(model: str, variant: str = "") -> str:
     return MODEL_TITLES[model] + (f", {VARIANT_TITLES.get(variant, variant)}" if variant else "")
 
 
+def run_title(run: RunResult) -> str:
+    """`method_title` of a run."""
+    return method_title(run.config.model.name, run.config.variant)
+
+
 def dataset_title(data: DataConfig) -> str:
     """A data set's name for readers: ``MVTec AD, bottle``."""
     spec = SPECS.get(data.dataset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -13,10 +14,12 @@ from aeflow_utils.config import FolderConfig, Profile, RunConfig, paths
 from aeflow_utils.errors import UserError
 from aeflow_utils.layouts import UNLABELLED
 
+FILES = ("config.json", "environment.json", "metrics.json", "history.csv", "scores.csv")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)  # tables have no equality: a run is equal to itself
 class RunResult:
-    """A finished run, read from its folder.
+    """A finished run, read from its folder. Shared by all who ask for it: not to be changed.
 
     Args:
         scores: one row an image of validation and test.
@@ -52,27 +55,35 @@ def run_folder(config: RunConfig) -> Path:
 
 
 def load_run(folder: Path) -> RunResult:
-    """Read a run folder.
+    """Read a run folder; once, as long as its files stay as they are.
 
     Raises:
         UserError: a file of it is missing or damaged.
     """
     recorded = paths().home / "results" / "recorded"
+    source = "recorded" if folder.is_relative_to(recorded) else "re-run"
     try:
-        history = pd.read_csv(folder / "history.csv")
-        return RunResult(
-            config=RunConfig.from_dict(_read_json(folder / "config.json")),
-            folder=folder,
-            scores=pd.read_csv(folder / "scores.csv"),
-            history=history,
-            metrics=_read_json(folder / "metrics.json"),
-            environment=_read_json(folder / "environment.json"),
-            source="recorded" if folder.is_relative_to(recorded) else "re-run",
-        )
+        states = [(folder / name).stat() for name in FILES]
+        stamp = tuple((state.st_mtime_ns, state.st_size) for state in states)
+        return _read_run(folder, source, stamp)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{folder} is damaged, or of another version ({error}): delete it and run again"
         ) from None
+
+
+@lru_cache(maxsize=1024)  # an article's tables, claims and figures ask for the same runs
+def _read_run(folder: Path, source: str, stamp: tuple) -> RunResult:
+    config, environment, metrics, history, scores = (folder / name for name in FILES)
+    return RunResult(
+        config=RunConfig.from_dict(_read_json(config)),
+        folder=folder,
+        scores=pd.read_csv(scores),
+        history=pd.read_csv(history),
+        metrics=_read_json(metrics),
+        environment=_read_json(environment),
+        source=source,
+    )
 
 
 def find_runs(profile: Profile | str, recorded: bool) -> Iterator[RunResult]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
@@ -12,7 +11,7 @@ from aeflow_utils import ensemble, uncertainty
 from aeflow_utils.alt_texts import described
 from aeflow_utils.config import DataConfig
 from aeflow_utils.ensemble import MEASURES
-from aeflow_utils.figures import ABNORMAL, NORMAL
+from aeflow_utils.figures import ABNORMAL, NORMAL, show_image, subplots
 from aeflow_utils.preparation import prepare_images
 from aeflow_utils.results import label_title
 from aeflow_utils.uncertainty_tables import CALIBRATIONS
@@ -31,9 +30,7 @@ def mu_sigma(tables: dict[str, pd.DataFrame]) -> Figure:
         tables: per-image tables by data set, as `uncertainty_tables.judged` gives them.
     """
     size = (3.7 * len(SCALES), 3.5 * len(tables))
-    figure, axes = plt.subplots(
-        len(tables), len(SCALES), figsize=size, squeeze=False, layout="constrained"
-    )
+    figure, axes = subplots(len(tables), len(SCALES), figsize=size, squeeze=False)
     texts = []
     for row, (name, table) in zip(axes, tables.items(), strict=True):
         for axis, (mean, sigma, title) in zip(row, SCALES.values(), strict=True):
@@ -70,9 +67,7 @@ def risk_coverage_curves(tables: dict[str, pd.DataFrame], chosen: dict[str, str]
         tables: per-image tables by data set.
         chosen: by data set, the measure chosen on validation.
     """
-    figure, axes = plt.subplots(
-        1, len(tables), figsize=(5 * len(tables), 3.8), squeeze=False, layout="constrained"
-    )
+    figure, axes = subplots(1, len(tables), figsize=(5 * len(tables), 3.8), squeeze=False)
     texts = []
     for axis, (name, table) in zip(axes[0], tables.items(), strict=True):
         wrong = ~table["correct"]
@@ -97,9 +92,7 @@ def risk_coverage_curves(tables: dict[str, pd.DataFrame], chosen: dict[str, str]
 
 def reliability_curves(tables: dict[str, pd.DataFrame], title: str) -> Figure:
     """Share of abnormal images against mean probability; larger dots stand for more images."""
-    figure, axes = plt.subplots(
-        1, len(tables), figsize=(4.4 * len(tables), 4.2), squeeze=False, layout="constrained"
-    )
+    figure, axes = subplots(1, len(tables), figsize=(4.4 * len(tables), 4.2), squeeze=False)
     texts = []
     for axis, (name, table) in zip(axes[0], tables.items(), strict=True):
         for color, (scale, label) in enumerate(CALIBRATIONS.items()):
@@ -130,9 +123,7 @@ def member_curves(table: pd.DataFrame) -> Figure:
         table: as `uncertainty_tables.member_table` gives it.
     """
     wanted = list(dict.fromkeys(table["figure"]))
-    figure, axes = plt.subplots(
-        1, len(wanted), figsize=(2.9 * len(wanted), 3), squeeze=False, layout="constrained"
-    )
+    figure, axes = subplots(1, len(wanted), figsize=(2.9 * len(wanted), 3), squeeze=False)
     texts = []
     for axis, name in zip(axes[0], wanted, strict=True):
         groups = table[table["figure"] == name].groupby("data set", sort=False)
@@ -164,15 +155,11 @@ def doubtful_images(table: pd.DataFrame, measure: str, data: DataConfig, n: int 
     order = np.argsort(-table[measure].to_numpy(), kind="stable")[:n]
     rows = table.iloc[order]
     prepared = prepare_images(data, rows["path"].tolist())
-    figure, axes = plt.subplots(
-        2, -(-n // 2), figsize=(0.95 * n, 4.2), squeeze=False, layout="constrained"
-    )
+    figure, axes = subplots(2, -(-n // 2), figsize=(0.95 * n, 4.2), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, position, row in zip(axes.flat, prepared.rows, rows.itertuples(), strict=False):
-        pixels = prepared.images[position]
-        pixels = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
-        axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+        show_image(axis, prepared.images[position])
         truth, said = (("normal", "abnormal")[value] for value in (row.label, row.predicted))
         color = NORMAL if row.correct else ABNORMAL
         axis.set_title(f"is {truth}\ncalled {said}", fontsize=8, color=color)

@@ -8,6 +8,7 @@ validation; so is the choice of a measure, on cross-fitted validation; test is o
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -56,6 +57,11 @@ def chosen_measures(members: Members, verdict: str = "scores") -> dict[str, str]
 
 def judged(runs: list[RunResult], verdict: str = "scores") -> pd.DataFrame:
     """The per-image table of the test split: path, kind, and the columns of `ensemble.judge`."""
+    return _judged(tuple(runs), verdict).copy()
+
+
+@lru_cache(maxsize=64)  # as many tables and figures as there are ask for the same few
+def _judged(runs: tuple[RunResult, ...], verdict: str) -> pd.DataFrame:
     images, _ = ensemble.member_scores(runs, "test")
     fits, seen = (ensemble.readings(runs, split) for split in ("val", "test"))
     return images[["path", "kind"]].join(ensemble.judge(fits, seen, verdict))
@@ -63,6 +69,11 @@ def judged(runs: list[RunResult], verdict: str = "scores") -> pd.DataFrame:
 
 def validation_judged(runs: list[RunResult], verdict: str = "scores") -> pd.DataFrame:
     """As `judged`, of the validation split and cross-fitted."""
+    return _validation_judged(tuple(runs), verdict).copy()
+
+
+@lru_cache(maxsize=64)
+def _validation_judged(runs: tuple[RunResult, ...], verdict: str) -> pd.DataFrame:
     return ensemble.cross_fitted(ensemble.readings(runs, "val"), verdict)
 
 

@@ -14,6 +14,7 @@ from aeflow_utils import diagrams, figures, overviews
 from aeflow_utils.alt_texts import alt_text, described, listed, palette_png
 from aeflow_utils.config import get_profile, paths
 from aeflow_utils.notebooks import execute_in_place, execute_with_papermill
+from aeflow_utils.uncertainty_figures import SCALES, mu_sigma
 
 CELL = """
 from aeflow_utils import figures
@@ -96,14 +97,17 @@ def test_every_diagram_has_a_text_and_nothing_outside_its_edges(draw):
 
 def test_texts_of_plots_hold_the_numbers_that_are_plotted(write_run):
     run = write_run(test=((0, 0, 1, 1), (1, 2, 30, 40)))
-    combined = pd.DataFrame({"mu": [0, 1, 2], "sigma": [0.1, 0.3, 0.5], "correct": [1, 1, 0]})
-    combined["correct"] = combined["correct"].astype(bool)
+    columns = [name for mean, sigma, _ in SCALES.values() for name in (mean, sigma)]
+    table = pd.DataFrame({name: [0.1, 0.3, 0.5] for name in columns})
+    table["correct"] = [True, True, False]
     folds = pd.DataFrame({"data set": "elpv", "way": "blocks", "fold": [1, 2]})
     folds["training loss"], folds["validation loss"] = [1.0, 1.1], [1.25, 1.5]
     made = {
         figures.score_histograms([run]): "normal 1.5, abnormal 35",
         figures.roc_curves([run]): "AE-FLOW 100.0",
-        figures.ensemble_scatter(combined, 0.3, "T"): "2 right, median deviation 0.2 and 1 wrong",
+        mu_sigma(
+            {"elpv": table}
+        ): "raw scores: rank correlation of μ and σ +1.00, error AUROC of σ 1.00",
         figures.fold_losses(folds): "elpv, blocks: 1.25 to 1.5",
         figures.table_image(folds, "Folds"): "Folds: a table of 2 rows",
         figures.term_curves([run], {"total": "loss"}, "T"): "loss from 2 to 1",

@@ -108,8 +108,8 @@ def test_a_printed_auroc_is_judged_in_the_papers_setting_only(write_run):
     assert "have not been run" in found.evidence
     model = replace(run.config.model, encoder="wide_resnet50_2")
     paper = replace(run, config=replace(run.config, model=model))
+    evidence = Evidence("smoke")
     evidence.__dict__["runs"] = [paper]
-    evidence.__dict__.pop("methods")
     assert judge(evidence, "chest_xray", 100.0).verdict == CONFIRMED
     assert judge(evidence, "chest_xray", 92.0).verdict == REFUTED
 

@@ -7,8 +7,9 @@ import pytest
 from aeflow_utils import ensemble
 from aeflow_utils.calibration import entropy
 from aeflow_utils.errors import UserError
-from aeflow_utils.results import grouped
+from aeflow_utils.metrics import auroc
 from aeflow_utils.runs import load_run
+from aeflow_utils.uncertainty_tables import judged
 
 LABELS = (0, 0, 1, 1)
 
@@ -64,8 +65,8 @@ def test_the_ensemble_decides_by_mean_score_and_mean_threshold(write_run):
         write_run(seed=0, val=(LABELS, (1, 2, 3, 4)), test=(LABELS, (1, 6, 1, 9))),  # threshold 3
         write_run(seed=1, val=(LABELS, (1, 2, 7, 8)), test=(LABELS, (3, 6, 5, 9))),  # threshold 7
     ]
-    assert ensemble.mean_threshold(runs, "val_f1") == 5
-    table = ensemble.combine(runs)
+    table = judged(runs)
+    assert table["closeness"].tolist() == [-3, -1, -2, -4]  # to the mean threshold, 5
     assert table["mu"].tolist() == [2, 6, 3, 9]
     assert table["sigma"].tolist() == [1, 0, 2, 0]  # population deviation of two
     assert table["predicted"].tolist() == [0, 1, 0, 1]
@@ -115,15 +116,14 @@ def test_has_threshold_needs_one_of_every_member(write_run):
     assert ensemble.has_threshold([labelled, unlabelled], "normal_quantile")
 
 
-def test_the_error_table_ranks_errors_by_spread_and_by_closeness(write_run):
+def test_spread_and_closeness_rank_an_error_by_hand(write_run):
     # Thresholds 3; image 1 is wrong (mean 4), close to the threshold and with the largest spread.
     runs = members(write_run, (0, 2, 8, 9), (0, 6, 8, 9))
-    (row,) = ensemble.error_table(grouped(runs)).to_dict("records")
-    assert row["members"] == 2
-    assert row["AUROC of the mean"] == 100
-    assert row["right"] == "75.0"
-    assert row["sigma ranks errors"] == 100
-    assert row["closeness ranks errors"] == 100
+    table = judged(runs)
+    assert auroc(table["label"], table["mu"]) == 1
+    assert table["correct"].mean() == 0.75
+    assert ensemble.error_auroc(table, table["sigma"]) == 1
+    assert ensemble.error_auroc(table, table["closeness"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -177,18 +177,6 @@ def test_a_common_unit_changes_the_order_of_no_deviation():
     before = ensemble.judge(fits, seen)["sigma_raw"]
     fits, seen = ([rescaled(m, 7, -2) for m in members] for members in (fits, seen))
     np.testing.assert_allclose(ensemble.judge(fits, seen)["sigma_raw"], 7 * before)
-
-
-def test_the_per_image_table_agrees_with_the_blogs(write_run):
-    runs = [
-        write_run(seed=0, val=(LABELS, (1, 2, 3, 4)), test=(LABELS, (1, 6, 1, 9))),
-        write_run(seed=1, val=(LABELS, (1, 2, 7, 8)), test=(LABELS, (3, 6, 5, 9))),
-    ]
-    table = ensemble.judge(*(ensemble.readings(runs, split) for split in ("val", "test")))
-    blog = ensemble.combine(runs)
-    for column in ("mu", "sigma", "predicted", "correct"):
-        assert table[column].tolist() == blog[column].tolist()
-    assert table["closeness"].tolist() == [-3, -1, -2, -4]
 
 
 def test_one_member_agrees_with_itself():
