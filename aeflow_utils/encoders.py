@@ -87,6 +87,8 @@ _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 _WRN_URL = "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth"
 
 UNTRAINED = "_untrained"  # suffix of an encoder's name: its architecture with random weights
+# More have activations beyond malloc's largest block: pages are fetched anew for every layer.
+CPU_BATCH = 8
 
 ENCODERS: dict[str, EncoderSpec] = {
     "efficientnet_lite0": EncoderSpec(
@@ -211,8 +213,10 @@ class Encoder(nn.Module):
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> dict[int, Tensor]:
-        """`maps` without gradients."""
-        return self.maps(images)
+        """`maps` without gradients; a CPU is given `CPU_BATCH` images at a time."""
+        size = CPU_BATCH if images.device.type == "cpu" else len(images)
+        parts = [self.maps(some) for some in images.split(size)]
+        return {stride: torch.cat([part[stride] for part in parts]) for stride in self.strides}
 
     def maps(self, images: Tensor) -> dict[int, Tensor]:
         """Images (N, 3, H, W) in [0, 1] to maps {stride: (N, C, H/stride, W/stride)}."""

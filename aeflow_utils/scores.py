@@ -56,15 +56,30 @@ class Scores:
         )
 
 
-@lru_cache(maxsize=32)
-def _gaussian_band(size: int, window: int, sigma: float) -> Tensor:
-    """(size - window + 1, size) matrix whose product with a column blurs it, borders left out."""
+BAND = 32  # positions blurred by one product
+
+
+@lru_cache(maxsize=4)
+def _gaussian_band(window: int, sigma: float) -> Tensor:
+    """(BAND, BAND + window - 1) matrix whose product with a column blurs it, borders left out."""
     offsets = torch.arange(window, dtype=torch.float64) - (window - 1) / 2
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    band = torch.zeros(size - window + 1, size, dtype=torch.float64)
-    for row in range(size - window + 1):
+    band = torch.zeros(BAND, BAND + window - 1, dtype=torch.float64)
+    for row in range(BAND):
         band[row, row : row + window] = kernel / kernel.sum()
     return band
+
+
+def _blur_rows(maps: Tensor, band: Tensor) -> Tensor:
+    """(..., H, W) -> (..., H - window + 1, W); band by band, or most products would be with 0."""
+    border = band.shape[1] - BAND
+    n_rows = maps.shape[-2] - border
+    parts = []
+    for start in range(0, n_rows, BAND):
+        size = min(BAND, n_rows - start)
+        rows = maps[..., start : start + size + border, :]
+        parts.append(band[:size, : size + border] @ rows)
+    return torch.cat(parts, dim=-2)
 
 
 def ssim_map(x: Tensor, y: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
@@ -72,7 +87,7 @@ def ssim_map(x: Tensor, y: Tensor, window: int = 11, sigma: float = 1.5) -> Tens
 
     Wang et al., IEEE TIP 2004, with a Gaussian window. The data range is fixed to 1: taking it
     from the batch would make an image's score depend on its neighbours. The blur is separable,
-    so it is two products with a banded matrix.
+    so it is products with a banded matrix, of rows and then of columns.
 
     Args:
         x, y: (N, C, H, W) in [0, 1].
@@ -85,20 +100,21 @@ def ssim_map(x: Tensor, y: Tensor, window: int = 11, sigma: float = 1.5) -> Tens
         raise ValueError(
             f"images of {height}x{width} are smaller than SSIM's {window}-pixel window"
         )
-    rows = _gaussian_band(height, window, sigma).to(x)
-    columns = _gaussian_band(width, window, sigma).to(x).T
-    moments = torch.stack([x, y, x * x, y * y, x * y])
-    mu_x, mu_y, xx, yy, xy = (rows @ moments @ columns).unbind()
+    band = _gaussian_band(window, sigma).to(x)
+    moments = _blur_rows(torch.stack([x, y, x * x + y * y, x * y]), band)
+    moments = _blur_rows(moments.transpose(-1, -2), band).transpose(-1, -2)
+    mu_x, mu_y, squares, product = moments.unbind()
+    means, mean_squares = 2 * mu_x * mu_y, mu_x**2 + mu_y**2
     c1, c2 = 0.01**2, 0.03**2
-    covariance = xy - mu_x * mu_y
-    variances = xx - mu_x**2 + yy - mu_y**2
-    luminance = (2 * mu_x * mu_y + c1) / (mu_x**2 + mu_y**2 + c1)
-    return luminance * (2 * covariance + c2) / (variances + c2)
+    luminance = (means + c1) / (mean_squares + c1)
+    return luminance * (2 * product - means + c2) / (squares - mean_squares + c2)
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:
     """Mean of `ssim_map` for each image, (N,)."""
-    return ssim_map(x, y).mean(dim=(1, 2, 3))
+    size = 1 if x.device.type == "cpu" else len(x)  # one image's maps stay in a CPU's cache
+    pairs = zip(x.split(size), y.split(size), strict=True)
+    return torch.cat([ssim_map(*pair).mean(dim=(1, 2, 3)) for pair in pairs])
 
 
 def gaussian_log_prob(z: Tensor) -> Tensor:

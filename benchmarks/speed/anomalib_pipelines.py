@@ -12,7 +12,7 @@ from anomalib.models.image.fastflow.torch_model import FastflowModel, create_fas
 from anomalib.models.image.padim.torch_model import PadimModel
 from torch import Tensor, nn
 
-from aeflow_utils.features import Batch
+from aeflow_utils.features import Batch, default_device
 from aeflow_utils.model_configs import PaDiMConfig
 from aeflow_utils.models import build_system
 from aeflow_utils.training import seed_everything
@@ -49,7 +49,7 @@ class PeerFastFlow(FastflowModel):
 def fastflow(inputs: Inputs) -> Pipeline:
     """FastFlow with the scales, blocks and rate of ours, and anomalib's optimizer."""
     seed_everything(0)
-    model, loss = PeerFastFlow(inputs), FastflowLoss()
+    model, loss = PeerFastFlow(inputs).to(default_device()), FastflowLoss()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=1e-3, weight_decay=1e-5)
 
@@ -87,7 +87,7 @@ def _peer_padim(inputs: Inputs, positions: np.ndarray) -> tuple[float, Pipeline]
     peer.feature_extractor.feature_extractor.load_state_dict(weights, strict=False)
 
     start = clock()
-    peer.train()
+    peer.to(default_device()).train()
     for some in np.array_split(positions, max(1, len(positions) // inputs.batch_size)):
         peer((pixels_at(inputs, some) - encoder.mean) / encoder.std)
     peer.fit()
@@ -107,6 +107,7 @@ def _our_padim(inputs: Inputs, positions: np.ndarray) -> tuple[float, Pipeline]:
     encoder = fused_encoder(inputs.encoder, config.strides)
     keep = np.isin(np.arange(len(inputs.images)), positions)
     start = clock()
+    system.to(default_device())
     for some in np.array_split(positions, max(1, len(positions) // inputs.batch_size)):
         encoder(pixels_at(inputs, some))  # what the cache was filled with
     system.fit_statistics(inputs.images.select(keep))

@@ -69,4 +69,4 @@ def _batches(inputs: Inputs) -> Iterator[np.ndarray]:
 def validation_auroc(pipeline: Pipeline, val: ImageSet, batch_size: int) -> float:
     """AUROC of a pipeline's scores, from pixels."""
     scores = [pipeline.score(batch.image) for batch in val.batches(batch_size)]
-    return auroc(val.labels, torch.cat(scores).float().numpy())
+    return auroc(val.labels, torch.cat(scores).float().cpu().numpy())

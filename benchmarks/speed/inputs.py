@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from aeflow_utils.encoders import Encoder
-from aeflow_utils.features import ImageSet
+from aeflow_utils.features import ImageSet, default_device
 
 # No weights can be fetched here, and none are needed: time does not depend on their values.
 ENCODERS = {"wide_resnet50_2": "wide_resnet50_2_untrained", "efficientnet_lite0": ""}
@@ -55,8 +55,8 @@ def features_of(encoder: str, pixels: np.ndarray) -> dict[int, np.ndarray]:
     """Maps at FastFlow's strides, float16 as in the cache, of images (N, 3, H, W) uint8."""
     network, parts = fused_encoder(encoder, FASTFLOW_STRIDES[encoder]), []
     for start in range(0, len(pixels), 4):
-        images = torch.from_numpy(pixels[start : start + 4]).float().div_(255)
-        parts.append({stride: maps.half() for stride, maps in network(images).items()})
+        images = _on_device(pixels[start : start + 4])
+        parts.append({stride: maps.half().cpu() for stride, maps in network(images).items()})
     return {
         stride: torch.cat([part[stride] for part in parts]).contiguous().numpy()
         for stride in parts[0]
@@ -73,12 +73,12 @@ def pictures(n_images: int, size: int) -> np.ndarray:
 def plain_encoder(encoder: str, strides: tuple[int, ...]) -> Encoder:
     """As timm builds it: channels first, norms not folded into convolutions."""
     network = Encoder(ENCODERS[encoder] or encoder, strides)
-    return network.to(memory_format=torch.contiguous_format)
+    return network.to(default_device(), memory_format=torch.contiguous_format)
 
 
 def fused_encoder(encoder: str, strides: tuple[int, ...]) -> Encoder:
     """As `features.encode_images` uses it."""
-    return Encoder(ENCODERS[encoder] or encoder, strides).fuse()
+    return Encoder(ENCODERS[encoder] or encoder, strides).fuse().to(default_device())
 
 
 @torch.no_grad()
@@ -91,4 +91,8 @@ def encode_plain(encoder: Encoder, images: Tensor) -> dict[int, Tensor]:
 def pixels_at(inputs: Inputs, positions: np.ndarray) -> Tensor:
     """Images (N, 3, H, W) in [0, 1], as they come from disk: before any encoder."""
     rows = inputs.images.rows[positions]
-    return torch.from_numpy(inputs.images.images[rows]).float().div_(255)
+    return _on_device(inputs.images.images[rows])
+
+
+def _on_device(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels).to(default_device()).float().div_(255)

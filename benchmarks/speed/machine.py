@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from aeflow_utils.features import default_device
 from benchmarks.speed.timing import clock
 
 # Large convolutions of the flow on Wide ResNet-50-2: (channels in, out, kernel, side, batch).
@@ -33,8 +34,8 @@ LAYOUTS = (torch.contiguous_format, torch.channels_last)
 @torch.inference_mode()
 def _speed(shape: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype) -> float:
     c_in, c_out, kernel, side, batch = shape
-    x = torch.randn(batch, c_in, side, side).to(dtype).contiguous(memory_format=layout)
-    weight = torch.randn(c_out, c_in, kernel, kernel).to(dtype).contiguous(memory_format=layout)
+    x = torch.randn(batch, c_in, side, side).to(default_device(), dtype, memory_format=layout)
+    weight = torch.randn(c_out, c_in, kernel, kernel).to(x.device, dtype, memory_format=layout)
     F.conv2d(x, weight, padding=kernel // 2)
     start = clock()
     for _ in range(3):
@@ -51,7 +52,9 @@ def gflops(step: Callable[[np.ndarray], object], positions: np.ndarray) -> float
 
 
 def describe() -> str:
-    """Processor, cores, what of bfloat16 it has, and how busy it is with other things."""
+    """The GPU, or the processor, what of bfloat16 it has, and how busy it is otherwise."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), "CPU")

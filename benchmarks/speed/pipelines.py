@@ -14,7 +14,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from aeflow_utils import flow, scores
 from aeflow_utils.config import TrainConfig
-from aeflow_utils.features import Batch
+from aeflow_utils.features import Batch, default_device
 from aeflow_utils.flow import bf16_subnets
 from aeflow_utils.model_configs import AEFlowConfig, FastFlowConfig, ModelConfig
 from aeflow_utils.models import build_system
@@ -97,16 +97,17 @@ def ours(inputs: Inputs, config: ModelConfig, name: str, bf16: bool = False) -> 
     seed_everything(0)
     system = build_system(config, inputs.shapes, inputs.size)
     system.fit_statistics(inputs.images)
-    optimizers = system.optimizers(TrainConfig())
+    device = default_device()
+    optimizers = system.to(device).optimizers(TrainConfig())
     encoder = fused_encoder(inputs.encoder, config.strides)
 
     def step(positions: np.ndarray) -> None:
         with bf16_subnets(system.train(), bf16):
-            system.train_step(inputs.images.batch(positions), optimizers, 0.0)
+            system.train_step(inputs.images.batch(positions).to(device), optimizers, 0.0)
 
     def score(image: Tensor) -> Tensor:
         with torch.inference_mode(), bf16_subnets(system.eval(), bf16):
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            with torch.autocast(device, torch.bfloat16, enabled=bf16):
                 maps = encoder(image)
             features = {stride: each.float() for stride, each in maps.items()}
             return system.score(Batch(image, features)).image_score
@@ -122,7 +123,7 @@ def plain(inputs: Inputs, name: str = "plain") -> Pipeline:
     use_freias_blocks(system)
     system.fit_statistics(inputs.images)
     system.decoder.__class__ = PlainDecoder
-    optimizers = system.optimizers(TrainConfig())
+    optimizers = system.to(default_device()).optimizers(TrainConfig())
 
     def batch(image: Tensor) -> Batch:
         return Batch(image, encode_plain(encoder, image))

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from aeflow_utils.config import TrainConfig
+from aeflow_utils.features import default_device
 from aeflow_utils.model_configs import AEFlowConfig
 from aeflow_utils.models import build_system
 from aeflow_utils.models.ae_flow import AEFlow
@@ -35,7 +36,7 @@ class Stopwatch:
 def breakdown(inputs: Inputs, repeats: int) -> list[Row]:
     """AE-FLOW in float32, stage by stage: milliseconds an image."""
     seed_everything(0)
-    system = build_system(AEFlowConfig(), inputs.shapes, inputs.size)
+    system = build_system(AEFlowConfig(), inputs.shapes, inputs.size).to(default_device())
     encoder = fused_encoder(inputs.encoder, (16,))
     optimizer = system.optimizers(TrainConfig())[0]
     positions = np.arange(inputs.batch_size)
@@ -55,7 +56,7 @@ def breakdown(inputs: Inputs, repeats: int) -> list[Row]:
 
 def _train(system: AEFlow, optimizer, inputs: Inputs, positions: np.ndarray, watch: Stopwatch):
     with watch("read a batch"):
-        batch = inputs.images.batch(positions)
+        batch = inputs.images.batch(positions).to(default_device())
     with watch("flow forward"):
         z, log_jac_det = system.flow(system.features(batch))
         flow_loss = bits_per_dim(z, log_jac_det).mean()

@@ -39,7 +39,11 @@ def clock() -> float:
     """Seconds, for differences: of this process's work if it has one thread, else of the wall.
 
     With ``OMP_NUM_THREADS=1`` a busy machine can be measured on: what others do does not count.
+    With a GPU it is the wall's, after what the GPU was given is done.
     """
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        return time.perf_counter()
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
