@@ -36,12 +36,6 @@ URUKAT_TEST = (14 * 16, 24 * 16)
 EXAMPLE = ([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4], 0.2)  # labels, scores, threshold
 
 
-def audit_table() -> pd.DataFrame:
-    """A row a finding: finding, printed, follows, verdict (a sentence to quote)."""
-    rows = [(f.finding, f.printed, f.follows, f.sentence) for f in audit_findings()]
-    return pd.DataFrame(rows, columns=["finding", "printed", "follows", "verdict"])
-
-
 def audit_findings() -> list[Finding]:
     """Every finding on the figures in ``results/published.csv``, in the order of the argument."""
     figures = published()

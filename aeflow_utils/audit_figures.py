@@ -53,6 +53,7 @@ def verdict_bars(counts: pd.DataFrame) -> Figure:
         left = left + counts[word]
     axis.invert_yaxis()
     axis.set(xlabel="claims")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.tick_params(axis="y", length=0)
     axis.legend(
         frameon=False, ncols=len(VERDICTS), loc="lower left", bbox_to_anchor=(0, 1), fontsize=10

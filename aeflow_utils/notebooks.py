@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
-import joblib
 import nbformat
 import pandas as pd
 import papermill
@@ -19,15 +19,18 @@ from aeflow_utils.errors import UserError
 from aeflow_utils.experiments import plan, run_all
 from aeflow_utils.recording import TOLERANCE, compare
 
-ARTICLE = "00_blogpost.ipynb"
+ARTICLE, TRAINING = "00_blogpost.ipynb", "02_training.ipynb"
 READ_RESULTS_ALONE = (ARTICLE, "06_results_tables.ipynb")
 AT_A_TIME = 2
+LONGEST_FIRST = {
+    number: rank for rank, number in enumerate(("02", "05", "06", "00", "03", "04", "01"))
+}
 # Kernels warn about their transport at every start; errors of cells reach the notebook anyway.
 QUIET_KERNEL = ["--IPKernelApp.log_level=50"]
 
 
 def notebook_files() -> list[Path]:
-    """The notebooks in running order: the article reads what the others write, so it is last.
+    """The notebooks, in the order of their numbers.
 
     Raises:
         UserError: there are none, because the home folder is not a checkout.
@@ -36,7 +39,7 @@ def notebook_files() -> list[Path]:
     found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not found:
         raise UserError(f"no notebooks in {folder}: set AEFLOW_HOME to the checkout")
-    return sorted(found, key=lambda path: path.name == ARTICLE)
+    return found
 
 
 def reproduce(profile: Profile) -> None:
@@ -61,15 +64,28 @@ def reproduce(profile: Profile) -> None:
 
 
 def execute_all(notebooks: list[Path], execute: Callable[[Path], object]) -> None:
-    """Two notebooks at a time: their runs are there, so none waits for another but the article."""
-    *parts, article = notebooks
-    jobs = joblib.Parallel(n_jobs=AT_A_TIME, return_as="generator")(
-        joblib.delayed(execute)(notebook) for notebook in parts
-    )
-    for notebook, _ in zip(parts, jobs, strict=True):
-        print(notebook.name, flush=True)
-    execute(article)
-    print(article.name, flush=True)
+    """Two notebooks at a time: the training notebook and other long ones first.
+
+    The article reads what the training notebook demonstrates on trained systems, and waits for it.
+    A notebook that fails stops those that have not begun.
+    """
+    jobs: dict[str, Future] = {}
+
+    def run(notebook: Path) -> str:
+        if notebook.name == ARTICLE and TRAINING in jobs:
+            jobs[TRAINING].result()
+        execute(notebook)
+        return notebook.name
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        for notebook in sorted(notebooks, key=lambda path: LONGEST_FIRST.get(path.name[:2], 0)):
+            jobs[notebook.name] = pool.submit(run, notebook)
+        try:
+            for job in as_completed(jobs.values()):
+                print(job.result(), flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def execute_with_papermill(notebook: Path, profile: Profile) -> Path:
@@ -84,6 +100,8 @@ def execute_with_papermill(notebook: Path, profile: Profile) -> Path:
         kernel_name="python3",
         cwd=str(notebook.parent),
         progress_bar=False,
+        request_save_on_cell_execute=False,  # it appears when it is whole, so once is enough
+        autosave_cell_every=0,
         extra_arguments=QUIET_KERNEL,
     )
     return unfinished.replace(final)

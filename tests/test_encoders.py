@@ -14,6 +14,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from aeflow_utils import encoders
 from aeflow_utils.config import paths
 from aeflow_utils.encoders import (
+    CPU_BATCH,
     ENCODERS,
     Encoder,
     EncoderSpec,
@@ -313,6 +314,14 @@ def test_a_fused_encoder_has_no_norms_and_gives_the_same_maps(name, own_cache, m
         expected = plain(noise(64))[stride]
         assert maps.shape == expected.shape
         assert (maps - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_maps_do_not_depend_on_how_many_images_come_at_once(lite0):
+    images = torch.rand(2 * CPU_BATCH + 3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    one_by_one = [lite0(image[None]) for image in images]
+    for stride, maps in lite0(images).items():
+        expected = torch.cat([each[stride] for each in one_by_one])
+        torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_an_encoder_is_fused_only_when_asked():

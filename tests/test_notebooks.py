@@ -1,11 +1,14 @@
-"""Hygiene of the committed notebooks; `make notebooks-smoke` runs them."""
+"""Hygiene of the committed notebooks, and their order; `make notebooks-smoke` runs them."""
 
 import ast
 import re
+import time
 from pathlib import Path
 
 import nbformat
 import pytest
+
+from aeflow_utils import notebooks
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -89,3 +92,32 @@ def test_outputs_hold_no_error_and_no_path_of_the_machine_that_made_them(path):
         assert kind != "error"
         assert not PRIVATE_PATH.search(text), PRIVATE_PATH.search(text)
         assert str(REPOSITORY) not in text
+
+
+def test_the_article_waits_for_the_training_notebook(tmp_path):
+    finished = []
+
+    def execute(notebook):
+        time.sleep(0.2 if notebook.name == notebooks.TRAINING else 0)
+        finished.append(notebook.name)
+
+    names = ("00_blogpost.ipynb", "02_training.ipynb", "06_results_tables.ipynb")
+    notebooks.execute_all([tmp_path / name for name in names], execute)
+    assert sorted(finished) == list(names)
+    assert finished.index(notebooks.TRAINING) < finished.index(notebooks.ARTICLE)
+
+
+def test_a_notebook_that_fails_stops_those_that_have_not_begun(tmp_path):
+    begun = []
+
+    def execute(notebook):
+        begun.append(notebook.name)
+        if notebook.name == notebooks.TRAINING:
+            raise ValueError("cell 3")
+        time.sleep(0.2)
+
+    paths = [tmp_path / f"{number}_x.ipynb" for number in ("03", "04", "05", "06")]
+    paths += [tmp_path / notebooks.TRAINING, tmp_path / notebooks.ARTICLE]
+    with pytest.raises(ValueError, match="cell 3"):
+        notebooks.execute_all(paths, execute)
+    assert "04_x.ipynb" not in begun and notebooks.ARTICLE not in begun

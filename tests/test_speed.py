@@ -15,11 +15,11 @@ from aeflow_utils.config import TrainConfig
 from aeflow_utils.features import Batch
 from aeflow_utils.model_configs import AEFlowConfig
 from benchmarks.speed import comparison, convergence, machine, memory, picture, scaling, stages
-from benchmarks.speed.inputs import encode_plain, fused_encoder, make_inputs, plain_encoder
+from benchmarks.speed.inputs import LITE0, encode_plain, fused_encoder, make_inputs, plain_encoder
 from benchmarks.speed.pipelines import ours, plain
 from benchmarks.speed.timing import Row, interleaved, ratios, row
 
-LITE0, SHAPE = "efficientnet_lite0", (8, 4, 4)
+SHAPE = (8, 4, 4)
 
 
 @pytest.fixture(scope="module")

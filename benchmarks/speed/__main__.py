@@ -16,7 +16,7 @@ import pandas as pd
 
 from aeflow_utils.config import paths
 from benchmarks.speed import comparison, machine, picture, scaling, stages
-from benchmarks.speed.inputs import make_inputs
+from benchmarks.speed.inputs import LITE0, WIDE_RESNET, make_inputs
 from benchmarks.speed.timing import Row
 
 
@@ -34,7 +34,7 @@ class Sizes:
         full: numbers of images at which the full model's peak memory is taken.
     """
 
-    batches: tuple[tuple[str, int], ...] = (("wide_resnet50_2", 4), ("efficientnet_lite0", 16))
+    batches: tuple[tuple[str, int], ...] = ((WIDE_RESNET, 4), (LITE0, 16))
     image_size: int = 256
     repeats: int = 5
     n_fitted: int = 64
@@ -64,7 +64,7 @@ def measure(sizes: Sizes, with_anomalib: bool) -> list[Row]:
             comparison.pipelines(inputs, sizes.repeats, sizes.n_fitted, with_anomalib),
         )
         done(f"{encoder}: stages", stages.breakdown(inputs, sizes.repeats))
-    of_lite0 = [row for row in rows if row.encoder == "efficientnet_lite0"]
+    of_lite0 = [row for row in rows if row.encoder == LITE0]
     done("time to a fixed AUROC", comparison.time_to_auroc(of_lite0, sizes, with_anomalib))
     done("number of images", scaling.curve(sizes.curve))
     done("peak memory", scaling.peak_memory(sizes.full))

@@ -16,13 +16,20 @@ from aeflow_utils.features import Batch, default_device
 from aeflow_utils.model_configs import PaDiMConfig
 from aeflow_utils.models import build_system
 from aeflow_utils.training import seed_everything
-from benchmarks.speed.inputs import Inputs, fused_encoder, pixels_at, plain_encoder
+from benchmarks.speed.inputs import (
+    LITE0,
+    WIDE_RESNET,
+    Inputs,
+    fused_encoder,
+    pixels_at,
+    plain_encoder,
+)
 from benchmarks.speed.pipelines import Pipeline
 from benchmarks.speed.timing import clock
 
 ANOMALIB = f"anomalib {version('anomalib')}"
-_LAYERS = {"wide_resnet50_2": "layer3", "efficientnet_lite0": "blocks.4"}  # of stride 16
-_TIMM = {"wide_resnet50_2": "wide_resnet50_2", "efficientnet_lite0": "tf_efficientnet_lite0"}
+_LAYERS = {WIDE_RESNET: "layer3", LITE0: "blocks.4"}  # of stride 16
+_TIMM = {WIDE_RESNET: "wide_resnet50_2", LITE0: "tf_efficientnet_lite0"}
 
 
 class PeerFastFlow(FastflowModel):

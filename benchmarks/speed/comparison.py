@@ -7,7 +7,7 @@ import torch
 
 from aeflow_utils.model_configs import AEFlowConfig, FastFlowConfig
 from benchmarks.speed import convergence, machine
-from benchmarks.speed.inputs import Inputs, fused_encoder, pixels_at
+from benchmarks.speed.inputs import LITE0, Inputs, fused_encoder, pixels_at
 from benchmarks.speed.pipelines import Pipeline, all_ours, ours
 from benchmarks.speed.timing import Row, interleaved, ratios, row
 
@@ -87,7 +87,7 @@ def _shares(
 
 def time_to_auroc(measured: list[Row], sizes: object, with_anomalib: bool) -> list[Row]:
     """Seconds until validation AUROC is `convergence.TARGET`, on ELPV with lite0."""
-    batch = dict(sizes.batches)[convergence.LITE0]
+    batch = dict(sizes.batches)[LITE0]
     train, val = convergence.elpv(sizes.image_size, batch, sizes.n_train, sizes.n_val)
     strides = tuple(train.images.features)
     runs = [
@@ -122,7 +122,7 @@ def _time_to_target(
     note = f"{n_steps} steps" if n_steps else f"not reached: {best:.3f}"
     note += f", {encoding:.1f} s of them to fill the cache" if cached else ""
     section = f"time to validation AUROC {convergence.TARGET}"
-    return Row(section, convergence.LITE0, case, "time", "s", *values, image.repeats, note)
+    return Row(section, LITE0, case, "time", "s", *values, image.repeats, note)
 
 
 def _padim_times(train: Inputs, val: object, sizes: object) -> list[Row]:

@@ -18,12 +18,11 @@ from aeflow_utils.datasets import load_table
 from aeflow_utils.features import ImageSet
 from aeflow_utils.metrics import auroc
 from aeflow_utils.preparation import prepare_images
-from benchmarks.speed.inputs import Inputs, features_of
+from benchmarks.speed.inputs import LITE0, Inputs, features_of
 from benchmarks.speed.pipelines import Pipeline
 
 TARGET = 0.80
 CHECK_EVERY = 10
-LITE0 = "efficientnet_lite0"
 
 
 def elpv(size: int, batch_size: int, n_train: int, n_val: int) -> tuple[Inputs, ImageSet]:

@@ -14,8 +14,9 @@ from aeflow_utils.encoders import Encoder
 from aeflow_utils.features import ImageSet, default_device
 
 # No weights can be fetched here, and none are needed: time does not depend on their values.
-ENCODERS = {"wide_resnet50_2": "wide_resnet50_2_untrained", "efficientnet_lite0": ""}
-FASTFLOW_STRIDES = {"wide_resnet50_2": (4, 8, 16), "efficientnet_lite0": (8, 16, 32)}
+WIDE_RESNET, LITE0 = "wide_resnet50_2", "efficientnet_lite0"
+ENCODERS = {WIDE_RESNET: "wide_resnet50_2_untrained", LITE0: LITE0}
+FASTFLOW_STRIDES = {WIDE_RESNET: (4, 8, 16), LITE0: (8, 16, 32)}
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,13 @@ def pictures(n_images: int, size: int) -> np.ndarray:
 
 def plain_encoder(encoder: str, strides: tuple[int, ...]) -> Encoder:
     """As timm builds it: channels first, norms not folded into convolutions."""
-    network = Encoder(ENCODERS[encoder] or encoder, strides)
+    network = Encoder(ENCODERS[encoder], strides)
     return network.to(default_device(), memory_format=torch.contiguous_format)
 
 
 def fused_encoder(encoder: str, strides: tuple[int, ...]) -> Encoder:
     """As `features.encode_images` uses it."""
-    return Encoder(ENCODERS[encoder] or encoder, strides).fuse().to(default_device())
+    return Encoder(ENCODERS[encoder], strides).fuse().to(default_device())
 
 
 @torch.no_grad()

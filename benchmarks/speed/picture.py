@@ -9,7 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-TITLES = {"wide_resnet50_2": "Wide ResNet-50-2", "efficientnet_lite0": "EfficientNet-lite0"}
+from benchmarks.speed.inputs import LITE0, WIDE_RESNET
+
+TITLES = {WIDE_RESNET: "Wide ResNet-50-2", LITE0: "EfficientNet-lite0"}
 
 
 def draw(table: pd.DataFrame, path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.speed.inputs import LITE0, WIDE_RESNET
 from benchmarks.speed.memory import SHAPE, measure_apart
 from benchmarks.speed.timing import Row, row
 
@@ -15,9 +16,9 @@ def curve(numbers: tuple[int, ...], shape=LITE0_SHAPE, size: int = 256) -> list[
         found = measure_apart("epoch", n_images, shape, size)
         case, an_image = f"{n_images} images", 1e3 * found["seconds"] / n_images
         rows += [
-            row("epoch", "efficientnet_lite0", case, "time", "s", [found["seconds"]], note),
-            row("epoch", "efficientnet_lite0", case, "time an image", "ms", [an_image], note),
-            row("epoch", "efficientnet_lite0", case, "peak memory", "MB", [found["rise_mb"]], note),
+            row("epoch", LITE0, case, "time", "s", [found["seconds"]], note),
+            row("epoch", LITE0, case, "time an image", "ms", [an_image], note),
+            row("epoch", LITE0, case, "peak memory", "MB", [found["rise_mb"]], note),
         ]
     return rows
 
@@ -29,7 +30,5 @@ def peak_memory(numbers: tuple[int, ...], shape=SHAPE, size: int = 256) -> list[
         found = measure_apart("full", n_images, shape, size)
         note = f"anonymous memory beside the framework's {found['framework_mb']:.0f} MB, batch 16"
         case = f"{n_images} images"
-        rows.append(
-            row("peak memory", "wide_resnet50_2", case, "memory", "MB", [found["rise_mb"]], note)
-        )
+        rows.append(row("peak memory", WIDE_RESNET, case, "memory", "MB", [found["rise_mb"]], note))
     return rows
