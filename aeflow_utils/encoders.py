@@ -87,8 +87,8 @@ _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 _WRN_URL = "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth"
 
 UNTRAINED = "_untrained"  # suffix of an encoder's name: its architecture with random weights
-# More have activations beyond malloc's largest block: pages are fetched anew for every layer.
-CPU_BATCH = 8
+# At 256 px more have maps beyond 32 MB, which malloc takes from the system anew for each layer.
+CPU_BATCH = 4
 
 ENCODERS: dict[str, EncoderSpec] = {
     "efficientnet_lite0": EncoderSpec(

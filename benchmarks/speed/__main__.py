@@ -34,7 +34,7 @@ class Sizes:
         full: numbers of images at which the full model's peak memory is taken.
     """
 
-    batches: tuple[tuple[str, int], ...] = ((WIDE_RESNET, 4), (LITE0, 16))
+    batches: tuple[tuple[str, int], ...] = ((WIDE_RESNET, 8), (LITE0, 16))
     image_size: int = 256
     repeats: int = 5
     n_fitted: int = 64
