@@ -10,7 +10,7 @@ MARK    := sed -E '/^(nvidia-|cuda-|triton)/ s/$$/ ; sys_platform == "linux" and
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
-	@echo "make laptop-grid  every run there is, ablations and folds too: an hour or so on two cores"
+	@echo "make laptop-grid  every run there is, ablations and folds too: 75 minutes on two cores"
 	@echo "make test       lint, unit tests, and all notebooks in the smoke profile"
 	@echo "make verify     compare your runs with the recorded ones; fails where they differ"
 	@echo "make record     (maintainer) make the local runs and notebooks the recorded ones"
