@@ -114,10 +114,10 @@ def _our_padim(inputs: Inputs, positions: np.ndarray) -> tuple[float, Pipeline]:
     encoder = fused_encoder(inputs.encoder, config.strides)
     keep = np.isin(np.arange(len(inputs.images)), positions)
     start = clock()
-    system.to(default_device())
     for some in np.array_split(positions, max(1, len(positions) // inputs.batch_size)):
         encoder(pixels_at(inputs, some))  # what the cache was filled with
     system.fit_statistics(inputs.images.select(keep))
+    system.to(default_device())  # statistics are taken where the maps are read
     seconds = clock() - start
 
     def score(image: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 
 from aeflow_utils.config import DataConfig
 from aeflow_utils.datasets import load_table
-from aeflow_utils.features import ImageSet
+from aeflow_utils.features import ImageSet, default_device, stream
 from aeflow_utils.metrics import auroc
 from aeflow_utils.preparation import prepare_images
 from benchmarks.speed.inputs import LITE0, Inputs, features_of
@@ -67,5 +67,6 @@ def _batches(inputs: Inputs) -> Iterator[np.ndarray]:
 
 def validation_auroc(pipeline: Pipeline, val: ImageSet, batch_size: int) -> float:
     """AUROC of a pipeline's scores, from pixels."""
-    scores = [pipeline.score(batch.image) for batch in val.batches(batch_size)]
+    batches = stream(val.batches(batch_size), default_device())
+    scores = [pipeline.score(batch.image) for batch in batches]
     return auroc(val.labels, torch.cat(scores).float().cpu().numpy())
