@@ -230,7 +230,9 @@ def run_all(configs: list[RunConfig]) -> list[RunResult]:
     prepare(pending)
     workers = _workers(pending)
     if workers > 1:
-        with _quiet_children():
+        # joblib replaces a worker whose memory has grown; no run is lost by it.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+        with environment(TQDM_DISABLE="1"):  # one bar here; children read it when they import tqdm
             jobs = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(
                 joblib.delayed(_run_in_worker)(config) for config in pending
             )
@@ -269,19 +271,18 @@ def _workers(pending: list[RunConfig]) -> int:
 
 
 @contextmanager
-def _quiet_children() -> Iterator[None]:
-    """Processes started inside show no bars of their own: the parent shows one for all."""
-    # joblib replaces a worker whose memory has grown; no run is lost by it.
-    warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
-    before = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"  # read when a child imports tqdm; this process has done so
+def environment(**variables: str) -> Iterator[None]:
+    """Processes started inside have these environment variables."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _run_in_worker(config: RunConfig) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -16,7 +17,7 @@ from nbclient import NotebookClient
 from aeflow_utils.article import render_html
 from aeflow_utils.config import Profile, paths
 from aeflow_utils.errors import UserError
-from aeflow_utils.experiments import plan, run_all
+from aeflow_utils.experiments import environment, plan, run_all
 from aeflow_utils.recording import TOLERANCE, compare
 
 ARTICLE, TRAINING = "00_blogpost.ipynb", "02_training.ipynb"
@@ -77,7 +78,9 @@ def execute_all(notebooks: list[Path], execute: Callable[[Path], object]) -> Non
         execute(notebook)
         return notebook.name
 
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
+    # Kernels that take all cores each get into each other's way.
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // AT_A_TIME))
+    with environment(OMP_NUM_THREADS=threads), ThreadPoolExecutor(AT_A_TIME) as pool:
         for notebook in sorted(notebooks, key=lambda path: LONGEST_FIRST.get(path.name[:2], 0)):
             jobs[notebook.name] = pool.submit(run, notebook)
         try:

@@ -1,6 +1,7 @@
 """Hygiene of the committed notebooks, and their order; `make notebooks-smoke` runs them."""
 
 import ast
+import os
 import re
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 PRIVATE_PATH = re.compile(
     r"(?<![\w.:/~-])/(?:home|root|tmp|work|Users|private|mnt|var/folders)/|[A-Z]:\\Users\\"
 )
+VARIABLE = "OMP_NUM_THREADS"
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -105,6 +107,16 @@ def test_the_article_waits_for_the_training_notebook(tmp_path):
     notebooks.execute_all([tmp_path / name for name in names], execute)
     assert sorted(finished) == list(names)
     assert finished.index(notebooks.TRAINING) < finished.index(notebooks.ARTICLE)
+
+
+@pytest.mark.parametrize(("given", "seen"), [("", "2"), ("3", "3")])
+def test_kernels_share_the_cores_unless_told_otherwise(tmp_path, monkeypatch, given, seen):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2 * notebooks.AT_A_TIME)
+    monkeypatch.setenv(VARIABLE, given)
+    found = []
+    notebooks.execute_all([tmp_path / "01_x.ipynb"], lambda _: found.append(os.environ[VARIABLE]))
+    assert found == [seen]
+    assert os.environ[VARIABLE] == given
 
 
 def test_a_notebook_that_fails_stops_those_that_have_not_begun(tmp_path):
