@@ -1,6 +1,7 @@
 """Every test works in folders of its own: no run, cache or image of the checkout is touched."""
 
 import json
+import mmap
 import os
 import shutil
 from dataclasses import replace
@@ -79,6 +80,13 @@ def data_folder(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("AEFLOW_DATA", str(folder))
     return folder
+
+
+def fresh_memory(n_bytes):
+    """Pages in use that come from the system: malloc may have old ones to hand out again."""
+    block = mmap.mmap(-1, n_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    np.frombuffer(block, np.uint8)[:] = 1
+    return block
 
 
 def save_noise(path, rng, grey):

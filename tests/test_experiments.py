@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import fresh_memory
 
 from aeflow_utils import experiments, training
 from aeflow_utils.config import PROFILES, DataConfig, RunConfig, paths
@@ -318,7 +319,7 @@ def test_detectors_reach_their_floors_on_real_images():
 def test_peak_memory_counts_what_is_allocated_in_between():
     reset_peak_memory()
     before = peak_memory_mb()
-    block = np.ones(400_000_000 // 8)
+    block = fresh_memory(400_000_000)
     del block
     assert 300 < peak_memory_mb() - before < 500
     reset_peak_memory()

@@ -1,7 +1,6 @@
 """The benchmark's pieces, tiny: what is compared computes the same. Nothing here is timed."""
 
 import itertools
-import mmap
 import sys
 from dataclasses import asdict
 from types import SimpleNamespace
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import fresh_memory
 
 from aeflow_utils.config import TrainConfig
 from aeflow_utils.features import Batch
@@ -101,10 +101,8 @@ def test_what_is_allocated_is_seen_and_what_is_mapped_is_not(tmp_path):
     if not sys.platform.startswith("linux"):
         pytest.skip("RssAnon is Linux's")
     with memory.watched_memory() as allocated:
-        # Fresh from the system: malloc may have as much left over to hand out again.
-        block = mmap.mmap(-1, 100_000_000, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        np.frombuffer(block, np.uint8)[:] = 1
-    assert allocated.rise > 90
+        block = fresh_memory(100_000_000)
+    assert allocated.rise > 90 and len(block)
     images = memory.sparse_images(tmp_path, 2000, (64, 16, 16), 256)
     with memory.watched_memory() as mapped:
         total = sum(batch.features[16].sum() for batch in images.batches(16))
