@@ -32,7 +32,7 @@ def conv_subnet(
     first, second = kernels
     return nn.Sequential(
         nn.Conv2d(c_in, hidden, first, padding=first // 2),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(hidden, c_out, second, padding=second // 2),
     )
 
@@ -43,7 +43,9 @@ class ResNetLike(nn.Module):
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()
+            nn.Conv2d(c_in, c_out, 3, padding=1, bias=False),
+            nn.BatchNorm2d(c_out),
+            nn.ReLU(inplace=True),
         )
         self.shortcut = nn.Conv2d(c_in, c_out, 1)
 

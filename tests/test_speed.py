@@ -31,8 +31,8 @@ def inputs():
 def no_subprocess(monkeypatch):
     """`measure` here, in the process and size of the test."""
 
-    def measure(what, n_images, shape, size):
-        return memory.measure(what, n_images, SHAPE, 64, 4, 1)
+    def measure(what, n_images, shape, size, repeats=1):
+        return memory.measure(what, n_images, SHAPE, 64, 4, repeats)
 
     monkeypatch.setattr(scaling, "measure_apart", measure)
 
@@ -73,6 +73,14 @@ def test_a_pipelines_scores_are_one_an_image_from_pixels(inputs):
         assert scores.shape == (4,) and scores.isfinite().all()
 
 
+def test_scores_from_the_cache_are_those_from_pixels(inputs):
+    pipeline, positions = ours(inputs, AEFlowConfig(), "ours"), np.arange(4)
+    image = inputs.images.batch(positions).image
+    from_cache = pipeline.score_cached(positions)
+    torch.testing.assert_close(from_cache, pipeline.score(image), rtol=1e-3, atol=1e-3)
+    assert from_cache.std() > 1e-3  # else any images' scores would agree
+
+
 def test_every_section_has_finite_rows_and_they_can_be_drawn(
     inputs, no_subprocess, tmp_path, monkeypatch
 ):
@@ -81,7 +89,7 @@ def test_every_section_has_finite_rows_and_they_can_be_drawn(
     rows = comparison.pipelines(inputs, 1, 4, with_anomalib=False)
     rows += stages.breakdown(inputs, 1)
     rows += comparison.time_to_auroc(rows, sizes, with_anomalib=False)
-    rows += scaling.curve((8, 12)) + scaling.peak_memory((8,))
+    rows += scaling.curve((8, 12), 2) + scaling.peak_memory((8,))
     table = pd.DataFrame([asdict(found) for found in rows]).assign(machine=machine.describe())
     timed = table[~table["note"].str.startswith("not reached")]
     assert np.isfinite(timed[["median", "low", "high"]].to_numpy()).all()

@@ -97,8 +97,8 @@ class Decoder(nn.Module):
         widths = [channels // 2**k for k in range(n_halvings)] + [max(16, channels // 16)]
         layers: list[nn.Module] = []
         for c_in, c_out in pairwise(widths):
-            layers += [nn.ConvTranspose2d(c_in, c_out, 2, stride=2), nn.ReLU()]
-            layers += [nn.Conv2d(c_out, c_out, 3, padding=1), nn.ReLU()]
+            layers += [nn.ConvTranspose2d(c_in, c_out, 2, stride=2), nn.ReLU(inplace=True)]
+            layers += [nn.Conv2d(c_out, c_out, 3, padding=1), nn.ReLU(inplace=True)]
         layers.append(nn.ConvTranspose2d(widths[-1], 3, 2, stride=2))
         self.layers = nn.Sequential(*layers)
 

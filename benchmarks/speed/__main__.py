@@ -66,7 +66,7 @@ def measure(sizes: Sizes, with_anomalib: bool) -> list[Row]:
         done(f"{encoder}: stages", stages.breakdown(inputs, sizes.repeats))
     of_lite0 = [row for row in rows if row.encoder == LITE0]
     done("time to a fixed AUROC", comparison.time_to_auroc(of_lite0, sizes, with_anomalib))
-    done("number of images", scaling.curve(sizes.curve))
+    done("number of images", scaling.curve(sizes.curve, sizes.repeats))
     done("peak memory", scaling.peak_memory(sizes.full))
     return rows
 

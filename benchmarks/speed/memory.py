@@ -25,7 +25,7 @@ from aeflow_utils.features import ImageSet
 from aeflow_utils.model_configs import AEFlowConfig, FastFlowConfig
 from aeflow_utils.models import build_system
 from aeflow_utils.training import fit, score_images, seed_everything
-from benchmarks.speed.timing import clock
+from benchmarks.speed.timing import interleaved
 
 SHAPE = (1024, 16, 16)  # Wide ResNet-50-2 at stride 16 and 256 px: 0.5 MB an image
 
@@ -84,34 +84,37 @@ def sparse_images(
     )
 
 
-def epoch(images: ImageSet, val: ImageSet, shape: tuple[int, ...], batch_size: int) -> float:
-    """Seconds of an epoch of the smallest FastFlow there is; others only take longer."""
+def epochs(
+    images: ImageSet, val: ImageSet, shape: tuple[int, ...], batch_size: int, repeats: int
+) -> list[float]:
+    """Seconds of training for an epoch, statistics included, of the smallest FastFlow there is.
+
+    The first is not counted: it meets files that the system has not read yet.
+    """
     stride, size = next(iter(images.features)), images.images.shape[-1]
     config = FastFlowConfig(strides=(stride,), n_blocks=1, hidden_ratio=0.001)
     seed_everything(0)
     system = build_system(config, {stride: shape}, size)
     train = TrainConfig(epochs=1, batch_size=batch_size)
-    fit(system, val, val, train, seed=0)  # what only the first steps of a process pay
-    start = clock()
-    fit(system, images, val, train, seed=0)
-    return clock() - start
+    seconds = interleaved({"epoch": lambda: fit(system, images, val, train, seed=0)}, repeats)
+    return seconds["epoch"]
 
 
-def full_model(images: ImageSet, shape: tuple[int, ...], batch_size: int, n_steps: int) -> None:
-    """AE-FLOW: statistics of all images, a few steps on random ones, and scores of a batch."""
+def full_model(images: ImageSet, shape: tuple[int, ...], batch_size: int) -> None:
+    """AE-FLOW: statistics of all images, two steps on random ones, and scores of a batch."""
     stride, size = next(iter(images.features)), images.images.shape[-1]
     seed_everything(0)
     system = build_system(AEFlowConfig(strides=(stride,)), {stride: shape}, size)
     system.fit_statistics(images)
     optimizers = system.optimizers(TrainConfig())
     order = np.random.default_rng(0).permutation(len(images))
-    for positions in np.array_split(order[: n_steps * batch_size], n_steps):
+    for positions in np.array_split(order[: 2 * batch_size], 2):
         system.train().train_step(images.batch(positions), optimizers, 0.0)
     score_images(system, images.select(np.isin(np.arange(len(images)), order[:batch_size])))
 
 
 def measure(
-    what: str, n_images: int, shape: tuple[int, ...], size: int, batch_size: int, n_steps: int
+    what: str, n_images: int, shape: tuple[int, ...], size: int, batch_size: int, repeats: int
 ) -> dict:
     """Seconds, and megabytes beside the framework, of one size of data set."""
     with tempfile.TemporaryDirectory() as folder:
@@ -119,23 +122,22 @@ def measure(
         val = sparse_images(Path(folder), batch_size, shape, size, "val")
         torch.zeros(1)
         with watched_memory() as memory:
-            start = clock()
+            seconds = []
             if what == "epoch":
-                seconds = epoch(images, val, shape, batch_size)
+                seconds = epochs(images, val, shape, batch_size, repeats)
             else:
-                full_model(images, shape, batch_size, n_steps)
-                seconds = clock() - start
+                full_model(images, shape, batch_size)
     return {"seconds": seconds, "rise_mb": memory.rise, "framework_mb": memory.start}
 
 
-def measure_apart(what: str, n_images: int, shape=SHAPE, size=256, batch=16, steps=2) -> dict:
+def measure_apart(what: str, n_images: int, shape=SHAPE, size=256, batch=16, repeats=1) -> dict:
     """`measure` in a process of its own, whose memory nothing else has touched."""
-    options = json.dumps([what, n_images, list(shape), size, batch, steps])
+    options = json.dumps([what, n_images, list(shape), size, batch, repeats])
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.speed.memory", options]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":
-    what, n_images, shape, size, batch, steps = json.loads(sys.argv[1])
-    print(json.dumps(measure(what, n_images, tuple(shape), size, batch, steps)))
+    what, n_images, shape, size, batch, repeats = json.loads(sys.argv[1])
+    print(json.dumps(measure(what, n_images, tuple(shape), size, batch, repeats)))

@@ -38,12 +38,14 @@ class Pipeline:
     Args:
         step: one training step on the images at these positions.
         score: scores (N,) of images (N, 3, H, W) in [0, 1], the encoder's work included.
+        score_cached: scores of the images at these positions, whose features are there already.
     """
 
     name: str
     step: Callable[[np.ndarray], object]
     score: Callable[[Tensor], Tensor]
     system: nn.Module
+    score_cached: Callable[[np.ndarray], Tensor] | None = None
 
 
 class PlainDecoder(Decoder):
@@ -105,14 +107,21 @@ def ours(inputs: Inputs, config: ModelConfig, name: str, bf16: bool = False) -> 
         with bf16_subnets(system.train(), bf16):
             system.train_step(inputs.images.batch(positions).to(device), optimizers, 0.0)
 
-    def score(image: Tensor) -> Tensor:
-        with torch.inference_mode(), bf16_subnets(system.eval(), bf16):
-            with torch.autocast(device, torch.bfloat16, enabled=bf16):
-                maps = encoder(image)
-            features = {stride: each.float() for stride, each in maps.items()}
-            return system.score(Batch(image, features)).image_score
+    @torch.inference_mode()
+    def score_batch(batch: Batch) -> Tensor:
+        with bf16_subnets(system.eval(), bf16):
+            return system.score(batch).image_score
 
-    return Pipeline(name, step, score, system)
+    @torch.inference_mode()
+    def score(image: Tensor) -> Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            maps = encoder(image)
+        return score_batch(Batch(image, {stride: each.float() for stride, each in maps.items()}))
+
+    def score_cached(positions: np.ndarray) -> Tensor:
+        return score_batch(inputs.images.batch(positions).to(device))
+
+    return Pipeline(name, step, score, system, score_cached)
 
 
 def plain(inputs: Inputs, name: str = "plain") -> Pipeline:
