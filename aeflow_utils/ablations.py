@@ -1,29 +1,23 @@
 """What each choice does: one grid of changes to AE-FLOW, and cross-validation done two ways.
 
 Changes to training are runs of their own, one option away from the default. Changes to the score
-need none: every AE-FLOW run stores what any form of its score is made of.
+need none: see `rescoring`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
-from functools import partial
-from itertools import product
 
 import numpy as np
 import pandas as pd
-import torch
 
 from aeflow_utils import metrics
-from aeflow_utils.config import N_FOLDS, N_MEMBERS, Profile, RunConfig, TrainConfig
+from aeflow_utils.config import N_FOLDS, N_MEMBERS, UNTRAINED, Profile, RunConfig, TrainConfig
 from aeflow_utils.datasets import available, load_table
-from aeflow_utils.encoders import UNTRAINED
-from aeflow_utils.model_configs import CHOICES, AEFlowConfig
-from aeflow_utils.models.ae_flow import mix
+from aeflow_utils.model_configs import AEFlowConfig
 from aeflow_utils.results import collect, collect_side_runs
 from aeflow_utils.runs import RunResult
-from aeflow_utils.scores import POOLINGS
 
 # One option away from the default each: (question, option, value).
 GRID = (
@@ -42,7 +36,6 @@ GRID = (
     ("preprocessing", "crop", True),
     ("optimizer", "optimizer", "adam"),
 )
-BETAS = (0.0, 0.5, 0.9, 1.0)
 BASE = "conv_like"
 
 
@@ -100,7 +93,7 @@ def ablation_table(profile: str) -> pd.DataFrame:
     The best value of a question by validation AUROC is marked: it is the one that could be chosen
     honestly. Test figures and their intervals stand beside it, and choose nothing.
     """
-    base = _base_runs(profile)
+    base = base_runs(profile)
     side = {(r.config.data.dataset, r.config.variant): r for r in collect_side_runs(profile)}
     rest = {(r.config.data.dataset, r.config.variant): r for r in collect(profile, ("ae_flow",))}
     rows = []
@@ -115,10 +108,10 @@ def ablation_table(profile: str) -> pd.DataFrame:
                 rows.append(_row(dataset, question, option, _default(option), default, True))
                 seen.add(question)
             rows.append(_row(dataset, question, option, value, run, False))
-    return _mark_best(rows, ["data set", "question"])
+    return mark_best(rows, ["data set", "question"])
 
 
-def _base_runs(profile: str) -> dict[str, RunResult]:
+def base_runs(profile: str) -> dict[str, RunResult]:
     """The default AE-FLOW, first seed, by data set, where choosing on validation is possible."""
     runs = [r for r in collect(profile, ("ae_flow",)) if r.config.variant == BASE]
     runs = [r for r in runs if r.config.seed == 0 and not r.config.data.split]
@@ -143,10 +136,10 @@ def _row(
         "default": default,
         "parameters": run.environment["trainable_parameters"],
     }
-    return names | _judged(run, lambda images: images["image_score"])
+    return names | judged(run, lambda images: images["image_score"])
 
 
-def _mark_best(rows: list[dict], within: list[str]) -> pd.DataFrame:
+def mark_best(rows: list[dict], within: list[str]) -> pd.DataFrame:
     """The rows as a table, the best by validation of each group of `within` marked."""
     table = pd.DataFrame(rows)
     if table.empty:
@@ -155,55 +148,7 @@ def _mark_best(rows: list[dict], within: list[str]) -> pd.DataFrame:
     return table.assign(best_on_validation=table["validation"] == best)
 
 
-def rescore(scores: pd.DataFrame, config: AEFlowConfig) -> np.ndarray:
-    """The image scores (N,) that AE-FLOW would have given with the score options of `config`.
-
-    Args:
-        scores: stored scores with their parts, as `training.score_images` writes them.
-    """
-    columns = scores.select_dtypes("number").items()
-    parts = {name: torch.from_numpy(column.to_numpy(copy=True)) for name, column in columns}
-    return mix(parts, config)[0].numpy()
-
-
-def score_table(profile: str) -> pd.DataFrame:
-    """Form and pooling of the flow score, and features: AUROC in percent, seed 0, beta = 0.9.
-
-    As in `ablation_table`, validation marks the best; test figures choose nothing.
-    """
-    rows = []
-    for dataset, features, run in _feature_runs(profile):
-        for form, pooling in product(CHOICES["flow_score"], POOLINGS):
-            config = replace(run.config.model, flow_score=form, pooling=pooling)
-            names = {"data set": dataset, "features": features, "form": form, "pooling": pooling}
-            rows.append(names | _judged(run, partial(rescore, config=config)))
-    return _mark_best(rows, ["data set"])
-
-
-def _feature_runs(profile: str) -> list[tuple[str, str, RunResult]]:
-    side = collect_side_runs(profile)
-    found = []
-    for dataset, run in _base_runs(profile).items():
-        found.append((dataset, "channel", run))
-        for other in side:
-            same = other.config.data == run.config.data
-            if same and other.config.variant.startswith(f"{BASE}+features="):
-                found.append((dataset, other.config.model.features, other))
-    return found
-
-
-def weight_table(profile: str) -> pd.DataFrame:
-    """Weight of the flow score and form of the reconstruction score: AUROC in percent, seed 0."""
-    rows = []
-    for dataset, run in _base_runs(profile).items():
-        for recon, beta in product(CHOICES["recon_score"], BETAS):
-            config = replace(run.config.model, beta=beta, recon_score=recon)
-            names = {"data set": dataset, "reconstruction": recon, "beta": beta}
-            rows.append(names | _judged(run, partial(rescore, config=config)))
-    return _mark_best(rows, ["data set"])
-
-
-def _judged(run: RunResult, score: Callable[[pd.DataFrame], np.ndarray]) -> dict:
+def judged(run: RunResult, score: Callable[[pd.DataFrame], np.ndarray]) -> dict:
     """AUROC of a score of stored rows on validation and test, with test's interval, in percent."""
     values = {}
     for split, title in (("val", "validation"), ("test", "test")):

@@ -17,6 +17,7 @@ from aeflow_utils.model_configs import MODEL_CONFIGS, ModelConfig, check_choices
 
 N_FOLDS = 5
 N_MEMBERS = 5  # of the deep ensemble, whatever the seeds of a profile's tables
+UNTRAINED = "_untrained"  # suffix of an encoder's name: its architecture with random weights
 
 
 @dataclass(frozen=True)

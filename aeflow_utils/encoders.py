@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from aeflow_utils.cache import file_sha256
-from aeflow_utils.config import paths
+from aeflow_utils.config import UNTRAINED, paths
 from aeflow_utils.errors import UserError
 
 
@@ -86,7 +86,6 @@ def fetch_weights(url: str) -> Path:
 _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 _WRN_URL = "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth"
 
-UNTRAINED = "_untrained"  # suffix of an encoder's name: its architecture with random weights
 # At 256 px more have maps beyond 32 MB, which malloc takes from the system anew for each layer.
 CPU_BATCH = 4
 

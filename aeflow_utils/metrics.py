@@ -206,19 +206,16 @@ def auroc_interval(
 
 
 def _weighted_auroc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUROC (R,) of images that count `weights` (R, N) times: they are sorted once for all R.
+    """AUROC (R,) of images that count `weights` (R, N) times, by Mann-Whitney: pairs that are won.
 
-    The Mann-Whitney statistic: each abnormal image wins against the normal weight below it, and
-    half against that of its own score.
+    Pairs are compared once for all R. Weights are whole numbers, so no sum is rounded.
     """
-    values, group = np.unique(scores, return_inverse=True)
-    order = np.argsort(group, kind="stable")
-    starts = np.searchsorted(group[order], np.arange(len(values)))
-    normal = np.add.reduceat(weights[:, order] * (labels[order] == 0), starts, axis=1)
-    abnormal = np.add.reduceat(weights[:, order] * (labels[order] == 1), starts, axis=1)
-    below = np.cumsum(normal, axis=1) - normal / 2
+    abnormal, normal = labels == 1, labels == 0
+    higher, lower = scores[abnormal, None], scores[normal]
+    wins = (higher > lower) + (higher == lower) / 2
+    won = (weights[:, abnormal] @ wins * weights[:, normal]).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (abnormal * below).sum(axis=1) / (abnormal.sum(axis=1) * normal.sum(axis=1))
+        return won / (weights[:, abnormal].sum(axis=1) * weights[:, normal].sum(axis=1))
 
 
 def classification_draws(
@@ -234,9 +231,8 @@ def classification_draws(
     runs = np.atleast_2d(np.asarray(predicted)).astype(bool)
     if runs.shape[1] != labels.size:
         raise ValueError(f"{labels.size} labels but {runs.shape[1]} predictions")
-    positions = resampled(labels.size, n_resamples, seed)
-    each = [_counts_metric(labels[positions], run[positions], metric) for run in runs]
-    return np.mean(each, axis=0)
+    weights = _resampling_weights(labels.size, n_resamples, seed)
+    return np.mean([_weighted_metric(labels, run, weights, metric) for run in runs], axis=0)
 
 
 def classification_interval(
@@ -246,7 +242,9 @@ def classification_interval(
     return percentile_interval(classification_draws(labels, predicted, metric, n_resamples, seed))
 
 
-def _counts_metric(labels: np.ndarray, predicted: np.ndarray, metric: str) -> np.ndarray:
-    """`classification` for every row of (R, N) at once."""
-    tp, tn = (labels & predicted).sum(1), (~labels & ~predicted).sum(1)
-    return classification_of_counts(tp, tn, (~labels).sum(1), labels.sum(1))[metric]
+def _weighted_metric(
+    labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray, metric: str
+) -> np.ndarray:
+    """`classification` (R,) of images that count `weights` (R, N) times."""
+    tp, tn = weights @ (labels & predicted), weights @ (~labels & ~predicted)
+    return classification_of_counts(tp, tn, weights @ ~labels, weights @ labels)[metric]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pandas as pd
 from IPython.display import Markdown
 
 from aeflow_utils.audit import TEST_SPLIT as STUDY_SPLIT
 from aeflow_utils.config import DataConfig
 from aeflow_utils.datasets import SPECS, available
-from aeflow_utils.features import Splits
 from aeflow_utils.findings import Finding
 from aeflow_utils.runs import RunResult
+
+if TYPE_CHECKING:  # torch, which nothing else here needs
+    from aeflow_utils.features import Splits
 
 
 def dataset_cards() -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from aeflow_utils import ablations, experiments
+from aeflow_utils import ablations, experiments, rescoring
 from aeflow_utils.config import N_FOLDS, PROFILES, DataConfig, RunConfig
 from aeflow_utils.datasets import load_table
 from aeflow_utils.errors import UserError
@@ -105,7 +105,7 @@ def test_rescoring_stored_parts_is_scoring_again(form, pooling, recon, beta, tra
     before, system.config = system.config, config
     again = score_images(system, small_elpv.test)
     system.config = before
-    np.testing.assert_allclose(ablations.rescore(stored, config), again["image_score"], rtol=1e-5)
+    np.testing.assert_allclose(rescoring.rescore(stored, config), again["image_score"], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -152,5 +152,5 @@ def test_ablations_and_folds_stay_out_of_the_main_tables(write_run):
 
 
 def test_without_runs_the_tables_are_empty(home):
-    for table in (ablations.ablation_table, ablations.score_table, ablations.fold_table):
+    for table in (ablations.ablation_table, rescoring.score_table, ablations.fold_table):
         assert table("smoke").empty

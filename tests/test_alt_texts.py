@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
-from aeflow_utils import diagrams, figures, overviews
+from aeflow_utils import diagrams, figures, image_figures, overviews
 from aeflow_utils.alt_texts import alt_text, described, listed, palette_png
 from aeflow_utils.config import get_profile, paths
 from aeflow_utils.notebooks import execute_in_place, execute_with_papermill
@@ -120,7 +120,7 @@ def test_texts_of_plots_hold_the_numbers_that_are_plotted(write_run):
 def test_texts_of_image_figures_say_what_is_in_the_rows(make_image_set):
     images = make_image_set(8)
     images.table.loc[4:, ["label", "kind"]] = [1, "crack"]
-    figure = figures.sample_sheet(images, "Cells", n_columns=2)
+    figure = image_figures.sample_sheet(images, "Cells", n_columns=2)
     assert alt_text(figure) == "Cells: 2 normal ones (good) above 2 abnormal ones (crack)."
     figures.plt.close(figure)
 

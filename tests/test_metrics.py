@@ -153,12 +153,13 @@ def test_bootstrap_draws_are_sklearns_auroc_of_the_resampled_images():
 
 
 @pytest.mark.parametrize("metric", CLASSIFICATION)
-def test_counts_metric_equals_classification(metric):
+def test_bootstrap_draws_are_the_metric_of_the_resampled_images(metric):
     rng = np.random.default_rng(0)
-    labels, predicted = rng.random((2, 20, 12)) < 0.4
-    labels[[0, 3]], predicted[[1, 3]], labels[2] = False, False, True  # empty denominators
-    expected = [classification(*row)[metric] for row in zip(labels, predicted, strict=True)]
-    np.testing.assert_allclose(metrics._counts_metric(labels, predicted, metric), expected)
+    labels, predicted = (rng.random((2, 6)) < 0.4).astype(int)  # some resamples hold one class
+    draws = metrics.classification_draws(labels, predicted, metric, n_resamples=40, seed=3)
+    positions = metrics.resampled(6, 40, seed=3)
+    expected = [classification(labels[p], predicted[p])[metric] for p in positions]
+    np.testing.assert_allclose(draws, expected)
 
 
 def squares(size=20):

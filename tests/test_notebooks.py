@@ -3,6 +3,8 @@
 import ast
 import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -74,6 +76,16 @@ def test_no_cell_defines_a_function_or_a_class(path):
 @every_notebook
 def test_no_code_cell_is_longer_than_20_lines(path):
     assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= 20
+
+
+@pytest.mark.parametrize("name", notebooks.READ_RESULTS_ALONE)
+def test_what_reads_results_alone_does_not_wait_for_torch(name):
+    cells = code_cells(REPOSITORY / "notebooks" / name)
+    nodes = [node for cell in cells for node in ast.walk(parsed(cell))]
+    imports = [ast.unparse(n) for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)]
+    assert any("aeflow_utils" in line for line in imports)
+    code = "\n".join(["import sys", *imports, "sys.exit('torch' in sys.modules)"])
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
 
 
 @every_notebook
