@@ -100,8 +100,8 @@ class TrainConfig:
         carry_over: in cross-validation, go on with the weights of the fold before, as the 2023
             study did. Wrong: each validation fold has then been trained on.
         min_steps: epochs are added where they would have fewer steps than this.
-        bf16: train the flows' subnets in bfloat16 where that is fast, see `flow.bf16_is_fast`;
-            scores are always computed in float32.
+        bf16: allow convolutions of encoder, subnets and decoder in bfloat16, in training and in
+            scoring, on machines where that is fast; see `precision`.
     """
 
     epochs: int = 12
@@ -133,6 +133,7 @@ class Profile:
 
     Args:
         workers: runs at a time, 0 for one a core.
+        bf16: `TrainConfig.bf16` of every run.
         options: {model: fields of its configuration}, where a size is the model's own.
         training: {model: fields of its `TrainConfig`}, where the profile's do not suit it.
     """
@@ -146,6 +147,7 @@ class Profile:
     batch_size: int
     threads: int
     workers: int
+    bf16: bool = False
     options: dict[str, dict] = field(default_factory=dict)
     training: dict[str, dict] = field(default_factory=dict)
 
@@ -182,6 +184,7 @@ PROFILES = {
         16,
         0,
         1,
+        bf16=True,
         options={
             "ganomaly": {"n_features": 64},
             "f_anogan": {"n_features": 64},
@@ -241,7 +244,8 @@ class RunConfig:
         skip = os.environ.get("AEFLOW_SKIP_UNREADABLE", "") == "1"
         data = DataConfig(dataset, category, split, profile.image_size, profile.limit)
         data = replace(data, skip_unreadable=skip)
-        train = TrainConfig(profile.epochs, profile.batch_size, threads=profile.threads)
+        sizes = profile.epochs, profile.batch_size
+        train = TrainConfig(*sizes, threads=profile.threads, bf16=profile.bf16)
         for key in (model, (model, dataset)):
             train = replace(train, **_TRAINING.get(key, {}))
         train = replace(train, **profile.training.get(model, {}))

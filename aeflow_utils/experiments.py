@@ -34,6 +34,7 @@ from aeflow_utils.memory import peak_memory_mb, reset_peak_memory
 from aeflow_utils.model_configs import MODEL_CONFIGS
 from aeflow_utils.models import build_system
 from aeflow_utils.models.system import System
+from aeflow_utils.precision import bf16_here, use_bf16
 from aeflow_utils.preparation import load_masks
 from aeflow_utils.runs import RunResult, load_run, run_folder, write_json
 from aeflow_utils.training import fit, score_images, score_maps, seed_everything
@@ -93,7 +94,7 @@ def run(config: RunConfig, splits: Splits | None = None) -> RunResult:
     folder = run_folder(config)
     if folder.exists():
         return _load_same(folder, config)
-    splits = splits or load_splits(config.data, config.model.encoder, config.model.strides)
+    splits = splits or splits_of(config)
     # With the fingerprint in its name, an unfinished run is never continued on other images.
     work = folder.with_name(f".{folder.name}.{splits.fingerprint}.partial")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -103,6 +104,12 @@ def run(config: RunConfig, splits: Splits | None = None) -> RunResult:
             _compute(config, splits, work)
             work.replace(folder)
     return load_run(folder)
+
+
+def splits_of(config: RunConfig, strides: tuple[int, ...] = ()) -> Splits:
+    """The images and features that a run reads, or its features at other `strides`."""
+    model = config.model
+    return load_splits(config.data, model.encoder, strides or model.strides, config.train.bf16)
 
 
 def _load_same(folder: Path, config: RunConfig) -> RunResult:
@@ -140,6 +147,7 @@ def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "bf16": bf16_here(config.train.bf16),
         "packages": {name: version(name) for name in PACKAGES},
     }
     history.to_csv(work / "history.csv", index=False)
@@ -197,6 +205,7 @@ def load_system(result: RunResult, splits: Splits) -> System:
     """
     _check_images(result, splits.fingerprint)
     system = new_system(result.config, splits)
+    use_bf16(system, bf16_here(result.config.train.bf16))
     checkpoint = result.folder / CHECKPOINT
     if checkpoint.exists():
         system.load_state_dict(load_file(checkpoint))
@@ -257,10 +266,10 @@ def prepare(configs: list[RunConfig]) -> None:
     """Fill the cache for runs to come: one pass for each data set and encoder."""
     strides: dict[tuple, set[int]] = {}
     for config in configs:
-        key = (config.data, config.model.encoder)
+        key = (config.data, config.model.encoder, config.train.bf16)
         strides.setdefault(key, set()).update(config.model.strides)
-    for (data, encoder), wanted in strides.items():
-        load_splits(data, encoder, tuple(sorted(wanted)))
+    for (data, encoder, bf16), wanted in strides.items():
+        load_splits(data, encoder, tuple(sorted(wanted)), bf16)
 
 
 def _workers(pending: list[RunConfig]) -> int:

@@ -19,8 +19,9 @@ from torch import Tensor
 from aeflow_utils.cache import ArraySpec, cached_rows, find_rows, key_hash
 from aeflow_utils.config import DataConfig, paths
 from aeflow_utils.datasets import load_table, spec_of
-from aeflow_utils.encoders import Encoder, weights_hash
+from aeflow_utils.encoders import Encoder, get_encoder_spec, weights_hash
 from aeflow_utils.errors import UserError
+from aeflow_utils.precision import bf16_here, default_device
 from aeflow_utils.preparation import Prepared, prepare_images, read_image
 
 log = logging.getLogger(__name__)
@@ -127,8 +128,13 @@ class Splits:
     skipped: tuple[str, ...] = ()
 
 
-def load_splits(data: DataConfig, encoder: str, strides: tuple[int, ...]) -> Splits:
+def load_splits(
+    data: DataConfig, encoder: str, strides: tuple[int, ...], bf16: bool = False
+) -> Splits:
     """Prepare (or find in the cache) the images and features of a data set.
+
+    Args:
+        bf16: allow the encoder to convolve in bfloat16, as `TrainConfig.bf16` does.
 
     Raises:
         UserError: the data set is absent or incomplete, or holds images that cannot be read and
@@ -141,7 +147,7 @@ def load_splits(data: DataConfig, encoder: str, strides: tuple[int, ...]) -> Spl
     if skipped:
         _say_unreadable(skipped, data)
     keep = prepared.readable
-    features = encode_images(prepared, encoder, strides, data.label)
+    features = encode_images(prepared, encoder, strides, data.label, bf16)
     every = ImageSet(table, prepared.rows, prepared.images, features)
     parts = (
         every.select((table["split"] == s).to_numpy() & keep) for s in ("train", "val", "test")
@@ -175,14 +181,16 @@ def fingerprint(table: pd.DataFrame, data: DataConfig) -> str:
 
 
 def encode_images(
-    prepared: Prepared, encoder_name: str, strides: tuple[int, ...], label: str
+    prepared: Prepared, encoder_name: str, strides: tuple[int, ...], label: str, bf16: bool = False
 ) -> dict[int, np.ndarray]:
     """Features at each stride, {stride: (M, C, h, w)} float16 on disk, of the prepared rows."""
     if not strides:
         return {}
     images = prepared.images
     key = {**prepared.source, "encoder": encoder_name, "weights": weights_hash(encoder_name)}
-    key["arithmetic"] = "fused"  # rounds otherwise than the network before `Encoder.fuse`
+    bf16 = bf16_here(bf16) and get_encoder_spec(encoder_name).survives_bf16
+    # Rounds otherwise than the network before `Encoder.fuse`, and than in bfloat16.
+    key["arithmetic"] = "fused, bfloat16" if bf16 else "fused"
 
     def wanted(channels: dict[int, int | None]) -> dict[str, ArraySpec]:
         specs = {}
@@ -198,6 +206,7 @@ def encode_images(
     found = find_rows(paths().cache, wanted(dict.fromkeys(strides)), rows, stamps)
     if found is None:
         encoder, device = Encoder(encoder_name, strides).fuse(), default_device()
+        encoder.bf16 = bf16
 
         def fill(block: np.ndarray) -> dict[str, np.ndarray]:
             encoder.to(device)
@@ -220,8 +229,3 @@ def _in_batches(rows: np.ndarray) -> Iterator[np.ndarray]:
 def _encode(encoder: Encoder, images: np.ndarray, device: str) -> dict[int, np.ndarray]:
     batch = torch.from_numpy(images).to(device).float().div_(255).expand(-1, 3, -1, -1)
     return {stride: maps.half().cpu().numpy() for stride, maps in encoder(batch).items()}
-
-
-def default_device() -> str:
-    """``cuda`` where there is one, else ``cpu``."""
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -6,10 +6,8 @@ numpy's global generator; the later git version differs in both, and checkpoints
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from FrEIA.framework import SequenceINN
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from aeflow_utils.errors import UserError
+from aeflow_utils.precision import autocast
 
 CHANNELS_LAST_UP_TO = 64  # channels; with more, the copies cost a CPU more than they save it
 
@@ -120,7 +119,7 @@ class IndexedBlock(AllInOneBlock):
     channels last, where convolutions round differently. FrEIA's state_dict is read too.
 
     Attributes:
-        bf16: run the subnet, and nothing else, in bfloat16; see `bf16_subnets`.
+        bf16: run the subnet, and nothing else, in bfloat16; see `precision.use_bf16`.
     """
 
     bf16 = False
@@ -156,7 +155,7 @@ class IndexedBlock(AllInOneBlock):
         """The subnet's output, float32 and contiguous whatever it was computed in."""
         if x1.device.type == "cpu" and x1.shape[1] <= CHANNELS_LAST_UP_TO:
             x1 = _ChannelsLast.apply(x1)
-        with torch.autocast(x1.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+        with autocast(x1, self.bf16):
             output = self.subnet(x1)
         return output.to(x1.dtype, memory_format=torch.contiguous_format)
 
@@ -176,35 +175,6 @@ class IndexedBlock(AllInOneBlock):
 def _order_of(permutation: Tensor) -> Tensor:
     """From which channel each one comes, (C,), of FrEIA's matrix (C, C, 1, 1)."""
     return permutation.flatten(1).argmax(dim=1)
-
-
-def bf16_is_fast(device: str) -> bool:
-    """Whether convolutions in bfloat16 are faster than in float32, not merely possible.
-
-    Intel's AVX-512 alone takes 1.5 to 1.9 times as long in bfloat16, with AMX or on AMD's Zen 4
-    about half as long.
-    """
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    try:
-        cpu = Path("/proc/cpuinfo").read_text()
-    except OSError:  # not Linux
-        return False
-    return "amx_bf16" in cpu or ("avx512_bf16" in cpu and "AuthenticAMD" in cpu)
-
-
-@contextmanager
-def bf16_subnets(system: nn.Module, enabled: bool = True) -> Iterator[None]:
-    """Inside, the subnets of every flow in `system` run in bfloat16; all else stays float32."""
-    blocks = [module for module in system.modules() if isinstance(module, IndexedBlock)]
-    before = [block.bf16 for block in blocks]
-    for block in blocks:
-        block.bf16 = enabled
-    try:
-        yield
-    finally:
-        for block, value in zip(blocks, before, strict=True):
-            block.bf16 = value
 
 
 class Flow(nn.Module):
@@ -234,7 +204,7 @@ class Flow(nn.Module):
     def _run(self, x: Tensor, rev: bool) -> tuple[Tensor, Tensor]:
         if tuple(x.shape[1:]) != self.shape:  # FrEIA 0.2 would accept any height and width
             raise ValueError(f"the flow was built for {self.shape}, got {tuple(x.shape[1:])}")
-        with torch.autocast(x.device.type, enabled=False):  # bf16 would shift the log-determinant
+        with autocast(x, False):  # bf16 would shift the log-determinant
             return self.blocks(x, rev=rev)
 
 

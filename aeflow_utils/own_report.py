@@ -19,8 +19,8 @@ from PIL import Image
 from aeflow_utils import figures
 from aeflow_utils.config import FolderConfig, Profile, RunConfig, paths
 from aeflow_utils.datasets import spec_of
-from aeflow_utils.experiments import load_system, run_all
-from aeflow_utils.features import Splits, load_splits
+from aeflow_utils.experiments import load_system, run_all, splits_of
+from aeflow_utils.features import Splits
 from aeflow_utils.models.system import System
 from aeflow_utils.preparation import upright
 from aeflow_utils.results import run_title, summary
@@ -58,7 +58,7 @@ def study_own_images(data: FolderConfig, profile: Profile) -> Path:
     """
     results = run_all(own_plan(data, profile))
     main, data = results[0], results[0].config.data
-    splits = load_splits(data, profile.encoder, (16,))
+    splits = splits_of(main.config)
     folder = paths().own(profile.name) / data.name
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     ranked = rank(main)

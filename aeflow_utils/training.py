@@ -11,9 +11,9 @@ import torch
 from tqdm.auto import tqdm
 
 from aeflow_utils.config import TrainConfig
-from aeflow_utils.features import ImageSet, default_device, stream
-from aeflow_utils.flow import bf16_is_fast, bf16_subnets
+from aeflow_utils.features import ImageSet, stream
 from aeflow_utils.models.system import Optimizers, System
+from aeflow_utils.precision import bf16_here, default_device, use_bf16
 
 SCORING_BATCH = 64
 SCORE_NAMES = ("image_score", "flow_score", "recon_score")
@@ -53,6 +53,7 @@ def fit(
         One row an epoch: epoch, and each loss term on training and validation normals; NaN for a
         term that no step of the epoch had.
     """
+    use_bf16(system, bf16_here(config.bf16))
     system.fit_statistics(train)
     if not any(parameter.requires_grad for parameter in system.parameters()):
         return pd.DataFrame(columns=["epoch"])
@@ -61,7 +62,6 @@ def fit(
     optimizers = system.optimizers(config)
     history = _resume(system, optimizers, resume_file)
     val_normal = val.select(val.labels == 0)
-    bf16 = config.bf16 and bf16_is_fast(device)
     steps_an_epoch = -(-len(train) // config.batch_size)
     n_epochs = max(config.epochs, -(-config.min_steps // steps_an_epoch))
     for epoch in tqdm(range(len(history), n_epochs), label, mininterval=1):
@@ -69,10 +69,7 @@ def fit(
         order = rng.permutation(len(train))
         torch.manual_seed(int(rng.integers(2**31)))  # for systems that draw noise in a step
         progress = epoch / n_epochs
-        with bf16_subnets(system, bf16):
-            losses = _train_epoch(
-                system, optimizers, train, order, config.batch_size, device, progress
-            )
+        losses = _train_epoch(system, optimizers, train, order, config.batch_size, device, progress)
         val_losses = _validation_losses(system, val_normal, config.batch_size, device)
         row = {"epoch": epoch + 1} | {f"train_{name}": value for name, value in losses.items()}
         if not np.isfinite([losses["total"], val_losses["total"]]).all():

@@ -9,7 +9,7 @@ from FrEIA.framework import SequenceINN
 from FrEIA.modules import AllInOneBlock
 
 from aeflow_utils.errors import UserError
-from aeflow_utils.flow import Flow, ae_flow_subnets, bf16_subnets, fastflow_subnets
+from aeflow_utils.flow import Flow, ae_flow_subnets, fastflow_subnets
 from aeflow_utils.scores import bits_per_dim
 
 torch.set_num_threads(1)
@@ -246,32 +246,6 @@ def test_a_soft_permutation_is_refused():
     state["module_list.0.w_perm"] = torch.full((6, 6, 1, 1), 1 / 6)
     with pytest.raises(RuntimeError, match="soft permutation"):
         flow.blocks.load_state_dict(state)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_bf16_subnets_leave_coupling_and_log_determinant_in_float32(kind):
-    flow, x = randomised(build(kind)), normal(4, *SHAPES[0])
-    seen = []
-    for block in flow.blocks:
-        block.subnet.register_forward_hook(lambda module, given, output: seen.append(output.dtype))
-    plain = flow(x)
-    with bf16_subnets(flow):
-        rough = flow(x)
-        bits_per_dim(*rough).mean().backward()
-    again = flow(x)
-    assert seen == [torch.float32] * 3 + [torch.bfloat16] * 3 + [torch.float32] * 3
-    for value, expected, after in zip(rough, plain, again, strict=True):
-        assert value.dtype == torch.float32
-        assert torch.equal(after, expected) and not torch.equal(value, expected)
-        torch.testing.assert_close(value, expected, rtol=0.05, atol=0.05)
-    assert all(p.grad.dtype == torch.float32 for p in trainable(flow).values())
-
-
-def test_bf16_subnets_are_off_again_after_an_error():
-    flow = build("conv_like")
-    with pytest.raises(KeyError), bf16_subnets(flow):
-        raise KeyError
-    assert not any(block.bf16 for block in flow.blocks)
 
 
 def test_freia_is_the_pypi_0_2_build_with_dense_permutations():

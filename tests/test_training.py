@@ -194,22 +194,3 @@ def test_the_optimizer_is_the_one_that_is_asked_for():
     assert kinds == {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
     with pytest.raises(UserError, match="unknown optimizer 'sgd': choose one of adamw, adam"):
         TrainConfig(optimizer="sgd")
-
-
-def test_bf16_is_used_in_training_where_it_is_fast_and_never_in_scoring(images, monkeypatch):
-    train, val = images
-    seen = []
-
-    def fitted(fast, **options):
-        monkeypatch.setattr(training, "bf16_is_fast", lambda device: fast)
-        system = new()
-        first = system.flow.blocks[0].subnet
-        fit(system, train, val, replace(CONFIG, **options), 0)
-        first.register_forward_hook(lambda module, given, output: seen.append(output.dtype))
-        return score_images(system, val)["image_score"].to_numpy()
-
-    plain, slow, rough = fitted(True), fitted(False, bf16=True), fitted(True, bf16=True)
-    np.testing.assert_array_equal(slow, plain)
-    assert (rough != plain).any()
-    np.testing.assert_allclose(rough, plain, rtol=0.05, atol=0.05)
-    assert set(seen) == {torch.float32}

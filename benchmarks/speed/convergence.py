@@ -15,8 +15,9 @@ import torch
 
 from aeflow_utils.config import DataConfig
 from aeflow_utils.datasets import load_table
-from aeflow_utils.features import ImageSet, default_device, stream
+from aeflow_utils.features import ImageSet, stream
 from aeflow_utils.metrics import auroc
+from aeflow_utils.precision import default_device
 from aeflow_utils.preparation import prepare_images
 from benchmarks.speed.inputs import LITE0, Inputs, features_of
 from benchmarks.speed.pipelines import Pipeline

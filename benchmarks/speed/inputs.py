@@ -11,7 +11,8 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from aeflow_utils.encoders import Encoder
-from aeflow_utils.features import ImageSet, default_device
+from aeflow_utils.features import ImageSet
+from aeflow_utils.precision import default_device
 
 # No weights can be fetched here, and none are needed: time does not depend on their values.
 WIDE_RESNET, LITE0 = "wide_resnet50_2", "efficientnet_lite0"

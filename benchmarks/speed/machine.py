@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from aeflow_utils.features import default_device
+from aeflow_utils.precision import default_device
 from benchmarks.speed.timing import clock
 
 # Large convolutions of the flow on Wide ResNet-50-2: (channels in, out, kernel, side, batch).

@@ -14,12 +14,12 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from aeflow_utils import flow, scores
 from aeflow_utils.config import TrainConfig
-from aeflow_utils.features import Batch, default_device
-from aeflow_utils.flow import bf16_subnets
+from aeflow_utils.features import Batch
 from aeflow_utils.model_configs import AEFlowConfig, FastFlowConfig, ModelConfig
 from aeflow_utils.models import build_system
 from aeflow_utils.models.ae_flow import AEFlow
 from aeflow_utils.models.layers import Decoder
+from aeflow_utils.precision import default_device, use_bf16
 from aeflow_utils.scores import Scores
 from aeflow_utils.training import seed_everything
 from benchmarks.speed.inputs import (
@@ -102,21 +102,19 @@ def ours(inputs: Inputs, config: ModelConfig, name: str, bf16: bool = False) -> 
     device = default_device()
     optimizers = system.to(device).optimizers(TrainConfig())
     encoder = fused_encoder(inputs.encoder, config.strides)
+    use_bf16(system, bf16)
+    use_bf16(encoder, bf16)
 
     def step(positions: np.ndarray) -> None:
-        with bf16_subnets(system.train(), bf16):
-            system.train_step(inputs.images.batch(positions).to(device), optimizers, 0.0)
+        batch = inputs.images.batch(positions).to(device)
+        system.train().train_step(batch, optimizers, 0.0)
 
     @torch.inference_mode()
     def score_batch(batch: Batch) -> Tensor:
-        with bf16_subnets(system.eval(), bf16):
-            return system.score(batch).image_score
+        return system.eval().score(batch).image_score
 
-    @torch.inference_mode()
     def score(image: Tensor) -> Tensor:
-        with torch.autocast(device, torch.bfloat16, enabled=bf16):
-            maps = encoder(image)
-        return score_batch(Batch(image, {stride: each.float() for stride, each in maps.items()}))
+        return score_batch(Batch(image, encoder(image)))
 
     def score_cached(positions: np.ndarray) -> Tensor:
         return score_batch(inputs.images.batch(positions).to(device))
@@ -125,14 +123,17 @@ def ours(inputs: Inputs, config: ModelConfig, name: str, bf16: bool = False) -> 
 
 
 def plain(inputs: Inputs, name: str = "plain") -> Pipeline:
-    """AE-FLOW as one would write it down first: float32, features computed in every step."""
+    """AE-FLOW as one would write it down first: float32, features computed in every step,
+    torch's defaults everywhere."""
     seed_everything(0)
     system, strides = PlainAEFlow(AEFlowConfig(), inputs.shapes, inputs.size), (16,)
     encoder = plain_encoder(inputs.encoder, strides)
     use_freias_blocks(system)
     system.fit_statistics(inputs.images)
     system.decoder.__class__ = PlainDecoder
-    optimizers = system.to(default_device()).optimizers(TrainConfig())
+    weights = [p for p in system.to(default_device()).parameters() if p.requires_grad]
+    rates = TrainConfig()
+    optimizers = [torch.optim.AdamW(weights, rates.lr, weight_decay=rates.weight_decay)]
 
     def batch(image: Tensor) -> Batch:
         return Batch(image, encode_plain(encoder, image))
