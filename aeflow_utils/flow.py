@@ -78,24 +78,31 @@ class _Couple(torch.autograd.Function):
         log_jac_det = log_factor.sum(dim=(1, 2, 3))
         factor = log_factor.exp_()
         x2_out = (x2 * factor).add_(subnet_output[:, n_active:] * 0.1)
-        mixed = torch.cat((x1, x2_out), dim=1)
-        ctx.save_for_backward(x2, tanh, factor, mixed, scale, inverse)
+        ctx.save_for_backward(x1, x2, tanh, factor, x2_out, scale, inverse)
         ctx.clamp = clamp
-        return (mixed * scale).add_(offset).index_select(1, order), log_jac_det
+        z = torch.cat((x1, x2_out), dim=1).index_select(1, order)  # first, then all in place
+        return z.mul_(scale[:, order]).add_(offset[:, order]), log_jac_det
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor, of_log_jac_det: Tensor) -> tuple:
-        x2, tanh, factor, mixed, scale, inverse = ctx.saved_tensors
-        gradient = gradient.contiguous().index_select(1, inverse)
-        of_offset = gradient.sum(dim=(0, 2, 3), keepdim=True)
-        of_scale = (gradient * mixed).sum(dim=(0, 2, 3), keepdim=True)
-        gradient = gradient * scale
-        of_x1, of_output = gradient.split((mixed.shape[1] - x2.shape[1], x2.shape[1]), dim=1)
-        of_log = (of_output * x2).mul_(factor).add_(of_log_jac_det.view(-1, 1, 1, 1))
+        x1, x2, tanh, factor, x2_out, scale, inverse = ctx.saved_tensors
+        n_passive, gradient = x1.shape[1], gradient.contiguous()
+        halves = [gradient.index_select(1, some) for some in inverse.tensor_split((n_passive,))]
+        of_offset = _sum_by_channel(*halves)
+        of_scale = _sum_by_channel(halves[0] * x1, halves[1] * x2_out)
+        of_x1 = halves[0].mul_(scale[:, :n_passive])
+        of_x2_out = halves[1].mul_(scale[:, n_passive:])
+        of_log = (of_x2_out * x2).mul_(factor).add_(of_log_jac_det.view(-1, 1, 1, 1))
         of_log = torch.ops.aten.tanh_backward(of_log.mul_(ctx.clamp), tanh)
-        of_subnet = torch.cat((of_log, of_output), dim=1).mul_(0.1)
-        return of_x1, of_output * factor, of_subnet, of_scale, of_offset, None, None, None
+        of_subnet = torch.cat((of_log, of_x2_out), dim=1).mul_(0.1)
+        of_x2 = of_x2_out.mul_(factor)
+        return of_x1, of_x2, of_subnet, of_scale, of_offset, None, None, None
+
+
+def _sum_by_channel(*parts: Tensor) -> Tensor:
+    """Maps of some channels each, (N, C_i, H, W) -> (1, sum of C_i, 1, 1)."""
+    return torch.cat([part.sum(dim=(0, 2, 3), keepdim=True) for part in parts], dim=1)
 
 
 class _ChannelsLast(torch.autograd.Function):
