@@ -70,7 +70,7 @@ record: $(STAMP)
 peers: .venv-peers/.installed
 	TQDM_DISABLE=1 .venv-peers/bin/python -W ignore -m benchmarks.peers
 
-# A quarter of an hour on two cores that do nothing else; OMP_NUM_THREADS=1 on a busy machine.
+# Twenty minutes on two cores that do nothing else; OMP_NUM_THREADS=1 on a busy machine.
 bench: .venv-peers/.installed
 	TQDM_DISABLE=1 .venv-peers/bin/python -W ignore -m benchmarks.speed
 

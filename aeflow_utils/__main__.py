@@ -159,7 +159,10 @@ def _data_cached(name: str, clear: bool) -> None:
     for array in arrays:
         key = array.key
         of = "-".join(part for part in (key.get("dataset", "?"), key.get("category", "")) if part)
-        what = f"{key['encoder']}, stride {key['stride']}" if "encoder" in key else key.get("what")
+        what = key.get("what")
+        if "encoder" in key:
+            arithmetic = key.get("arithmetic", "not fused")
+            what = f"{key['encoder']}, stride {key['stride']}, {arithmetic}"
         print(f"{array.n_bytes / 1e6:10,.1f} MB  {of:12} {key.get('size', '?')} px  {what}")
     total = sum(array.n_bytes for array in arrays) / 1e6
     if clear:

@@ -18,7 +18,7 @@ from aeflow_utils.article import render_html
 from aeflow_utils.config import Profile, paths
 from aeflow_utils.errors import UserError
 from aeflow_utils.experiments import environment, plan, run_all
-from aeflow_utils.recording import TOLERANCE, compare
+from aeflow_utils.recording import TOLERANCE, TOLERANCE_OF_GANS, compare
 
 ARTICLE, TRAINING = "00_blogpost.ipynb", "02_training.ipynb"
 READ_RESULTS_ALONE = (ARTICLE, "06_results_tables.ipynb")
@@ -132,7 +132,8 @@ def print_comparison(profile: str) -> pd.DataFrame:
         print(f"nothing to compare: no recorded runs of profile {profile} on these data")
         return table
     shown = table.round({"recorded": 4, "re-run": 4, "difference": 4})
-    print(f"\nrecorded against re-run (tolerance ±{TOLERANCE}):\n{shown.to_string(index=False)}")
+    tolerances = f"±{TOLERANCE}, ±{TOLERANCE_OF_GANS} for GANs"
+    print(f"\nrecorded against re-run (tolerance {tolerances}):\n{shown.to_string(index=False)}")
     counts = table["verdict"].value_counts()
     print("\n" + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     return table

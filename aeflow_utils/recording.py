@@ -14,13 +14,17 @@ from aeflow_utils.results import grouped, recorded_runs, run_title, study_order
 from aeflow_utils.runs import RunResult, find_runs
 
 RESULTS_THAT_COME = ("recorded", "published.csv", "peers.csv")
-TOLERANCE = 0.03  # by which a metric may move on another machine before it counts as different
+# By how much a metric may move on another machine before it counts as different. From one processor
+# to another, same seeds: likelihood models moved by up to 0.02; adversarial ones, whose training
+# follows its own rounding, by up to 0.08, which is as far as another seed takes them.
+TOLERANCE, TOLERANCE_OF_GANS = 0.03, 0.1
+GANS = {"ganomaly", "f_anogan"}
 
 
 def compare(profile: str) -> pd.DataFrame:
     """Recorded against re-run, metric by metric: equal, within tolerance, or different.
 
-    Only runs that exist on both sides; `TOLERANCE` is on the metric itself, in [0, 1].
+    Only runs that exist on both sides; tolerances are on the metric itself, in [0, 1].
     """
     recorded = {r.config.run_name: r for r in find_runs(profile, recorded=True)}
     rows = []
@@ -28,10 +32,11 @@ def compare(profile: str) -> pd.DataFrame:
         theirs = recorded.get(mine.config.run_name)
         if theirs is None:
             continue
+        tolerance = TOLERANCE_OF_GANS if mine.config.model.name in GANS else TOLERANCE
         for metric in ("auroc", "val_auroc", "f1"):
             a, b = (_metric(result, metric) for result in (theirs, mine))
             if not np.isnan(a) or not np.isnan(b):
-                rows.append((*_names(mine), metric, a, b, b - a, _verdict(a, b)))
+                rows.append((*_names(mine), metric, a, b, b - a, _verdict(a, b, tolerance)))
     columns = [
         "data set",
         "method",
@@ -57,10 +62,10 @@ def _metric(result: RunResult, metric: str) -> float:
     return result.metrics[metric]
 
 
-def _verdict(recorded: float, rerun: float) -> str:
+def _verdict(recorded: float, rerun: float, tolerance: float) -> str:
     if recorded == rerun:
         return "equal"
-    return "within tolerance" if abs(recorded - rerun) <= TOLERANCE else "different"
+    return "within tolerance" if abs(recorded - rerun) <= tolerance else "different"
 
 
 def record(profile: str) -> list[Path]:

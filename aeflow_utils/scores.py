@@ -119,7 +119,8 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 
 def gaussian_log_prob(z: Tensor) -> Tensor:
     """log N(z; 0, I) of each image, (N, ...) -> (N,)."""
-    return -0.5 * (z.flatten(1) ** 2 + math.log(2 * math.pi)).sum(dim=1)
+    n_dims = z[0].numel()
+    return -0.5 * (z.flatten(1).square().sum(dim=1) + n_dims * math.log(2 * math.pi))
 
 
 def bits_per_dim(z: Tensor, log_jac_det: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from aeflow_utils import tables
 from aeflow_utils.config import PROFILES, paths
 from aeflow_utils.errors import UserError
 from aeflow_utils.metrics import CLASSIFICATION
-from aeflow_utils.recording import TOLERANCE, compare, record
+from aeflow_utils.recording import TOLERANCE, TOLERANCE_OF_GANS, compare, record
 from aeflow_utils.results import (
     REGIMES,
     collect,
@@ -208,6 +208,16 @@ def test_compare_tells_equal_from_close_from_different(rerun, verdict, write_run
     assert row["verdict"] == verdict
     assert row["recorded"] == pytest.approx(0.80)
     assert row["difference"] == pytest.approx(rerun - 0.80)
+
+
+def test_adversarial_training_may_move_as_far_as_another_seed_does(write_run):
+    between = 0.80 - (TOLERANCE + TOLERANCE_OF_GANS) / 2
+    for model in ("ganomaly", "fastflow"):
+        write_run(model, test=scores_with_auroc(0.80), recorded=True)
+        write_run(model, test=scores_with_auroc(between))
+    verdicts = compare("smoke").set_index(["method", "metric"])["verdict"]
+    assert verdicts["GANomaly", "auroc"] == "within tolerance"
+    assert verdicts["FastFlow", "auroc"] == "different"
 
 
 def test_compare_knows_only_runs_on_both_sides(write_run):

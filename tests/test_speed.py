@@ -9,13 +9,31 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import fresh_memory
+from conftest import REPOSITORY, fresh_memory
 
 from aeflow_utils.config import TrainConfig
 from aeflow_utils.features import Batch
 from aeflow_utils.model_configs import AEFlowConfig
-from benchmarks.speed import comparison, convergence, machine, memory, picture, scaling, stages
-from benchmarks.speed.inputs import LITE0, encode_plain, fused_encoder, make_inputs, plain_encoder
+from benchmarks.speed import (
+    agreement,
+    aims,
+    alone,
+    comparison,
+    convergence,
+    machine,
+    memory,
+    picture,
+    scaling,
+    stages,
+)
+from benchmarks.speed.inputs import (
+    LITE0,
+    WIDE_RESNET,
+    encode_plain,
+    fused_encoder,
+    make_inputs,
+    plain_encoder,
+)
 from benchmarks.speed.pipelines import ours, plain
 from benchmarks.speed.timing import Row, interleaved, ratios, row
 
@@ -31,8 +49,8 @@ def inputs():
 def no_subprocess(monkeypatch):
     """`measure` here, in the process and size of the test."""
 
-    def measure(what, n_images, shape, size, repeats=1):
-        return memory.measure(what, n_images, SHAPE, 64, 4, repeats)
+    def measure(what, numbers, shape, size, repeats=1):
+        return memory.measure(what, numbers, SHAPE, 64, 4, repeats)
 
     monkeypatch.setattr(scaling, "measure_apart", measure)
 
@@ -93,10 +111,42 @@ def test_every_section_has_finite_rows_and_they_can_be_drawn(
     table = pd.DataFrame([asdict(found) for found in rows]).assign(machine=machine.describe())
     timed = table[~table["note"].str.startswith("not reached")]
     assert np.isfinite(timed[["median", "low", "high"]].to_numpy()).all()
-    sections = {"train step", "scoring", comparison.PEAK, "epoch", "peak memory"}
+    sections = {"train step", "scoring", comparison.PEAK, agreement.SECTION, "epoch", "peak memory"}
     assert sections <= set(table["section"])
     assert not table["case"].str.contains("anomalib").any()
     assert picture.draw(table, tmp_path / "bench.png").stat().st_size > 10_000
+
+
+def test_pipelines_take_turns_in_processes_of_their_own():
+    names = ["plain AE-FLOW", "AE-FLOW fp32"]
+    found = alone.in_turn(names, LITE0, 64, 2, repeats=2)
+    for work in ("step", "score"):
+        assert list(found[work]) == names
+        assert all(len(values) == 2 and min(values) > 0 for values in found[work].values())
+    with pytest.raises(RuntimeError, match="process ended with status 1"):
+        alone.in_turn(["no such pipeline"], LITE0, 64, 2, repeats=1)
+
+
+def test_the_table_of_aims_is_what_was_recorded():
+    table = pd.read_csv(REPOSITORY / "results" / "benchmarks.csv")
+    written = (REPOSITORY / "benchmarks" / "README.md").read_text()
+    assert aims.aims_table(table) in written
+
+
+def test_an_aim_is_reached_by_the_default_arithmetic_or_not_at_all():
+    table = pd.read_csv(REPOSITORY / "results" / "benchmarks.csv")
+    ratio = (table["encoder"] == WIDE_RESNET) & (table["unit"] == "ratio")
+    step = ratio & table["case"].str.startswith("plain AE-FLOW / AE-FLOW")
+
+    def verdict(on, **medians):
+        changed = table.assign(machine=on)
+        for kind, value in medians.items():
+            changed.loc[step & table["case"].str.endswith(kind), "median"] = value
+        return aims.aims_table(changed).splitlines()[2].split(" | ")[-1]
+
+    fast = f"some processor, {machine.BF16_IS_FAST}"
+    assert verdict(fast, bf16=3.1, fp32=1.0) == "yes |"
+    assert verdict(fast, bf16=2.9, fp32=9.0) == "no |"
 
 
 def test_the_dense_permutations_are_work_that_ours_does_not_do(inputs):
@@ -121,7 +171,9 @@ def test_training_streams(tmp_path):
     """As many bytes for ten times as many images."""
     if not sys.platform.startswith("linux"):
         pytest.skip("RssAnon is Linux's")
-    few, many = (memory.measure("epoch", n, (16, 8, 8), 128, 8, 1)["rise_mb"] for n in (40, 400))
+    few, many = (
+        memory.measure("epochs", (n,), (16, 8, 8), 128, 8, 1)["rise_mb"] for n in (40, 400)
+    )
     assert many < few + 20  # 400 images as float32 are 79 MB of pixels
 
 

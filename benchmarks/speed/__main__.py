@@ -15,7 +15,7 @@ from importlib.util import find_spec
 import pandas as pd
 
 from aeflow_utils.config import paths
-from benchmarks.speed import comparison, machine, picture, scaling, stages
+from benchmarks.speed import aims, comparison, machine, picture, scaling, stages
 from benchmarks.speed.inputs import LITE0, WIDE_RESNET, make_inputs
 from benchmarks.speed.timing import Row
 
@@ -64,6 +64,8 @@ def measure(sizes: Sizes, with_anomalib: bool) -> list[Row]:
             comparison.pipelines(inputs, sizes.repeats, sizes.n_fitted, with_anomalib),
         )
         done(f"{encoder}: stages", stages.breakdown(inputs, sizes.repeats))
+        alone = (encoder, sizes.image_size, batch_size, sizes.repeats, with_anomalib)
+        done(f"{encoder}: each alone", comparison.each_alone(*alone))
     of_lite0 = [row for row in rows if row.encoder == LITE0]
     done("time to a fixed AUROC", comparison.time_to_auroc(of_lite0, sizes, with_anomalib))
     done("number of images", scaling.curve(sizes.curve, sizes.repeats))
@@ -85,7 +87,7 @@ def main() -> int:
     shown = table.drop(columns=["machine", "note", "repeats"])
     print(shown.to_string(index=False, float_format="%.4g"))
     drawn = picture.draw(table, paths().home / "images" / "benchmarks.png")
-    print(f"written to {path} and {drawn}")
+    print(f"written to {path} and {drawn}\n\n{aims.aims_table(table)}")
     return 0
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from aeflow_utils.config import PROFILES
 from aeflow_utils.model_configs import AEFlowConfig, FastFlowConfig
-from benchmarks.speed import convergence, machine
+from benchmarks.speed import agreement, alone, convergence, machine
 from benchmarks.speed.inputs import LITE0, Inputs, fused_encoder, pixels_at
-from benchmarks.speed.pipelines import Pipeline, all_ours, ours
+from benchmarks.speed.pipelines import Pipeline, builders, ours
 from benchmarks.speed.timing import Row, interleaved, ratios, row
 
 STEP, SCORE, PEAK = "train step", "scoring", "share of convolution peak"
+STEP_ALONE, SCORE_ALONE = f"{STEP}, each alone", f"{SCORE}, each alone"
 ENCODE = "encoding, fused"
 CACHED = ", cached features"
 UNLIKE = "not like for like: one scale and a decoder"
@@ -34,7 +36,7 @@ RATIOS = (
 
 def pipelines(inputs: Inputs, repeats: int, n_fitted: int, with_anomalib: bool) -> list[Row]:
     """Train steps and scores of all pipelines, then their ratios."""
-    every = all_ours(inputs)
+    every = [build() for build in builders(inputs).values()]
     scored_only, rows = [], []
     if with_anomalib:
         from benchmarks.speed.anomalib_pipelines import fastflow, padim_pair
@@ -66,7 +68,33 @@ def pipelines(inputs: Inputs, repeats: int, n_fitted: int, with_anomalib: bool) 
                 speed = n / np.array(values)
                 rows.append(row(section, inputs.encoder, name, "speed", "images/s", speed, note))
         rows += _ratios(section, inputs.encoder, seconds)
-    return rows + _shares(inputs, every, stepped, repeats)
+    return rows + _shares(inputs, every, stepped, repeats) + agreement.of_maps(inputs)
+
+
+def each_alone(
+    encoder: str, size: int, batch_size: int, repeats: int, with_anomalib: bool
+) -> list[Row]:
+    """The same, every pipeline in a process of its own and in its default arithmetic."""
+    kind = default_arithmetic(encoder, machine.describe())
+    names = ["plain AE-FLOW", f"AE-FLOW {kind}", f"FastFlow {kind}"]
+    if with_anomalib:
+        from benchmarks.speed.anomalib_pipelines import ANOMALIB
+
+        names.append(f"{ANOMALIB} FastFlow")
+    found, rows = alone.in_turn(names, encoder, size, batch_size, repeats), []
+    for section, work in ((STEP_ALONE, "step"), (SCORE_ALONE, "score")):
+        for name, values in found[work].items():
+            each = np.array(values) / batch_size
+            note = f"batches of {batch_size}"
+            rows.append(row(section, encoder, name, "time", "s an image", each, note))
+        rows += _ratios(section, encoder, found[work])
+    return rows
+
+
+def default_arithmetic(encoder: str, on: str) -> str:
+    """What an encoder's profile computes in on a machine that `machine.describe` calls `on`."""
+    allowed = any(p.bf16 for p in PROFILES.values() if p.encoder == encoder)
+    return "bf16" if allowed and machine.BF16_IS_FAST in on else "fp32"
 
 
 def _ratios(section: str, encoder: str, seconds: dict[str, list[float]]) -> list[Row]:
@@ -108,6 +136,7 @@ def time_to_auroc(measured: list[Row], sizes: object, with_anomalib: bool) -> li
         ours(train, AEFlowConfig(), "AE-FLOW fp32"),
         ours(train, AEFlowConfig(), "AE-FLOW bf16", bf16=True),
         ours(train, FastFlowConfig(strides=strides), "FastFlow fp32"),
+        ours(train, FastFlowConfig(strides=strides), "FastFlow bf16", bf16=True),
     ]
     if with_anomalib:
         from benchmarks.speed.anomalib_pipelines import fastflow
@@ -118,6 +147,8 @@ def time_to_auroc(measured: list[Row], sizes: object, with_anomalib: bool) -> li
         reached = convergence.steps_to_target(run, train, val, sizes.max_steps)
         cached = "anomalib" not in run.name
         rows.append(_time_to_target(measured, run.name, reached, train, cached))
+        if "bf16" in run.name:
+            rows += agreement.of_scores(run, val, train.batch_size, train.encoder)
         if run.name == "AE-FLOW fp32":  # the same arithmetic: the same steps
             rows.append(_time_to_target(measured, "plain AE-FLOW", reached, train, False))
     return rows + (_padim_times(train, val, sizes) if with_anomalib else [])

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from aeflow_utils.precision import default_device
+from aeflow_utils.precision import bf16_here, default_device
 from benchmarks.speed.timing import clock
 
+BF16_IS_FAST = "bfloat16 is fast"
 # Large convolutions of the flow on Wide ResNet-50-2: (channels in, out, kernel, side, batch).
 PEAK_SHAPES = ((512, 512, 3, 16, 8), (512, 1024, 1, 16, 8), (256, 256, 3, 32, 4))
 
@@ -52,15 +53,14 @@ def gflops(step: Callable[[np.ndarray], object], positions: np.ndarray) -> float
 
 
 def describe() -> str:
-    """The GPU, or the processor, what of bfloat16 it has, and how busy it is otherwise."""
+    """The GPU, or the processor, whether bfloat16 is fast there, and how busy it is otherwise."""
+    bf16 = BF16_IS_FAST if bf16_here(True) else "bfloat16 is slow"
     if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+        return f"{torch.cuda.get_device_name()}, {bf16}, torch {torch.__version__}"
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), "CPU")
-    flags = set(next((line for line in lines if line.startswith("flags")), "").split())
-    units = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in flags] or ["no bfloat16"]
     load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     n_threads = torch.get_num_threads()
     threads = f"{n_threads} threads" if n_threads > 1 else "one thread's CPU time"
-    return ", ".join([name, threads, *units, f"torch {torch.__version__}", load])
+    return ", ".join([name, threads, bf16, f"torch {torch.__version__}", load])

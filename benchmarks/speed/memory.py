@@ -14,16 +14,18 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from aeflow_utils.config import TrainConfig
+from aeflow_utils.config import TrainConfig, get_profile
 from aeflow_utils.features import ImageSet
 from aeflow_utils.model_configs import AEFlowConfig, FastFlowConfig
 from aeflow_utils.models import build_system
+from aeflow_utils.precision import bf16_here, use_bf16
 from aeflow_utils.training import fit, score_images, seed_everything
 from benchmarks.speed.timing import interleaved
 
@@ -85,26 +87,41 @@ def sparse_images(
 
 
 def epochs(
-    images: ImageSet, val: ImageSet, shape: tuple[int, ...], batch_size: int, repeats: int
-) -> list[float]:
-    """Seconds of training for an epoch, statistics included, of the smallest FastFlow there is.
+    sets: list[ImageSet], val: ImageSet, shape: tuple[int, ...], batch_size: int, repeats: int
+) -> list[list[float]]:
+    """Seconds of training for an epoch of each set, in turn; statistics included.
 
-    The first is not counted: it meets files that the system has not read yet.
+    Of the smallest FastFlow there is, on one thread as the laptop profile. Small sets have as many
+    epochs in their turn as make half the images of the largest. A first round is not counted: it
+    meets files that the system has not read yet.
     """
-    stride, size = next(iter(images.features)), images.images.shape[-1]
+    torch.set_num_threads(1)
+    stride, size = next(iter(val.features)), val.images.shape[-1]
     config = FastFlowConfig(strides=(stride,), n_blocks=1, hidden_ratio=0.001)
-    seed_everything(0)
-    system = build_system(config, {stride: shape}, size)
     train = TrainConfig(epochs=1, batch_size=batch_size)
-    seconds = interleaved({"epoch": lambda: fit(system, images, val, train, seed=0)}, repeats)
-    return seconds["epoch"]
+    n_epochs = [max(1, max(map(len, sets)) // 2 // len(images)) for images in sets]
+
+    def turn(images: ImageSet, n: int) -> None:
+        for _ in range(n):
+            seed_everything(0)
+            fit(build_system(config, {stride: shape}, size), images, val, train, seed=0)
+
+    cases = {
+        str(len(images)): partial(turn, images, n) for images, n in zip(sets, n_epochs, strict=True)
+    }
+    seconds = interleaved(cases, repeats).values()
+    return [[taken / n for taken in each] for each, n in zip(seconds, n_epochs, strict=True)]
 
 
 def full_model(images: ImageSet, shape: tuple[int, ...], batch_size: int) -> None:
-    """AE-FLOW: statistics of all images, two steps on random ones, and scores of a batch."""
+    """AE-FLOW: statistics of all images, two steps on random ones, and scores of a batch.
+
+    In the arithmetic that the paper profile has on this machine.
+    """
     stride, size = next(iter(images.features)), images.images.shape[-1]
     seed_everything(0)
     system = build_system(AEFlowConfig(strides=(stride,)), {stride: shape}, size)
+    use_bf16(system, bf16_here(get_profile("paper").bf16))
     system.fit_statistics(images)
     optimizers = system.optimizers(TrainConfig())
     order = np.random.default_rng(0).permutation(len(images))
@@ -114,30 +131,37 @@ def full_model(images: ImageSet, shape: tuple[int, ...], batch_size: int) -> Non
 
 
 def measure(
-    what: str, n_images: int, shape: tuple[int, ...], size: int, batch_size: int, repeats: int
+    what: str,
+    numbers: tuple[int, ...],
+    shape: tuple[int, ...],
+    size: int,
+    batch_size: int,
+    repeats: int,
 ) -> dict:
-    """Seconds, and megabytes beside the framework, of one size of data set."""
+    """Seconds, and megabytes beside the framework, of data sets of these sizes."""
     with tempfile.TemporaryDirectory() as folder:
-        images = sparse_images(Path(folder), n_images, shape, size)
+        sets = [sparse_images(Path(folder), n_images, shape, size) for n_images in numbers]
         val = sparse_images(Path(folder), batch_size, shape, size, "val")
         torch.zeros(1)
         with watched_memory() as memory:
             seconds = []
-            if what == "epoch":
-                seconds = epochs(images, val, shape, batch_size, repeats)
+            if what == "epochs":
+                seconds = epochs(sets, val, shape, batch_size, repeats)
             else:
-                full_model(images, shape, batch_size)
+                full_model(sets[0], shape, batch_size)
     return {"seconds": seconds, "rise_mb": memory.rise, "framework_mb": memory.start}
 
 
-def measure_apart(what: str, n_images: int, shape=SHAPE, size=256, batch=16, repeats=1) -> dict:
+def measure_apart(
+    what: str, numbers: tuple[int, ...], shape=SHAPE, size=256, batch=16, repeats=1
+) -> dict:
     """`measure` in a process of its own, whose memory nothing else has touched."""
-    options = json.dumps([what, n_images, list(shape), size, batch, repeats])
+    options = json.dumps([what, numbers, shape, size, batch, repeats])
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.speed.memory", options]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":
-    what, n_images, shape, size, batch, repeats = json.loads(sys.argv[1])
-    print(json.dumps(measure(what, n_images, tuple(shape), size, batch, repeats)))
+    what, numbers, shape, *rest = json.loads(sys.argv[1])
+    print(json.dumps(measure(what, tuple(numbers), tuple(shape), *rest)))

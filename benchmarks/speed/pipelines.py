@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -148,13 +149,12 @@ def plain(inputs: Inputs, name: str = "plain") -> Pipeline:
     return Pipeline(name, step, score, system)
 
 
-def all_ours(inputs: Inputs) -> list[Pipeline]:
-    """The plain pipeline and this bundle's, AE-FLOW and FastFlow."""
+def builders(inputs: Inputs) -> dict[str, Callable[[], Pipeline]]:
+    """The plain pipeline and this bundle's, AE-FLOW and FastFlow, by name."""
     fastflow = FastFlowConfig(strides=tuple(inputs.shapes))
-    return [
-        plain(inputs, "plain AE-FLOW"),
-        ours(inputs, AEFlowConfig(), "AE-FLOW fp32"),
-        ours(inputs, AEFlowConfig(), "AE-FLOW bf16", bf16=True),
-        ours(inputs, fastflow, "FastFlow fp32"),
-        ours(inputs, fastflow, "FastFlow bf16", bf16=True),
-    ]
+    found = {"plain AE-FLOW": partial(plain, inputs, "plain AE-FLOW")}
+    for title, config in (("AE-FLOW", AEFlowConfig()), ("FastFlow", fastflow)):
+        for kind, bf16 in (("fp32", False), ("bf16", True)):
+            name = f"{title} {kind}"
+            found[name] = partial(ours, inputs, config, name, bf16)
+    return found

@@ -13,10 +13,12 @@ from aeflow_utils.config import TrainConfig
 from aeflow_utils.model_configs import AEFlowConfig
 from aeflow_utils.models import build_system
 from aeflow_utils.models.ae_flow import AEFlow
-from aeflow_utils.precision import default_device
+from aeflow_utils.precision import default_device, use_bf16
 from aeflow_utils.scores import bits_per_dim, likelihood_map, score_parts, upsample
 from aeflow_utils.training import seed_everything
+from benchmarks.speed.comparison import default_arithmetic
 from benchmarks.speed.inputs import Inputs, fused_encoder, pixels_at
+from benchmarks.speed.machine import describe
 from benchmarks.speed.timing import Row, clock, row
 
 
@@ -34,10 +36,13 @@ class Stopwatch:
 
 
 def breakdown(inputs: Inputs, repeats: int) -> list[Row]:
-    """AE-FLOW in float32, stage by stage: milliseconds an image."""
+    """AE-FLOW in its default arithmetic, stage by stage: milliseconds an image."""
     seed_everything(0)
     system = build_system(AEFlowConfig(), inputs.shapes, inputs.size).to(default_device())
     encoder = fused_encoder(inputs.encoder, (16,))
+    kind = default_arithmetic(inputs.encoder, describe())
+    for part in (system, encoder):
+        use_bf16(part, kind == "bf16")
     optimizer = system.optimizers(TrainConfig())[0]
     positions = np.arange(inputs.batch_size)
     training, scoring = Stopwatch(), Stopwatch()
@@ -50,7 +55,7 @@ def breakdown(inputs: Inputs, repeats: int) -> list[Row]:
     for section, watch in (("stages of a train step", training), ("stages of scoring", scoring)):
         for stage, seconds in watch.seconds.items():
             values = 1e3 * np.array(seconds) / inputs.batch_size
-            rows.append(row(section, inputs.encoder, stage, "time", "ms an image", values))
+            rows.append(row(section, inputs.encoder, stage, "time", "ms an image", values, kind))
     return rows
 
 
