@@ -83,7 +83,7 @@ class _Doubling(torch.autograd.Function):
     """A transposed convolution of kernel and stride 2, with its gradient as two products.
 
     The squares that positions paint do not overlap, so the gradient of a square and of a kernel is
-    a product of matrices. oneDNN's own gradient takes 1.3 times as long in bfloat16.
+    a product of matrices. oneDNN's own gradient takes 1.4 times as long in bfloat16.
     """
 
     @staticmethod

@@ -41,7 +41,7 @@ def draw(table: pd.DataFrame, path: Path) -> Path:
     _stages(axes[1, 0], table)
     _number_of_images(axes[1, 1], table)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], fontsize=9, ncols=2, loc="outside upper center")
+    figure.legend(handles[::-1], labels[::-1], fontsize=9, ncols=2, loc="outside lower center")
     figure.suptitle(f"{table['machine'].iloc[0]}; bars: medians, lines: extremes", fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -107,6 +107,7 @@ def _stages(axis: Axes, table: pd.DataFrame) -> None:
 
 def _number_of_images(axis: Axes, table: pd.DataFrame) -> None:
     """Everything relative to the fewest images: a flat line does not grow with the data."""
+    table = table[table["unit"] != "ratio"]
     epochs, full = (table[table["section"] == section] for section in (EPOCH, MEMORY))
     for rows, what, encoder, marker in (
         (epochs[epochs["quantity"] == "time an image"], "an epoch, an image", LITE0, "o"),
@@ -115,7 +116,7 @@ def _number_of_images(axis: Axes, table: pd.DataFrame) -> None:
     ):
         number = rows["case"].str.split().str[0].astype(int)
         first = rows["median"].iloc[0]
-        label = f"{what}, {TITLES[encoder]}: {first:.3g} {rows['unit'].iloc[0]}"
+        label = f"{what}, {TITLES[encoder]}: {first:,.4g} {rows['unit'].iloc[0]}"
         style = {"linestyle": "--" if marker == "s" else "-", "color": COLOURS[encoder]}
         axis.plot(number, rows["median"] / first, marker=marker, label=label, **style)
     axis.axhspan(0.9, 1.1, color="black", alpha=0.07, linewidth=0)
