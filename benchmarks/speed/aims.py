@@ -105,7 +105,9 @@ def _share_line(table: pd.DataFrame) -> str:
 def _size_lines(table: pd.DataFrame) -> list[str]:
     """How little an epoch and the peak memory depend on the number of images."""
     epoch = table[(table["section"] == EPOCH) & (table["unit"] == "ratio")].iloc[-1]
-    memory = table[table["section"] == MEMORY]["median"].tolist()
+    rows = table[table["section"] == MEMORY]
+    memory = rows["median"].tolist()
+    numbers = " and ".join(f"{int(case.split()[0]):,}" for case in rows["case"])
     return [
         _line(
             f"an epoch's time an image, {epoch['case']}",
@@ -117,7 +119,7 @@ def _size_lines(table: pd.DataFrame) -> list[str]:
             _verdict(abs(epoch["median"] - 1) <= MOST_BESIDE),
         ),
         _line(
-            "peak memory beside the framework, batch 16, 1,000 and 26,315 images",
+            f"peak memory beside the framework, batch 16, {numbers} images",
             TITLES[WIDE_RESNET],
             f"{MOST_MEMORY:,} MB",
             "",
