@@ -20,10 +20,9 @@ from benchmarks.speed.comparison import (
     STEP_ALONE,
     default_arithmetic,
 )
-from benchmarks.speed.inputs import LITE0, WIDE_RESNET
+from benchmarks.speed.inputs import LITE0, TITLES, WIDE_RESNET
 from benchmarks.speed.scaling import EPOCH, MEMORY
 
-TITLES = {WIDE_RESNET: "Wide ResNet-50-2", LITE0: "EfficientNet-lite0"}
 BOTH, ARITHMETICS = (WIDE_RESNET, LITE0), ("fp32", "bf16")
 ALONE = {STEP: STEP_ALONE, SCORE: SCORE_ALONE}
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 
 from benchmarks.speed.inputs import Inputs, make_inputs, pixels_at
 from benchmarks.speed.pipelines import Pipeline, builders
-from benchmarks.speed.timing import clock
+from benchmarks.speed.timing import in_rounds, seconds_of
 
 
 def build(name: str, inputs: Inputs) -> Pipeline:
@@ -31,19 +32,17 @@ def in_turn(
 ) -> dict[str, dict[str, list[float]]]:
     """{"step" or "score": {name: seconds in each round}}; a first round is not counted."""
     workers = {name: _start(name, encoder, size, batch_size) for name in names}
-    seconds = {work: {name: [] for name in names} for work in ("step", "score")}
     try:
-        for work, found in seconds.items():
-            for round_ in range(-1, repeats):
-                for name, worker in workers.items():
-                    taken = _ask(worker, work)
-                    if round_ >= 0:
-                        found[name].append(taken)
+        return {
+            work: in_rounds(
+                {name: partial(_ask, each, work) for name, each in workers.items()}, repeats
+            )
+            for work in ("step", "score")
+        }
     finally:
         for worker in workers.values():
             worker.kill()
             worker.wait()
-    return seconds
 
 
 def _start(*options: object) -> subprocess.Popen:
@@ -68,9 +67,7 @@ def serve(name: str, encoder: str, size: int, batch_size: int) -> None:
     image = pixels_at(inputs, positions)
     works = {"step": lambda: pipeline.step(positions), "score": lambda: pipeline.score(image)}
     for line in sys.stdin:
-        start = clock()
-        works[line.strip()]()
-        print(f"seconds {clock() - start}", flush=True)
+        print(f"seconds {seconds_of(works[line.strip()])}", flush=True)
 
 
 if __name__ == "__main__":

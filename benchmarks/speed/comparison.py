@@ -6,10 +6,9 @@ import numpy as np
 import torch
 
 from aeflow_utils.config import PROFILES
-from aeflow_utils.model_configs import AEFlowConfig, FastFlowConfig
 from benchmarks.speed import agreement, alone, convergence, machine
 from benchmarks.speed.inputs import LITE0, Inputs, fused_encoder, pixels_at
-from benchmarks.speed.pipelines import Pipeline, builders, ours
+from benchmarks.speed.pipelines import PLAIN, Pipeline, builders
 from benchmarks.speed.timing import Row, interleaved, ratios, row
 
 STEP, SCORE, PEAK = "train step", "scoring", "share of convolution peak"
@@ -46,7 +45,7 @@ def pipelines(inputs: Inputs, repeats: int, n_fitted: int, with_anomalib: bool) 
             note = f"on {n_fitted} images, features included"
             rows.append(row("fit", inputs.encoder, padim.name, "time", "s", [seconds], note))
             scored_only.append(padim)
-    positions, n = np.arange(inputs.batch_size), inputs.batch_size
+    positions = np.arange(inputs.batch_size)
     image = pixels_at(inputs, positions)
     encoder = fused_encoder(inputs.encoder, (16,))
     steps = {p.name: lambda p=p: p.step(positions) for p in every}
@@ -59,15 +58,7 @@ def pipelines(inputs: Inputs, repeats: int, n_fitted: int, with_anomalib: bool) 
     }
     scored = interleaved(scores | cached | {ENCODE: lambda: encoder(image)}, repeats)
     for section, seconds in ((STEP, stepped), (SCORE, scored)):
-        for name, values in seconds.items():
-            note = f"batches of {n}"
-            if section == STEP:
-                each = np.array(values) / n
-                rows.append(row(section, inputs.encoder, name, "time", "s an image", each, note))
-            else:
-                speed = n / np.array(values)
-                rows.append(row(section, inputs.encoder, name, "speed", "images/s", speed, note))
-        rows += _ratios(section, inputs.encoder, seconds)
+        rows += _timed(section, inputs.encoder, seconds, inputs.batch_size)
     return rows + _shares(inputs, every, stepped, repeats) + agreement.of_maps(inputs)
 
 
@@ -76,19 +67,29 @@ def each_alone(
 ) -> list[Row]:
     """The same, every pipeline in a process of its own and in its default arithmetic."""
     kind = default_arithmetic(encoder, machine.describe())
-    names = ["plain AE-FLOW", f"AE-FLOW {kind}", f"FastFlow {kind}"]
+    names = [PLAIN, f"AE-FLOW {kind}", f"FastFlow {kind}"]
     if with_anomalib:
         from benchmarks.speed.anomalib_pipelines import ANOMALIB
 
         names.append(f"{ANOMALIB} FastFlow")
     found, rows = alone.in_turn(names, encoder, size, batch_size, repeats), []
     for section, work in ((STEP_ALONE, "step"), (SCORE_ALONE, "score")):
-        for name, values in found[work].items():
-            each = np.array(values) / batch_size
-            note = f"batches of {batch_size}"
-            rows.append(row(section, encoder, name, "time", "s an image", each, note))
-        rows += _ratios(section, encoder, found[work])
+        rows += _timed(section, encoder, found[work], batch_size)
     return rows
+
+
+def _timed(
+    section: str, encoder: str, seconds: dict[str, list[float]], batch_size: int
+) -> list[Row]:
+    """A row a case, of its seconds a batch, then the ratios between cases."""
+    rows, note = [], f"batches of {batch_size}"
+    for name, values in seconds.items():
+        each = np.array(values) / batch_size
+        if section == SCORE:
+            rows.append(row(section, encoder, name, "speed", "images/s", 1 / each, note))
+        else:
+            rows.append(row(section, encoder, name, "time", "s an image", each, note))
+    return rows + _ratios(section, encoder, seconds)
 
 
 def default_arithmetic(encoder: str, on: str) -> str:
@@ -131,13 +132,7 @@ def time_to_auroc(measured: list[Row], sizes: object, with_anomalib: bool) -> li
     """Seconds until validation AUROC is `convergence.TARGET`, on ELPV with lite0."""
     batch = dict(sizes.batches)[LITE0]
     train, val = convergence.elpv(sizes.image_size, batch, sizes.n_train, sizes.n_val)
-    strides = tuple(train.images.features)
-    runs = [
-        ours(train, AEFlowConfig(), "AE-FLOW fp32"),
-        ours(train, AEFlowConfig(), "AE-FLOW bf16", bf16=True),
-        ours(train, FastFlowConfig(strides=strides), "FastFlow fp32"),
-        ours(train, FastFlowConfig(strides=strides), "FastFlow bf16", bf16=True),
-    ]
+    runs = [build() for name, build in builders(train).items() if name != PLAIN]
     if with_anomalib:
         from benchmarks.speed.anomalib_pipelines import fastflow
 
@@ -150,7 +145,7 @@ def time_to_auroc(measured: list[Row], sizes: object, with_anomalib: bool) -> li
         if "bf16" in run.name:
             rows += agreement.of_scores(run, val, train.batch_size, train.encoder)
         if run.name == "AE-FLOW fp32":  # the same arithmetic: the same steps
-            rows.append(_time_to_target(measured, "plain AE-FLOW", reached, train, False))
+            rows.append(_time_to_target(measured, PLAIN, reached, train, False))
     return rows + (_padim_times(train, val, sizes) if with_anomalib else [])
 
 

@@ -16,6 +16,7 @@ from aeflow_utils.precision import default_device
 
 # No weights can be fetched here, and none are needed: time does not depend on their values.
 WIDE_RESNET, LITE0 = "wide_resnet50_2", "efficientnet_lite0"
+TITLES = {WIDE_RESNET: "Wide ResNet-50-2", LITE0: "EfficientNet-lite0"}
 ENCODERS = {WIDE_RESNET: "wide_resnet50_2_untrained", LITE0: LITE0}
 FASTFLOW_STRIDES = {WIDE_RESNET: (4, 8, 16), LITE0: (8, 16, 32)}
 

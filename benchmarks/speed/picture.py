@@ -11,10 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from benchmarks.speed.comparison import SCORE, STEP
-from benchmarks.speed.inputs import LITE0, WIDE_RESNET
+from benchmarks.speed.inputs import LITE0, TITLES, WIDE_RESNET
 from benchmarks.speed.scaling import EPOCH, MEMORY
 
-TITLES = {WIDE_RESNET: "Wide ResNet-50-2", LITE0: "EfficientNet-lite0"}
 COLOURS = {WIDE_RESNET: "#b5651d", LITE0: "#1f6f8b"}
 STAGES = {
     "read a batch": "#555555",
@@ -109,19 +108,21 @@ def _number_of_images(axis: Axes, table: pd.DataFrame) -> None:
     """Everything relative to the fewest images: a flat line does not grow with the data."""
     table = table[table["unit"] != "ratio"]
     epochs, full = (table[table["section"] == section] for section in (EPOCH, MEMORY))
+    shown = set()
     for rows, what, encoder, marker in (
         (epochs[epochs["quantity"] == "time an image"], "an epoch, an image", LITE0, "o"),
         (epochs[epochs["quantity"] == "peak memory"], "peak memory, one block", LITE0, "s"),
         (full, "peak memory, AE-FLOW", WIDE_RESNET, "^"),
     ):
         number = rows["case"].str.split().str[0].astype(int)
+        shown |= set(number)
         first = rows["median"].iloc[0]
         label = f"{what}, {TITLES[encoder]}: {first:,.4g} {rows['unit'].iloc[0]}"
         style = {"linestyle": "--" if marker == "s" else "-", "color": COLOURS[encoder]}
         axis.plot(number, rows["median"] / first, marker=marker, label=label, **style)
     axis.axhspan(0.9, 1.1, color="black", alpha=0.07, linewidth=0)
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(FixedLocator(sorted(set(number) | {5000})))
+    axis.xaxis.set_major_locator(FixedLocator(sorted(shown)))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.set_ylim(0, 1.6)

@@ -31,6 +31,8 @@ from benchmarks.speed.inputs import (
     plain_encoder,
 )
 
+PLAIN = "plain AE-FLOW"
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -152,7 +154,7 @@ def plain(inputs: Inputs, name: str = "plain") -> Pipeline:
 def builders(inputs: Inputs) -> dict[str, Callable[[], Pipeline]]:
     """The plain pipeline and this bundle's, AE-FLOW and FastFlow, by name."""
     fastflow = FastFlowConfig(strides=tuple(inputs.shapes))
-    found = {"plain AE-FLOW": partial(plain, inputs, "plain AE-FLOW")}
+    found = {PLAIN: partial(plain, inputs, PLAIN)}
     for title, config in (("AE-FLOW", AEFlowConfig()), ("FastFlow", fastflow)):
         for kind, bf16 in (("fp32", False), ("bf16", True)):
             name = f"{title} {kind}"
