@@ -48,7 +48,7 @@ notebooks-smoke: $(STAMP)
 # The two that read results alone, output by output, on nothing but the recorded results.
 notebooks-strict: $(STAMP)
 	rm -rf results/strict
-	$(BIN)/python -c "from pathlib import Path; from aeflow_utils.recording import recorded_home; \
+	$(BIN)/python -c "from pathlib import Path; from aeflow_utils.study.recording import recorded_home; \
 		recorded_home(Path('results/strict'))"
 	AEFLOW_HOME=$(CURDIR)/results/strict AEFLOW_PROFILE=laptop $(BIN)/python -m pytest --nbval \
 		--nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider \

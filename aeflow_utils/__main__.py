@@ -11,24 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aeflow_utils import (
-    ablations,
-    cache,
-    datasets,
-    downloads,
-    experiments,
-    inspection,
-    notebooks,
-    own_report,
-    recording,
-    results,
-    tables,
-)
-from aeflow_utils.config import PROFILES, FolderConfig, Profile, RunConfig, get_profile, paths
+from aeflow_utils.article import notebooks
+from aeflow_utils.config import PROFILES, FolderConfig, Profile, RunConfig, get_profile
+from aeflow_utils.data import cache, downloads
+from aeflow_utils.data import check as inspection
+from aeflow_utils.data import table as datasets
+from aeflow_utils.data.images import prepare_images
 from aeflow_utils.errors import UserError
-from aeflow_utils.preparation import prepare_images
-from aeflow_utils.runs import run_folder
-from aeflow_utils.training import TrainingError
+from aeflow_utils.methods import get_method
+from aeflow_utils.own import report as own_report
+from aeflow_utils.paths import paths
+from aeflow_utils.show import tables
+from aeflow_utils.study import experiments, recording, results
+from aeflow_utils.study import grid as ablations
+from aeflow_utils.study.runs import run_folder
+from aeflow_utils.study.training import TrainingError
 
 PROBLEMS_SHOWN = 20
 
@@ -186,10 +183,9 @@ def _config_from_plan(profile: Profile, options: argparse.Namespace) -> RunConfi
 
 
 def _config_from_options(profile: Profile, options: argparse.Namespace) -> RunConfig:
-    study = {(model, variant): extra for model, variant, extra in experiments.STUDY}
-    variants = [v for m, v in study if m == options.model]
-    variant = options.variant or (variants[0] if variants else "")
-    if options.model in {m for m, _ in study} and variant not in variants:
+    variants = get_method(options.model).variants
+    variant = options.variant or next(iter(variants))
+    if variant not in variants:
         raise UserError(f"unknown variant '{variant}' of {options.model}: {', '.join(variants)}")
     return RunConfig.build(
         profile,
@@ -199,7 +195,7 @@ def _config_from_options(profile: Profile, options: argparse.Namespace) -> RunCo
         options.category,
         variant,
         options.split,
-        **study.get((options.model, variant), {}),
+        **variants[variant].options,
     )
 
 
@@ -246,7 +242,7 @@ def _report(options: argparse.Namespace) -> int:
     if options.verify:
         table = notebooks.print_comparison(profile)
         return int(table.empty or (table["verdict"] == "different").any())
-    table = results.summary(results.collect(profile), options.regime)
+    table = results.summary(results.find(profile), options.regime)
     print(f"profile {profile}; threshold: {results.REGIMES[options.regime]}")
     print(tables.format_summary(table).to_string())
     return 0

@@ -1,4 +1,4 @@
-"""Configuration: frozen dataclasses, the three profiles, and where files live.
+"""Configuration of a run: frozen dataclasses, and the three profiles.
 
 A profile changes sizes, never code paths. A `RunConfig` says everything a run depends on, so its
 hash names the run's folder.
@@ -10,10 +10,9 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 
 from aeflow_utils.errors import UserError
-from aeflow_utils.model_configs import MODEL_CONFIGS, ModelConfig, check_choices
+from aeflow_utils.methods import METHODS, Method, ModelConfig, check_choices, get_method
 
 N_FOLDS = 5
 N_MEMBERS = 5  # of the deep ensemble, whatever the seeds of a profile's tables
@@ -116,15 +115,6 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-
-
-# What the reproductions quote from the paper's section 3.2 for chest X-ray; the others' own.
-_TRAINING = {
-    ("ae_flow", "chest_xray"): {"lr": 1e-3, "weight_decay": 0.0},
-    "fastflow": {"lr": 1e-3, "weight_decay": 1e-5},
-    "ganomaly": {"lr": 2e-4, "weight_decay": 0.0},
-    "f_anogan": {"lr": 1e-4, "weight_decay": 0.0},
-}
 
 
 @dataclass(frozen=True)
@@ -234,11 +224,10 @@ class RunConfig:
         Raises:
             UserError: unknown model, or an option that the model does not have.
         """
-        if model not in MODEL_CONFIGS:
-            raise UserError(f"unknown model '{model}': choose one of {', '.join(MODEL_CONFIGS)}")
+        method = get_method(model)
         options = {**profile.options.get(model, {}), **options}
         try:
-            model_config = MODEL_CONFIGS[model](encoder=profile.encoder, **options)
+            model_config = method.config(encoder=profile.encoder, **options)
         except TypeError as error:
             raise UserError(f"model '{model}' has no such option: {error}") from None
         skip = os.environ.get("AEFLOW_SKIP_UNREADABLE", "") == "1"
@@ -246,9 +235,8 @@ class RunConfig:
         data = replace(data, skip_unreadable=skip)
         sizes = profile.epochs, profile.batch_size
         train = TrainConfig(*sizes, threads=profile.threads, bf16=profile.bf16)
-        for key in (model, (model, dataset)):
-            train = replace(train, **_TRAINING.get(key, {}))
-        train = replace(train, **profile.training.get(model, {}))
+        own, here = method.training, method.training_on.get(dataset, {})
+        train = replace(train, **own | here | profile.training.get(model, {}))
         return cls(profile.name, data, model_config, train, seed, variant)
 
     def to_dict(self) -> dict:
@@ -263,11 +251,16 @@ class RunConfig:
         return cls(
             content["profile"],
             data_class(**data),
-            MODEL_CONFIGS[model.pop("name")](**model),
+            METHODS[model.pop("name")].config(**model),
             TrainConfig(**content["train"]),
             content["seed"],
             content["variant"],
         )
+
+    @property
+    def method(self) -> Method:
+        """The registry's entry of the method."""
+        return METHODS[self.model.name]
 
     @property
     def is_side_run(self) -> bool:
@@ -307,48 +300,3 @@ def _not_default(config: DataConfig | ModelConfig | TrainConfig) -> dict:
 def _with_tuples(content: dict) -> dict:
     """What JSON made of a dataclass, its lists tuples again."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where the bundle reads and writes. `home` is the checkout, or ``AEFLOW_HOME``."""
-
-    home: Path
-    data: Path
-    cache: Path
-    weights: Path
-
-    def results(self, profile: str) -> Path:
-        return self.home / "results" / profile
-
-    def runs(self, profile: str) -> Path:
-        return self.results(profile) / "runs"
-
-    def own(self, profile: str) -> Path:
-        """Runs and reports on a reader's own images: no part of the study's tables."""
-        return self.results(profile) / "own"
-
-    def recorded(self, profile: str) -> Path:
-        return self.home / "results" / "recorded" / profile / "runs"
-
-    def images(self, profile: str) -> Path:
-        """The article's figures are the `laptop` ones; other profiles keep theirs apart."""
-        return self.home / "images" if profile == "laptop" else self.results(profile) / "images"
-
-
-def paths() -> Paths:
-    """The folders in force: never relative to the working directory of a notebook.
-
-    Raises:
-        UserError: AEFLOW_DATA names a folder that does not exist.
-    """
-    checkout = Path(__file__).resolve().parent.parent
-    if not (checkout / "pyproject.toml").exists():  # installed without -e
-        checkout = Path.cwd()
-    home = Path(os.environ.get("AEFLOW_HOME") or checkout).resolve()
-    data = Path(os.environ.get("AEFLOW_DATA") or home / "data").resolve()
-    if os.environ.get("AEFLOW_DATA") and not data.is_dir():
-        raise UserError(f"AEFLOW_DATA is {data}, which is not a folder: set it to your data folder")
-    cache = Path(os.environ.get("AEFLOW_CACHE") or home / "cache").resolve()
-    weights = Path(os.environ.get("AEFLOW_WEIGHTS") or cache / "weights").resolve()
-    return Paths(home, data, cache, weights)

@@ -1,7 +1,6 @@
 """Every test works in folders of its own: no run, cache or image of the checkout is touched."""
 
 import json
-import mmap
 import os
 import shutil
 from dataclasses import replace
@@ -14,17 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from helpers import REPOSITORY, save_noise
 
-from aeflow_utils.config import PROFILES, DataConfig, RunConfig, paths
-from aeflow_utils.experiments import evaluate
-from aeflow_utils.features import ImageSet, load_splits
-from aeflow_utils.runs import load_run
+from aeflow_utils.config import PROFILES, DataConfig, RunConfig
+from aeflow_utils.data.features import ImageSet, load_splits
+from aeflow_utils.paths import paths
+from aeflow_utils.study.experiments import evaluate
+from aeflow_utils.study.runs import load_run
 
 torch.set_num_threads(1)
 
 ORIGINAL_DATA = os.environ.get("AEFLOW_DATA", "")
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -80,18 +79,6 @@ def data_folder(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("AEFLOW_DATA", str(folder))
     return folder
-
-
-def fresh_memory(n_bytes):
-    """Pages in use that come from the system: malloc may have old ones to hand out again."""
-    block = mmap.mmap(-1, n_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    np.frombuffer(block, np.uint8)[:] = 1
-    return block
-
-
-def save_noise(path, rng, grey):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(rng.integers(0, 256, (20, 24) if grey else (20, 24, 3), np.uint8)).save(path)
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@ import sys
 
 import pytest
 
-from aeflow_utils import datasets, experiments
 from aeflow_utils.__main__ import main
-from aeflow_utils.config import PROFILES, DataConfig, paths
-from aeflow_utils.experiments import plan
-from aeflow_utils.preparation import prepare_images
-from aeflow_utils.training import TrainingError
+from aeflow_utils.config import PROFILES, DataConfig
+from aeflow_utils.data import table as datasets
+from aeflow_utils.data.images import prepare_images
+from aeflow_utils.paths import paths
+from aeflow_utils.study import experiments
+from aeflow_utils.study.experiments import plan
+from aeflow_utils.study.training import TrainingError
 
 
 def fails(capsys, *arguments):
@@ -93,7 +95,7 @@ def test_data_list_says_what_is_here_and_how_to_get_the_rest(capsys, mvtec_tree)
 def test_data_prepare_fills_the_cache_once(capsys, mvtec_tree, monkeypatch):
     line = ("data", "prepare", "mvtec", "--profile", "smoke")
     assert "is prepared" in prints(capsys, *line)
-    monkeypatch.setattr("aeflow_utils.preparation.read_image", None)  # nothing is decoded twice
+    monkeypatch.setattr("aeflow_utils.data.images.read_image", None)  # nothing is decoded twice
     assert "is prepared" in prints(capsys, *line)
 
 

@@ -3,13 +3,12 @@
 import re
 import tomllib
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
+from helpers import REPOSITORY
 
-from aeflow_utils import tables
+from aeflow_utils.show import tables
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 PIN = re.compile(r"^[\s-]*([A-Za-z0-9_.-]+)==([^\s;]+)")
 
 

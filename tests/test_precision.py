@@ -10,18 +10,18 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 
 from aeflow_utils import precision
-from aeflow_utils.cache import stored_arrays
 from aeflow_utils.config import PROFILES, DataConfig, RunConfig, TrainConfig
-from aeflow_utils.encoders import Encoder
-from aeflow_utils.experiments import load_system, run
-from aeflow_utils.features import load_splits
-from aeflow_utils.flow import Flow, ae_flow_subnets
-from aeflow_utils.model_configs import AEFlowConfig, FastFlowConfig
+from aeflow_utils.data.cache import stored_arrays
+from aeflow_utils.data.encoders import Encoder
+from aeflow_utils.data.features import load_splits
+from aeflow_utils.methods import AEFlowConfig, FastFlowConfig
 from aeflow_utils.models import build_system
+from aeflow_utils.models.flow import Flow, ae_flow_subnets
 from aeflow_utils.models.layers import Decoder, Doubling, _Doubling
+from aeflow_utils.models.scores import bits_per_dim
 from aeflow_utils.precision import bf16_here, bf16_is_fast, use_bf16
-from aeflow_utils.scores import bits_per_dim
-from aeflow_utils.training import fit, score_images, seed_everything
+from aeflow_utils.study.experiments import load_system, run
+from aeflow_utils.study.training import fit, score_images, seed_everything
 
 LITE0, WIDE_RESNET = "efficientnet_lite0", "wide_resnet50_2_untrained"
 SMOKE = PROFILES["smoke"]

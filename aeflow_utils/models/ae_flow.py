@@ -8,13 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aeflow_utils.encoders import Encoder
-from aeflow_utils.features import Batch, ImageSet
-from aeflow_utils.flow import Flow, ae_flow_subnets
-from aeflow_utils.model_configs import AEFlowConfig
+from aeflow_utils.data.encoders import Encoder
+from aeflow_utils.data.features import Batch, ImageSet
+from aeflow_utils.methods import AEFlowConfig
+from aeflow_utils.models.flow import Flow, ae_flow_subnets
 from aeflow_utils.models.layers import Decoder, FeatureScaler
-from aeflow_utils.models.system import Shapes, System
-from aeflow_utils.scores import (
+from aeflow_utils.models.scores import (
     Parts,
     Scores,
     bits_per_dim,
@@ -24,6 +23,7 @@ from aeflow_utils.scores import (
     score_parts,
     upsample,
 )
+from aeflow_utils.models.system import Shapes, System
 
 
 class AEFlow(System):
@@ -41,8 +41,8 @@ class AEFlow(System):
         super().__init__()
         self.config = config
         self.scaler = FeatureScaler(shapes, config.strides, config.features)
-        subnets = ae_flow_subnets(config.subnet, config.n_blocks, config.hidden_ratio)
-        self.flow = Flow(self.scaler.shape, subnets, config.clamp)
+        subnets = ae_flow_subnets(config.subnet, config.n_blocks)
+        self.flow = Flow(self.scaler.shape, subnets)
         self.decoder = Decoder(self.scaler.shape[0], min(config.strides), config.last_activation)
         self.encoder = Encoder(config.encoder, config.strides) if config.tune_encoder else None
         if self.encoder is not None:

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aeflow_utils.features import Batch, ImageSet
-from aeflow_utils.model_configs import AutoencoderConfig
+from aeflow_utils.data.features import Batch, ImageSet
+from aeflow_utils.methods import AutoencoderConfig
 from aeflow_utils.models.layers import Decoder, FeatureScaler
+from aeflow_utils.models.scores import Scores, ssim
 from aeflow_utils.models.system import Shapes, System
-from aeflow_utils.scores import Scores, ssim
 
 STRIDE = 16
 
@@ -20,8 +20,8 @@ class Autoencoder(System):
 
     def __init__(self, config: AutoencoderConfig, shapes: Shapes, image_size: int) -> None:
         super().__init__()
-        self.scaler = FeatureScaler(shapes, (STRIDE,), config.features)
-        self.decoder = Decoder(self.scaler.shape[0], STRIDE, config.last_activation)
+        self.scaler = FeatureScaler(shapes, (STRIDE,), "channel")
+        self.decoder = Decoder(self.scaler.shape[0], STRIDE, "tanh")
 
     def fit_statistics(self, train: ImageSet) -> None:
         self.scaler.fit(train)

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from aeflow_utils.config import TrainConfig
-from aeflow_utils.features import Batch
-from aeflow_utils.model_configs import FAnoGANConfig
+from aeflow_utils.data.features import Batch
+from aeflow_utils.methods import FAnoGANConfig
 from aeflow_utils.models.dcgan import enlarge, image_to_vector, shrink, vector_to_image
+from aeflow_utils.models.scores import Scores, upsample
 from aeflow_utils.models.system import Optimizers, Shapes, System, descend
-from aeflow_utils.scores import Scores, upsample
 
 PENALTY_WEIGHT = 10.0  # lambda of WGAN-GP (arXiv:1704.00028)
+KAPPA = 1.0  # weight of the feature residual, in loss and score
+N_LATENT = 128  # dimensions of the noise; both as in the paper's code
 BETAS = (0.0, 0.9)
 
 
@@ -36,13 +38,13 @@ class FAnoGAN(System):
     def __init__(self, config: FAnoGANConfig, shapes: Shapes, image_size: int) -> None:
         super().__init__()
         self.config, self.side = config, config.image_size
-        width, n_latent = config.n_features, config.latent_size
-        self.generator = vector_to_image(self.side, width, n_latent)
+        width = config.n_features
+        self.generator = vector_to_image(self.side, width, N_LATENT)
         # BatchNorm in the critic would tie the images of a batch, and the penalty is on each.
         # LayerNorm without biases before it would hide an image's contrast: D(x / 2) = D(x).
         layer_norm = partial(nn.GroupNorm, 1)
         self.critic = image_to_vector(self.side, width, 1, layer_norm, bias=True)
-        self.encoder = image_to_vector(self.side, width, n_latent)
+        self.encoder = image_to_vector(self.side, width, N_LATENT)
         self.register_buffer("critic_steps", torch.tensor(0))  # so that a resumed run goes on
 
     def optimizers(self, config: TrainConfig) -> Optimizers:
@@ -78,7 +80,7 @@ class FAnoGAN(System):
 
     def _sample(self, n: int) -> Tensor:
         """n generated images, (n, 3, side, side) in [-1, 1]."""
-        noise = torch.randn(n, self.config.latent_size, 1, 1, device=self.critic_steps.device)
+        noise = torch.randn(n, N_LATENT, 1, 1, device=self.critic_steps.device)
         return self.generator(noise)
 
     def _critic_losses(self, x: Tensor) -> dict[str, Tensor]:
@@ -103,7 +105,7 @@ class FAnoGAN(System):
     def _encoder_losses(self, x: Tensor) -> dict[str, Tensor]:
         _, image_residual, feature_residual = self._residuals(x)
         recon, feature = image_residual.mean(), feature_residual.mean()
-        return {"total": recon + self.config.kappa * feature, "recon": recon, "feature": feature}
+        return {"total": recon + KAPPA * feature, "recon": recon, "feature": feature}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The encoder's loss, in both halves; in the first it is that of an untrained encoder."""
@@ -113,7 +115,7 @@ class FAnoGAN(System):
         _, image_residual, feature_residual = self._residuals(shrink(batch.image, self.side))
         recon_score = image_residual.mean(dim=(1, 2, 3))
         return Scores.of(
-            image_score=recon_score + self.config.kappa * feature_residual,
+            image_score=recon_score + KAPPA * feature_residual,
             anomaly_map=upsample(image_residual, batch.image.shape[-2:]),
             recon_score=recon_score,
         )

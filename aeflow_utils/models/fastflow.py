@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from aeflow_utils.features import Batch
-from aeflow_utils.flow import Flow, fastflow_subnets
-from aeflow_utils.model_configs import FastFlowConfig
+from aeflow_utils.data.features import Batch
+from aeflow_utils.methods import FastFlowConfig
+from aeflow_utils.models.flow import Flow, fastflow_subnets
+from aeflow_utils.models.scores import Scores, gaussian_log_prob, likelihood_map, pool_map, upsample
 from aeflow_utils.models.system import Shapes, System
-from aeflow_utils.scores import Scores, gaussian_log_prob, likelihood_map, pool_map, upsample
 
 
 class FastFlow(System):
@@ -28,7 +28,6 @@ class FastFlow(System):
                 str(stride): Flow(
                     shapes[stride],
                     fastflow_subnets(config.n_blocks, config.hidden_ratio),
-                    config.clamp,
                 )
                 for stride in config.strides
             }
@@ -51,5 +50,5 @@ class FastFlow(System):
         size = batch.image.shape[-2:]
         maps = [upsample(-torch.exp(-likelihood_map(z)), size) for z, _ in self(batch)]
         anomaly_map = torch.stack(maps).mean(dim=0)
-        image_score = pool_map(anomaly_map, self.config.pooling)
+        image_score = pool_map(anomaly_map, "max")
         return Scores.of(image_score, anomaly_map, flow_score=image_score)

@@ -7,13 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aeflow_utils.config import TrainConfig
-from aeflow_utils.features import Batch
-from aeflow_utils.model_configs import GANomalyConfig
+from aeflow_utils.data.features import Batch
+from aeflow_utils.methods import GANomalyConfig
 from aeflow_utils.models.dcgan import enlarge, image_to_vector, shrink, vector_to_image
+from aeflow_utils.models.scores import Scores, upsample
 from aeflow_utils.models.system import Optimizers, Shapes, System, descend
-from aeflow_utils.scores import Scores, upsample
 
 WEIGHTS = {"adversarial": 1.0, "recon": 50.0, "latent": 1.0}  # the paper's
+N_LATENT = 100  # dimensions of z, as in the paper's code
 BETAS = (0.5, 0.999)
 
 
@@ -32,10 +33,10 @@ class GANomaly(System):
     def __init__(self, config: GANomalyConfig, shapes: Shapes, image_size: int) -> None:
         super().__init__()
         self.side = config.image_size
-        width, n_latent = config.n_features, config.latent_size
-        self.encoder = image_to_vector(self.side, width, n_latent)
-        self.decoder = vector_to_image(self.side, width, n_latent)
-        self.second_encoder = image_to_vector(self.side, width, n_latent)
+        width = config.n_features
+        self.encoder = image_to_vector(self.side, width, N_LATENT)
+        self.decoder = vector_to_image(self.side, width, N_LATENT)
+        self.second_encoder = image_to_vector(self.side, width, N_LATENT)
         self.discriminator = image_to_vector(self.side, width, 1)
 
     def optimizers(self, config: TrainConfig) -> Optimizers:
@@ -49,7 +50,7 @@ class GANomaly(System):
         ]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x (N, 3, side, side) in [-1, 1] to x' of its shape, z and z' (N, latent_size)."""
+        """x (N, 3, side, side) in [-1, 1] to x' of its shape, z and z' (N, 100)."""
         z = self.encoder(x)
         reconstruction = self.decoder(z)
         return reconstruction, z.flatten(1), self.second_encoder(reconstruction).flatten(1)

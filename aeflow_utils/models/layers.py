@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from aeflow_utils.features import ImageSet
+from aeflow_utils.data.features import ImageSet
 from aeflow_utils.precision import autocast
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from aeflow_utils.config import TrainConfig
-from aeflow_utils.features import Batch, ImageSet
-from aeflow_utils.scores import Scores
+from aeflow_utils.data.features import Batch, ImageSet
+from aeflow_utils.models.scores import Scores
 
 Shapes = dict[int, tuple[int, int, int]]
 Optimizers = list[torch.optim.Optimizer]

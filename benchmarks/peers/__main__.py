@@ -16,7 +16,7 @@ from dataclasses import asdict
 import pandas as pd
 import torch
 
-from aeflow_utils.config import paths
+from aeflow_utils.paths import paths
 from benchmarks.peers.fastflow import check_fastflow, check_hidden_widths
 from benchmarks.peers.ganomaly import check_ganomaly
 from benchmarks.peers.metrics import check_metrics, check_ssim

@@ -9,10 +9,10 @@ from anomalib.models.image.fastflow.loss import FastflowLoss
 from anomalib.models.image.fastflow.torch_model import FastflowModel
 from torch import nn
 
-from aeflow_utils.features import Batch
-from aeflow_utils.model_configs import FastFlowConfig
+from aeflow_utils.data.features import Batch
+from aeflow_utils.methods import FastFlowConfig
 from aeflow_utils.models.fastflow import FastFlow
-from aeflow_utils.training import seed_everything
+from aeflow_utils.study.training import seed_everything
 from benchmarks.peers.comparison import ANOMALIB, SIZE, Row, compare, flat, images_of, shake
 
 STRIDES = (4, 8, 16)  # of the first three stages of ResNets, which anomalib's FastFlow reads

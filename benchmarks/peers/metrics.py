@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from aeflow_utils import metrics
-from aeflow_utils.scores import ssim, ssim_map
+from aeflow_utils.models.scores import ssim, ssim_map
 from benchmarks.peers.comparison import ANOMALIB, TORCHMETRICS, Row, compare, images_of
 
 

@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 from anomalib.models.image.padim.torch_model import PadimModel
 
-from aeflow_utils.features import ImageSet
-from aeflow_utils.model_configs import PaDiMConfig
-from aeflow_utils.models import feature_baselines
-from aeflow_utils.models.feature_baselines import PaDiM
-from aeflow_utils.training import seed_everything
+from aeflow_utils.data.features import ImageSet
+from aeflow_utils.methods import PaDiMConfig
+from aeflow_utils.models import padim
+from aeflow_utils.models.padim import PaDiM
+from aeflow_utils.study.training import seed_everything
 from benchmarks.peers.comparison import ANOMALIB, SIZE, Row, compare, images_of
 
 STRIDES = (4, 8, 16)  # of ResNet-18's first three stages
@@ -50,7 +50,7 @@ def check_padim() -> list[Row]:
         return system
 
     plain = fitted().score(test.batch(np.arange(20)))
-    with patch.object(feature_baselines, "REGULARISATION", 0.01 + 1e-5):
+    with patch.object(padim, "REGULARISATION", 0.01 + 1e-5):
         system = fitted()
     scores = system.score(test.batch(np.arange(20)))
 

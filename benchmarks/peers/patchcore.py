@@ -9,11 +9,11 @@ from anomalib.models.components.sampling.k_center_greedy import KCenterGreedy
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 from torch import Tensor, nn
 
-from aeflow_utils.features import Batch
-from aeflow_utils.model_configs import PatchCoreConfig
+from aeflow_utils.data.features import Batch
+from aeflow_utils.methods import PatchCoreConfig
 from aeflow_utils.models.patchcore import PatchCore, greedy_coreset
-from aeflow_utils.scores import upsample
-from aeflow_utils.training import seed_everything
+from aeflow_utils.models.scores import upsample
+from aeflow_utils.study.training import seed_everything
 from benchmarks.peers.comparison import ANOMALIB, SIZE, Row, compare, images_of
 
 STRIDES = (8, 16)  # of ResNet-18's second and third stage

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 
 import pandas as pd
 
-from aeflow_utils.config import paths
+from aeflow_utils.paths import paths
 from benchmarks.speed import aims, comparison, machine, picture, scaling, stages
 from benchmarks.speed.inputs import LITE0, WIDE_RESNET, make_inputs
 from benchmarks.speed.timing import Row

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from aeflow_utils.features import ImageSet, stream
+from aeflow_utils.data.features import ImageSet, stream
 from aeflow_utils.metrics import auroc
 from aeflow_utils.precision import default_device, use_bf16
 from benchmarks.speed.inputs import FASTFLOW_STRIDES, Inputs, fused_encoder, pixels_at

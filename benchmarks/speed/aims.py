@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from aeflow_utils.config import paths
+from aeflow_utils.paths import paths
 from benchmarks.speed.comparison import (
     CACHED,
     PEAK,

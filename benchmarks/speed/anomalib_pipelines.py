@@ -12,11 +12,11 @@ from anomalib.models.image.fastflow.torch_model import FastflowModel, create_fas
 from anomalib.models.image.padim.torch_model import PadimModel
 from torch import Tensor, nn
 
-from aeflow_utils.features import Batch
-from aeflow_utils.model_configs import PaDiMConfig
+from aeflow_utils.data.features import Batch
+from aeflow_utils.methods import PaDiMConfig
 from aeflow_utils.models import build_system
 from aeflow_utils.precision import default_device
-from aeflow_utils.training import seed_everything
+from aeflow_utils.study.training import seed_everything
 from benchmarks.speed.inputs import (
     LITE0,
     WIDE_RESNET,

@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 
 from aeflow_utils.config import DataConfig
-from aeflow_utils.datasets import load_table
-from aeflow_utils.features import ImageSet, stream
+from aeflow_utils.data.features import ImageSet, stream
+from aeflow_utils.data.images import prepare_images
+from aeflow_utils.data.table import load_table
 from aeflow_utils.metrics import auroc
 from aeflow_utils.precision import default_device
-from aeflow_utils.preparation import prepare_images
 from benchmarks.speed.inputs import LITE0, Inputs, features_of
 from benchmarks.speed.pipelines import Pipeline
 

@@ -10,8 +10,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from aeflow_utils.encoders import Encoder
-from aeflow_utils.features import ImageSet
+from aeflow_utils.data.encoders import Encoder
+from aeflow_utils.data.features import ImageSet
 from aeflow_utils.precision import default_device
 
 # No weights can be fetched here, and none are needed: time does not depend on their values.

@@ -22,11 +22,11 @@ import pandas as pd
 import torch
 
 from aeflow_utils.config import TrainConfig, get_profile
-from aeflow_utils.features import ImageSet
-from aeflow_utils.model_configs import AEFlowConfig, FastFlowConfig
+from aeflow_utils.data.features import ImageSet
+from aeflow_utils.methods import AEFlowConfig, FastFlowConfig
 from aeflow_utils.models import build_system
 from aeflow_utils.precision import bf16_here, use_bf16
-from aeflow_utils.training import fit, score_images, seed_everything
+from aeflow_utils.study.training import fit, score_images, seed_everything
 from benchmarks.speed.timing import interleaved
 
 SHAPE = (1024, 16, 16)  # Wide ResNet-50-2 at stride 16 and 256 px: 0.5 MB an image

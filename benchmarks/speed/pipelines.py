@@ -13,16 +13,15 @@ from FrEIA.modules import AllInOneBlock
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from aeflow_utils import flow, scores
 from aeflow_utils.config import TrainConfig
-from aeflow_utils.features import Batch
-from aeflow_utils.model_configs import AEFlowConfig, FastFlowConfig, ModelConfig
-from aeflow_utils.models import build_system
+from aeflow_utils.data.features import Batch
+from aeflow_utils.methods import AEFlowConfig, FastFlowConfig, ModelConfig
+from aeflow_utils.models import build_system, flow, scores
 from aeflow_utils.models.ae_flow import AEFlow
 from aeflow_utils.models.layers import Decoder
+from aeflow_utils.models.scores import Scores
 from aeflow_utils.precision import default_device, use_bf16
-from aeflow_utils.scores import Scores
-from aeflow_utils.training import seed_everything
+from aeflow_utils.study.training import seed_everything
 from benchmarks.speed.inputs import (
     Inputs,
     encode_plain,

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from aeflow_utils.config import TrainConfig
-from aeflow_utils.model_configs import AEFlowConfig
+from aeflow_utils.methods import AEFlowConfig
 from aeflow_utils.models import build_system
 from aeflow_utils.models.ae_flow import AEFlow
+from aeflow_utils.models.scores import bits_per_dim, likelihood_map, score_parts, upsample
 from aeflow_utils.precision import default_device, use_bf16
-from aeflow_utils.scores import bits_per_dim, likelihood_map, score_parts, upsample
-from aeflow_utils.training import seed_everything
+from aeflow_utils.study.training import seed_everything
 from benchmarks.speed.comparison import default_arithmetic
 from benchmarks.speed.inputs import Inputs, fused_encoder, pixels_at
 from benchmarks.speed.machine import describe

@@ -1,0 +1,65 @@
+"""Pictures of the audit: what an error does to a number, and how the claims fared."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from aeflow_utils.article.evidence import VERDICTS
+from aeflow_utils.show.alt_texts import described
+from aeflow_utils.show.figures import ABNORMAL, NORMAL, subplots
+
+VERDICT_COLORS = dict(
+    zip(VERDICTS, (NORMAL, "#8fb3d6", ABNORMAL, "#d9b44a", "#c9c9c9"), strict=True)
+)
+
+
+def right_and_wrong(table: pd.DataFrame) -> Figure:
+    """Every error as a line from the right number to the wrong one, of the same run.
+
+    Args:
+        table: columns data set, error, measured, right, wrong (in [0, 1]).
+    """
+    table = table.iloc[::-1].reset_index(drop=True)
+    figure, axis = subplots(figsize=(9, 0.34 * len(table) + 1))
+    right, wrong = 100 * table["right"], 100 * table["wrong"]
+    axis.hlines(table.index, right, wrong, color="0.75", lw=2, zorder=1)
+    axis.plot(right, table.index, "o", color=NORMAL, label="right")
+    axis.plot(wrong, table.index, "X", color=ABNORMAL, label="with the error", ms=8)
+    names = table["error"] + ", " + table["data set"]
+    axis.set_yticks(table.index, names + " (" + table["measured"] + ")", fontsize=9)
+    axis.axvline(50, color="0.85", lw=1, zorder=0)
+    axis.set(xlabel="%", ylim=(-0.7, len(table) - 0.3))
+    axis.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    each = "; ".join(f"{n} {r:.1f} to {w:.1f}" for n, r, w in zip(names, right, wrong, strict=True))
+    return described(
+        figure, f"From the right number to the one with the error, in percent: {each}."
+    )
+
+
+def verdict_bars(counts: pd.DataFrame) -> Figure:
+    """How many claims got each verdict, a bar for whose they are.
+
+    Args:
+        counts: as `claims.counts` gives them.
+    """
+    figure, axis = subplots(figsize=(9, 0.6 * len(counts) + 0.7))
+    left = pd.Series(0, index=counts.index)
+    for word in VERDICTS:
+        bars = axis.barh(
+            counts.index, counts[word], left=left, color=VERDICT_COLORS[word], label=word
+        )
+        axis.bar_label(bars, [n or "" for n in counts[word]], label_type="center", fontsize=10)
+        left = left + counts[word]
+    axis.invert_yaxis()
+    axis.set(xlabel="claims")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.tick_params(axis="y", length=0)
+    axis.legend(
+        frameon=False, ncols=len(VERDICTS), loc="lower left", bbox_to_anchor=(0, 1), fontsize=10
+    )
+    each = [
+        f"{whose}: {', '.join(f'{n} {word}' for word, n in row.items() if n)}"
+        for whose, row in counts.iterrows()
+    ]
+    return described(figure, f"Claims by verdict. {'; '.join(each)}.")

@@ -1,0 +1,140 @@
+"""Run the notebooks in order and render the article; what `make reproduce` does."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import papermill
+from nbclient import NotebookClient
+
+from aeflow_utils.article.page import render_html
+from aeflow_utils.config import Profile
+from aeflow_utils.errors import UserError
+from aeflow_utils.paths import paths
+from aeflow_utils.study.experiments import environment, plan, run_all
+from aeflow_utils.study.recording import TOLERANCE, TOLERANCE_OF_GANS, compare
+
+ARTICLE, TRAINING = "00_blogpost.ipynb", "02_training.ipynb"
+READ_RESULTS_ALONE = (ARTICLE, "06_results_tables.ipynb")
+AT_A_TIME = 2
+LONGEST_FIRST = {
+    number: rank for rank, number in enumerate(("02", "05", "06", "00", "03", "04", "01"))
+}
+# Kernels warn about their transport at every start; errors of cells reach the notebook anyway.
+QUIET_KERNEL = ["--IPKernelApp.log_level=50"]
+
+
+def notebook_files() -> list[Path]:
+    """The notebooks, in the order of their numbers.
+
+    Raises:
+        UserError: there are none, because the home folder is not a checkout.
+    """
+    folder = paths().home / "notebooks"
+    found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not found:
+        raise UserError(f"no notebooks in {folder}: set AEFLOW_HOME to the checkout")
+    return found
+
+
+def reproduce(profile: Profile) -> None:
+    """Train everything on the data that are here, run the notebooks, render and compare."""
+    stages = {}
+
+    def done(stage: str, since: float) -> float:
+        stages[stage] = time.perf_counter() - since
+        return time.perf_counter()
+
+    start = time.perf_counter()
+    notebooks = notebook_files()
+    run_all(plan(profile))
+    clock = done("data, features and training", start)
+    execute_all(notebooks, partial(execute_with_papermill, profile=profile))
+    clock = done("notebooks", clock)
+    article = paths().results(profile.name) / "notebooks" / ARTICLE
+    print(f"article: {render_html(article, paths().home / 'results' / 'blogpost.html')}")
+    done("article", clock)
+    print_comparison(profile.name)
+    print("\n".join(f"{seconds:8.1f} s  {stage}" for stage, seconds in stages.items()))
+
+
+def execute_all(notebooks: list[Path], execute: Callable[[Path], object]) -> None:
+    """Two notebooks at a time: the training notebook and other long ones first.
+
+    The article reads what the training notebook demonstrates on trained systems, and waits for it.
+    A notebook that fails stops those that have not begun.
+    """
+    jobs: dict[str, Future] = {}
+
+    def run(notebook: Path) -> str:
+        if notebook.name == ARTICLE and TRAINING in jobs:
+            jobs[TRAINING].result()
+        execute(notebook)
+        return notebook.name
+
+    # Kernels that take all cores each get into each other's way.
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // AT_A_TIME))
+    with environment(OMP_NUM_THREADS=threads), ThreadPoolExecutor(AT_A_TIME) as pool:
+        for notebook in sorted(notebooks, key=lambda path: LONGEST_FIRST.get(path.name[:2], 0)):
+            jobs[notebook.name] = pool.submit(run, notebook)
+        try:
+            for job in as_completed(jobs.values()):
+                print(job.result(), flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def execute_with_papermill(notebook: Path, profile: Profile) -> Path:
+    """Run one notebook into ``results/<profile>/notebooks``; it appears there when whole."""
+    folder = paths().results(profile.name) / "notebooks"
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished, final = folder / f".{notebook.name}", folder / notebook.name
+    papermill.execute_notebook(
+        str(notebook),
+        str(unfinished),
+        parameters={"profile": profile.name},
+        kernel_name="python3",
+        cwd=str(notebook.parent),
+        progress_bar=False,
+        request_save_on_cell_execute=False,  # it appears when it is whole, so once is enough
+        autosave_cell_every=0,
+        extra_arguments=QUIET_KERNEL,
+    )
+    return unfinished.replace(final)
+
+
+def execute_in_place(notebook: Path) -> None:
+    """Run a notebook as it stands and keep its outputs: how the committed ones are made."""
+    content = nbformat.read(notebook, as_version=4)
+    NotebookClient(
+        content,
+        timeout=None,
+        kernel_name="python3",
+        record_timing=False,
+        extra_arguments=QUIET_KERNEL,
+        resources={"metadata": {"path": str(notebook.parent)}},
+    ).execute()
+    content.metadata.pop("widgets", None)  # progress bars are no result
+    nbformat.write(content, notebook)
+
+
+def print_comparison(profile: str) -> pd.DataFrame:
+    """Print recorded against re-run; returns the table."""
+    table = compare(profile)
+    if table.empty:
+        print(f"nothing to compare: no recorded runs of profile {profile} on these data")
+        return table
+    shown = table.round({"recorded": 4, "re-run": 4, "difference": 4})
+    tolerances = f"±{TOLERANCE}, ±{TOLERANCE_OF_GANS} for GANs"
+    print(f"\nrecorded against re-run (tolerance {tolerances}):\n{shown.to_string(index=False)}")
+    counts = table["verdict"].value_counts()
+    print("\n" + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    return table

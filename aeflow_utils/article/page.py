@@ -1,0 +1,226 @@
+"""The article as one HTML file: no script, no font and no picture from anywhere else."""
+
+from __future__ import annotations
+
+import base64
+import html
+import posixpath
+import re
+import textwrap
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import unquote
+
+import jinja2
+import nbformat
+from math_core import LatexError, LatexToMathML
+from nbconvert.filters import strip_ansi
+from nbconvert.filters.highlight import Highlight2HTML
+from nbconvert.filters.markdown_mistune import (
+    IPythonRenderer,
+    MarkdownWithMath,
+    import_plugin,
+)
+from nbformat import NotebookNode
+from PIL import Image
+
+from aeflow_utils.errors import UserError
+from aeflow_utils.paths import paths
+
+# From results/, where the article is, to the files its notebook links to.
+NOTEBOOKS = "../notebooks"
+PLUGINS = (*MarkdownWithMath.DEFAULT_PLUGINS, "footnotes")
+PARAMETERS = {"parameters", "injected-parameters"}
+IMPORT = re.compile(r"^(?:import|from) ", re.MULTILINE)
+LOADS = re.compile(r"<(?:script|link|iframe|object)\b[^>]*|<[^>]+\ssrc=[\"'](?!data:)[^>]*", re.I)
+LONG_CELL = re.compile(r"<td([^>]*)>([^<]{25,})</td>")
+MATH_IN_TABLE = re.compile(r"(?<![\\$])\$(?!\s)([^$<>\n]+?)(?<![\s\\])\$")
+
+_to_mathml = LatexToMathML(fancy_error=False).convert_with_local_state
+
+
+def render_html(notebook: Path, target: Path) -> Path:
+    """Write an executed notebook as one self-contained page; returns `target`.
+
+    Code is folded, parameters and imports are left out, equations become MathML, which browsers
+    draw themselves, and pictures are inside the file.
+
+    Raises:
+        UserError: a cell ended in an error, an equation cannot be converted, a picture is missing
+            or has no alt text, or the page would load something from elsewhere.
+    """
+    writer = _Writer()
+    cells = nbformat.read(notebook, as_version=4).cells
+    for number, cell in enumerate(cells, start=1):
+        try:
+            writer.add(cell)
+        except UserError as error:
+            raise UserError(f"{notebook.name}, cell {number}: {error}") from None
+    page = writer.page()
+    unfinished = target.with_suffix(".partial")
+    unfinished.write_text(page, encoding="utf-8")
+    return unfinished.replace(target)
+
+
+def mathml(latex: str, display: bool) -> str:
+    """An equation as MathML.
+
+    Raises:
+        UserError: it is not LaTeX that can be converted; the message holds the equation.
+    """
+    try:
+        return _to_mathml(latex.strip(), displaystyle=display)
+    except LatexError as error:
+        raise UserError(f"the equation {latex.strip()} cannot be converted: {error}") from None
+
+
+class _Writer:
+    """Collects the pieces of a page and, from its headings, the table of contents."""
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.renderer = _Renderer(escape=False)
+        self.markdown = MarkdownWithMath(self.renderer, plugins=map(import_plugin, PLUGINS))
+        self.highlight = Highlight2HTML()
+
+    def page(self) -> str:
+        body = "\n".join(self.pieces)
+        if found := LOADS.search(body):
+            raise UserError(f"the page would load something from elsewhere: {found[0]}")
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("aeflow_utils.article"),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        return environment.get_template("article.html").render(
+            title=_first(r"<h1[^>]*>(.*?)</h1>", body),
+            description=textwrap.shorten(_first(r"<p>(.*?)</p>", body), 300, placeholder=" …"),
+            pieces=self.pieces,
+            contents=[entry for entry in self.renderer.headings if entry[0] in (2, 3)],
+        )
+
+    def add(self, cell: NotebookNode) -> None:
+        """A cell, as one piece: text, or folded code and what it showed."""
+        if cell.cell_type == "markdown":
+            self.pieces.append(self._text(cell.source))
+        elif cell.cell_type == "code":
+            parts = [self._code(cell), *map(self._output, cell.outputs)]
+            if any(parts):
+                self.pieces.append("\n".join(part for part in parts if part))
+
+    def _text(self, source: str) -> str:
+        # Footnotes are counted anew in each cell, so their ids need its number.
+        rendered = self.markdown.render(source)
+        return re.sub(r'((?:id="|href="#)fn(?:ref)?-)', rf"\g<1>{len(self.pieces)}-", rendered)
+
+    def _code(self, cell: NotebookNode) -> str:
+        if not cell.source or PARAMETERS & set(cell.metadata.get("tags", ())):
+            return ""
+        if IMPORT.search(cell.source):
+            return ""
+        return f"<details><summary>Code</summary>{self.highlight(cell.source)}</details>"
+
+    def _output(self, output: NotebookNode) -> str:
+        if output.output_type == "error":
+            raise UserError(
+                f"ended in {output.ename}: {strip_ansi(output.evalue)}; run the notebook again"
+            )
+        if output.output_type == "stream":
+            return _plain(output.text) if output.name == "stdout" else ""
+        data = output.data
+        for kind in ("image/png", "image/jpeg"):
+            if kind in data:
+                alt = output.metadata.get(kind, {}).get("alt", "")
+                return _picture(base64.b64decode(data[kind]), kind, alt)
+        if "text/markdown" in data:
+            return self._text(data["text/markdown"])
+        if "text/html" in data:
+            return _table(data["text/html"])
+        if any(kind.startswith("application/") for kind in data):
+            return ""  # progress bars
+        return _plain(data.get("text/plain", ""))
+
+
+class _Renderer(IPythonRenderer):
+    """Markdown to HTML with MathML, anchors, boxes around tables, and pictures inside."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options)
+        self.headings: list[tuple[int, str, str]] = []
+
+    def heading(self, text: str, level: int, **attrs: object) -> str:
+        # Jupyter's own way to name a heading, so that links work in both.
+        anchor = re.sub(r"\s+", "-", _words(text))
+        used = {name for _, name, _ in self.headings}
+        while anchor in used:
+            anchor += "-"
+        self.headings.append((level, anchor, text))
+        name = html.escape(anchor)
+        link = f'<a class="anchor" href="#{name}" aria-label="link to this section">#</a>'
+        return f'<h{level} id="{name}">{text} {link}</h{level}>\n'
+
+    def inline_math(self, body: str) -> str:
+        return mathml(body, display=False)
+
+    def block_math(self, body: str) -> str:
+        return f'<span class="equation">{mathml(body, display=True)}</span>'
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
+
+    def table(self, text: str) -> str:
+        return f'<div class="scroll"><table class="prose">{text}</table></div>\n'
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        return super().link(text, _from_results(url), title)
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        path = paths().home / "notebooks" / unquote(url)
+        kind = {".png": "image/png", ".jpg": "image/jpeg"}.get(path.suffix)
+        if kind is None or not path.is_file():
+            raise UserError(f"the picture {url} is not a PNG or JPEG file beside the notebooks")
+        return _picture(path.read_bytes(), kind, _words(text))
+
+
+def _from_results(url: str) -> str:
+    if re.match(r"[a-z]+:|#|/", url):
+        return url
+    return posixpath.normpath(f"{NOTEBOOKS}/{url}")
+
+
+def _words(markup: str) -> str:
+    """The text of a piece of HTML, without tags and line breaks."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", "", markup)).split())
+
+
+def _first(pattern: str, body: str) -> str:
+    found = re.search(pattern, body, re.DOTALL)
+    if not found:
+        raise UserError("the article needs a heading and a paragraph: its title and description")
+    return _words(re.sub(r'<a class="anchor".*?</a>', "", found[1]))
+
+
+def _plain(text: str) -> str:
+    text = strip_ansi(text).strip("\n")
+    return f'<pre class="output">{html.escape(text)}</pre>' if text else ""
+
+
+def _picture(content: bytes, kind: str, alt: str) -> str:
+    if not alt.strip():
+        raise UserError("a picture has no alt text: see aeflow_utils.alt_texts.described")
+    width, height = Image.open(BytesIO(content)).size
+    address = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return (
+        f'<span class="figure"><img src="{address}" alt="{html.escape(alt)}" '
+        f'width="{width}" height="{height}"></span>'
+    )
+
+
+def _table(markup: str) -> str:
+    """A table of pandas in a box of its own; the page styles it, but a Styler's colours stay."""
+    markup = re.sub(r"<style scoped>.*?</style>", "", markup, flags=re.DOTALL)
+    markup = re.sub(r' (?:border="\d+"|style="text-align: right;")', "", markup)
+    markup = LONG_CELL.sub(r'<td\1><div class="text">\2</div></td>', markup)
+    markup = MATH_IN_TABLE.sub(lambda m: mathml(html.unescape(m[1]), display=False), markup)
+    return f'<div class="scroll">{markup}</div>'

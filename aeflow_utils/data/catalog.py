@@ -1,0 +1,260 @@
+"""The data sets, declared: layout, official counts, licence, where to get them, how to split.
+
+Adding one is an entry in `SPECS` and a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from aeflow_utils.data.downloads import Archive
+from aeflow_utils.data.layouts import Scan, btad_mask, by_path, mvtec_mask, scan_elpv, scan_isic
+from aeflow_utils.data.splits import Split, block_split, official, random_split
+from aeflow_utils.paths import paths
+
+Counts = dict[tuple[str, int], int]
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """One data set.
+
+    Args:
+        title: name in tables and figures.
+        domain: ``medical`` or ``industrial``.
+        grey: stored as one channel and repeated to three for the encoder.
+        folders: names it may have in the data folder; empty for ELPV, which is installed.
+        scan: lists every image under the root for a category, with the official split.
+        splits: the study's split, under "", and named alternatives.
+        counts: official number of images by category, then by (split, label).
+        licence, citation, how_to_get: said to the reader.
+        mask: candidates for the mask of an abnormal image, given its path; None for sets without
+            pixel truth.
+        archives: what `data fetch` downloads and unpacks into the first of `folders`; empty where
+            the authors' host cannot be asked by a program.
+    """
+
+    title: str
+    domain: str
+    grey: bool
+    folders: tuple[str, ...]
+    scan: Scan
+    splits: dict[str, Split]
+    counts: dict[str, Counts]
+    licence: str
+    citation: str
+    how_to_get: str
+    mask: Callable[[str], list[str]] | None = None
+    archives: tuple[Archive, ...] = ()
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Products of a set that has several, else one empty name."""
+        return tuple(self.counts)
+
+    @property
+    def root(self) -> Path:
+        """Folder that holds the images: the deepest of `folders` that exists, else the first."""
+        if not self.folders:
+            return Path(str(files("elpv_dataset"))) / "data"
+        candidates = [paths().data / folder for folder in self.folders]
+        present = [folder for folder in candidates if folder.is_dir()]
+        return max(present, key=lambda folder: len(folder.parts), default=candidates[0])
+
+
+def _train_test(train: int, good: int, bad: int) -> Counts:
+    return {("train", 0): train, ("test", 0): good, ("test", 1): bad}
+
+
+_MVTEC = {  # train good, test good, test defective: 5,354 in all
+    "bottle": (209, 20, 63),
+    "cable": (224, 58, 92),
+    "capsule": (219, 23, 109),
+    "carpet": (280, 28, 89),
+    "grid": (264, 21, 57),
+    "hazelnut": (391, 40, 70),
+    "leather": (245, 32, 92),
+    "metal_nut": (220, 22, 93),
+    "pill": (267, 26, 141),
+    "screw": (320, 41, 119),
+    "tile": (230, 33, 84),
+    "toothbrush": (60, 12, 30),
+    "transistor": (213, 60, 40),
+    "wood": (247, 19, 60),
+    "zipper": (240, 32, 119),
+}
+_ISIC_URL = "https://isic-challenge-data.s3.amazonaws.com/2018/"
+_ISIC_FILES = (
+    "ISIC2018_Task3_Training_Input.zip",
+    "ISIC2018_Task3_Training_GroundTruth.zip",
+    "ISIC2018_Task3_Training_LesionGroupings.csv",
+    "ISIC2018_Task3_Validation_Input.zip",
+    "ISIC2018_Task3_Validation_GroundTruth.zip",
+    "ISIC2018_Task3_Test_Input.zip",
+    "ISIC2018_Task3_Test_GroundTruth.zip",
+)
+_BTAD = {"01": (400, 21, 49), "02": (399, 30, 200), "03": (1000, 400, 41)}  # 2,540 in the archive
+
+SPECS: dict[str, DatasetSpec] = {
+    "elpv": DatasetSpec(
+        title="ELPV solar cells",
+        domain="industrial",
+        grey=True,
+        folders=(),
+        scan=scan_elpv,
+        splits={"": random_split, "blocks": block_split},
+        counts={
+            "": {
+                ("pool", 0): 1508,
+                ("pool", 1): 715,
+                ("doubtful", 0): 295,
+                ("doubtful", 1): 106,
+            }
+        },
+        licence="CC BY-NC-SA 4.0",
+        citation="Buerhop-Lutz et al., EU PVSEC 2018; Deitsch et al., Solar Energy 185, 2019",
+        how_to_get="pip install elpv-dataset==1.0.0.post1",
+    ),
+    "chest_xray": DatasetSpec(
+        title="Chest X-ray",
+        domain="medical",
+        grey=True,
+        folders=("chest_xray",),
+        scan=by_path(
+            r"(?P<split>train|val|test)/(?P<label>NORMAL|PNEUMONIA)/"
+            r"(?:[^/]*_(?P<kind>bacteria|virus)_)?[^/]+",
+            normal="NORMAL",
+            group=r"(?:NORMAL2-)?IM-\d+|person\d+",
+        ),
+        splits={"": official(val_share=0.15, val_abnormal=True)},
+        counts={
+            "": {
+                ("train", 0): 1341,
+                ("train", 1): 3875,
+                ("val", 0): 8,
+                ("val", 1): 8,
+                ("test", 0): 234,
+                ("test", 1): 390,
+            }
+        },
+        licence="CC BY 4.0",
+        citation="Kermany et al., Cell 172, 2018",
+        how_to_get="download it from data.mendeley.com/datasets/rscbjbr9sj and put the folder "
+        "chest_xray/ with its train/ and test/ into the data folder",
+    ),
+    "oct2017": DatasetSpec(
+        title="OCT2017",
+        domain="medical",
+        grey=True,
+        folders=("OCT2017", "oct2017"),
+        scan=by_path(
+            r"(?P<split>train|val|test)/(?P<label>NORMAL|CNV|DME|DRUSEN)/[^/]+",
+            normal="NORMAL",
+            group=r"[A-Z]+-(\d+)",
+        ),
+        splits={"": official(val_share=0.1, val_abnormal=True)},
+        counts={
+            "": {
+                ("train", 0): 26315,
+                ("train", 1): 57169,
+                ("val", 0): 8,
+                ("val", 1): 24,
+                ("test", 0): 242,
+                ("test", 1): 726,
+            }
+        },
+        licence="CC BY 4.0",
+        citation="Kermany et al., Cell 172, 2018",
+        how_to_get="download it from data.mendeley.com/datasets/rscbjbr9sj and put the folder "
+        "OCT2017/ with its train/, val/ and test/ into the data folder",
+    ),
+    "isic2018": DatasetSpec(
+        title="ISIC 2018, task 3",
+        domain="medical",
+        grey=False,
+        folders=("isic2018", "ISIC2018"),
+        scan=scan_isic,
+        splits={
+            "": official(val_share=0.1, val_abnormal=True, test="val"),
+            "official_test": official(val_share=0.1, val_abnormal=True),
+        },
+        counts={
+            "": {
+                ("train", 0): 6705,
+                ("train", 1): 3310,
+                ("val", 0): 123,
+                ("val", 1): 70,
+                ("test", 0): 909,
+                ("test", 1): 603,
+            }
+        },
+        licence="CC BY-NC 4.0",
+        citation="Codella et al., arXiv:1902.03368; Tschandl et al., Scientific Data 5, 2018",
+        how_to_get="run: python -m aeflow_utils data fetch isic2018, or see "
+        "challenge.isic-archive.com/data/#2018",
+        archives=tuple(Archive(_ISIC_URL + name) for name in _ISIC_FILES),
+    ),
+    "miic": DatasetSpec(
+        title="MIIC microchips",
+        domain="industrial",
+        grey=True,
+        folders=("miic", "MIIC"),
+        # Whole names: a glob for normal_*.jpg would find test_abnormal_*.jpg too.
+        scan=by_path(
+            r"(?:.*/)?(?P<split>train|test)_(?P<label>normal|abnormal)_\d+\.jpg", normal="normal"
+        ),
+        splits={"": official(val_share=0.1, val_abnormal=False)},
+        counts={"": _train_test(23888, 1272, 116)},
+        licence="non-commercial research only, not redistributable",
+        citation="Huang et al., ICIP 2021",
+        how_to_get="request it from its authors (doi:10.21979/N9/WBLTFI) and put the images into "
+        "miic/ in the data folder",
+    ),
+    "btad": DatasetSpec(
+        title="BTAD",
+        domain="industrial",
+        grey=False,
+        folders=("btad", "btad/BTech_Dataset_transformed", "BTech_Dataset_transformed"),
+        scan=by_path(
+            r"(?P<category>[^/]+)/(?P<split>train|test)/(?P<label>ok|ko)/[^/]+", normal="ok"
+        ),
+        splits={"": official(val_share=0.2, val_abnormal=False)},
+        counts={name: _train_test(*counts) for name, counts in _BTAD.items()},
+        licence="CC BY-NC-SA 4.0",
+        citation="Mishra et al., ISIE 2021",
+        how_to_get="run: python -m aeflow_utils data fetch btad, or see "
+        "avires.dimi.uniud.it/papers/btad",
+        mask=btad_mask,
+        archives=(
+            Archive(
+                "https://avires.dimi.uniud.it/papers/btad/btad.zip",
+                "461c9387e515bfed41ecaae07c50cf6b10def647b36c9e31d239ab2736b10d2a",
+            ),
+        ),
+    ),
+    "mvtec": DatasetSpec(
+        title="MVTec AD",
+        domain="industrial",
+        grey=False,
+        folders=("mvtec", "mvtec_anomaly_detection"),
+        scan=by_path(
+            r"(?P<category>[^/]+)/(?P<split>train|test)/(?P<label>[^/]+)/[^/]+", normal="good"
+        ),
+        splits={"": official(val_share=0.2, val_abnormal=False)},
+        counts={name: _train_test(*counts) for name, counts in _MVTEC.items()},
+        licence="CC BY-NC-SA 4.0",
+        citation="Bergmann et al., CVPR 2019",
+        how_to_get="run: python -m aeflow_utils data fetch mvtec, or see mvtec.com",
+        mask=mvtec_mask,
+        archives=(
+            Archive(
+                "https://www.mydrive.ch/shares/150996/b52ecdcbf521176e9db9c731f2304b27/download/"
+                "420938113-1629960298/mvtec_anomaly_detection.tar.xz",
+                "cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d",
+            ),
+        ),
+    ),
+}

@@ -1,0 +1,85 @@
+"""A closer look at a data set: files that cannot be read, and images that stand in two splits."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+from tqdm.auto import tqdm
+
+from aeflow_utils.config import DataConfig
+from aeflow_utils.data.images import read_image
+from aeflow_utils.data.table import get_spec
+from aeflow_utils.errors import UserError
+
+
+def problems(name: str) -> pd.DataFrame:
+    """What is wrong with the images of a data set, a row a finding; empty where nothing is.
+
+    Columns: path, problem. Every file is read and decoded once. Identical files inside one split
+    are no problem here; across splits they leak.
+    """
+    spec = get_spec(name)
+    tables = [spec.scan(spec.root, category) for category in spec.categories]
+    table = pd.concat(tables, ignore_index=True)
+    with ThreadPoolExecutor() as pool:
+        read = pool.map(lambda path: _digest_or_error(spec.root / path, spec.grey), table["path"])
+        progress = tqdm(read, f"{name}: reading every image", len(table), mininterval=1)
+        found = pd.DataFrame(progress, columns=["digest", "problem"], index=table.index)
+    table = table.join(found)
+    rows = list(table.dropna(subset=["problem"])[["path", "problem"]].itertuples(index=False))
+    for _, twins in table.dropna(subset=["digest"]).groupby("digest", sort=False):
+        if len(set(twins["split"])) > 1:
+            first, *others = twins.itertuples()
+            rows += [(o.path, f"same file as {first.path}") for o in others]
+    rows += _shared_groups(table)
+    return pd.DataFrame(rows, columns=["path", "problem"])
+
+
+def stored_sizes(name: str, category: str = "", at_most: int = 500) -> dict:
+    """How a set's images are stored: data set, images looked at, width, height, colours.
+
+    Reads headers only, of images spread evenly through the set where it has more than `at_most`.
+    """
+    spec = get_spec(name)
+    paths = spec.scan(spec.root, category)["path"]
+    headers = []
+    for path in paths.iloc[:: -(-len(paths) // at_most)]:
+        try:
+            with Image.open(spec.root / path) as image:
+                headers.append((*image.size, image.mode))
+        except (OSError, ValueError, SyntaxError):
+            continue  # `problems` names it
+    table = pd.DataFrame(headers, columns=["width", "height", "colours"])
+    return {
+        "data set": DataConfig(name, category).label,
+        "looked at": f"{len(table):,} of {len(paths):,}",
+        "width, px": _range(table["width"]),
+        "height, px": _range(table["height"]),
+        "stored as": ", ".join(sorted(set(table["colours"]))),
+        "used as": "grey" if spec.grey else "colour",
+    }
+
+
+def _range(values: pd.Series) -> str:
+    """Smallest, median and largest, or the one value that there is."""
+    low, middle, high = values.min(), int(values.median()), values.max()
+    return f"{low}" if low == high else f"{low} to {high}, median {middle}"
+
+
+def _digest_or_error(path: Path, grey: bool) -> tuple[str | None, str | None]:
+    try:
+        read_image(path, 8, grey)
+        return hashlib.sha256(path.read_bytes()).hexdigest(), None
+    except UserError as error:
+        return None, str(error)
+
+
+def _shared_groups(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Training and test images of one patient, where the official split has some."""
+    train, test = (table[table["split"] == split] for split in ("train", "test"))
+    shared = train[train["group"].isin(test["group"])].drop_duplicates("group")
+    return [(row.path, f"group {row.group} is also in test") for row in shared.itertuples()]

@@ -1,0 +1,148 @@
+"""Fetching archives: progress, resume, checksum, and an extraction that cannot leave its folder."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import requests
+from tqdm.auto import tqdm
+
+from aeflow_utils.data.cache import file_sha256
+from aeflow_utils.errors import UserError
+
+MAX_RATIO, MAX_BYTES = 200, 100e9  # beyond either, an archive is taken for a bomb
+TIMEOUT = 30  # seconds without a byte before a server counts as gone
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file that a data set's authors serve.
+
+    Args:
+        url: where it is.
+        sha256: what its content must hash to; empty where nobody has published one, then what
+            arrives is hashed and reported.
+    """
+
+    url: str
+    sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.url.rsplit("/", 1)[-1]
+
+
+def fetch(archive: Archive, folder: Path) -> Path:
+    """The archive in `folder`, downloaded unless it is there; a cut-off download is continued.
+
+    Raises:
+        UserError: the server cannot be reached or the content is not what it must be. What was
+            there before is left as it is.
+    """
+    target = folder / archive.name
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f"{target.name}.part")
+        try:
+            _download(archive.url, partial)
+        except (requests.RequestException, OSError) as error:
+            raise UserError(
+                f"cannot download {archive.url} ({error}). Run the command again to go on where it "
+                f"stopped, or put the file at {target} by hand"
+            ) from None
+        _verify(archive, partial, "it is kept for inspection; delete it and run again")
+        return partial.replace(target)
+    _verify(archive, target, "delete or replace it, and run again")
+    return target
+
+
+def _download(url: str, partial: Path) -> None:
+    """Append to `partial` what it lacks, if the server can continue; else start anew."""
+    have = partial.stat().st_size if partial.exists() else 0
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as reply:
+        if reply.status_code == 416:  # nothing is missing
+            return
+        reply.raise_for_status()
+        resumed = reply.status_code == 206
+        length = int(reply.headers.get("Content-Length", 0))
+        start = have if resumed else 0
+        options = {"total": start + length or None, "initial": start, "unit": "B"}
+        with (
+            partial.open("ab" if resumed else "wb") as file,
+            tqdm(desc=partial.stem, unit_scale=True, mininterval=1, **options) as bar,
+        ):
+            for block in reply.iter_content(1 << 16):
+                file.write(block)
+                bar.update(len(block))
+    if length and partial.stat().st_size != start + length:
+        raise OSError(f"{partial.stat().st_size} of {start + length} bytes arrived")
+
+
+def _verify(archive: Archive, path: Path, remedy: str) -> None:
+    found = file_sha256(path)
+    if not archive.sha256:
+        print(f"{path.name}: {path.stat().st_size:,} bytes, SHA-256 {found} (none published)")
+    elif found != archive.sha256:
+        raise UserError(f"{path} has SHA-256 {found}, expected {archive.sha256}: {remedy}")
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Extract a zip or tar archive into `folder`, whole or not at all; copy any other file there.
+
+    Raises:
+        UserError: a member would leave the folder, is a link or a device, the content is far
+            larger than the archive, or the archive is damaged; nothing is left behind.
+    """
+    partial = folder.with_name(f".{folder.name}.unpacking")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        if path.suffix == ".zip":
+            _unpack_zip(path, partial)
+        elif ".tar" in path.suffixes:
+            _unpack_tar(path, partial)
+        else:
+            shutil.copy2(path, partial)
+        shutil.copytree(partial, folder, dirs_exist_ok=True, copy_function=shutil.move)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+        raise UserError(f"{path} cannot be unpacked ({error}): delete it and fetch again") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _unpack_zip(path: Path, folder: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        for member in members:
+            _check_name(path, member.filename)
+            if (member.external_attr >> 16) & 0o170000 == 0o120000:
+                raise UserError(f"{path}: {member.filename} is a link, which is refused")
+        _check_size(path, sum(member.file_size for member in members))
+        archive.extractall(folder)
+
+
+def _unpack_tar(path: Path, folder: Path) -> None:
+    with tarfile.open(path) as archive:
+        members = archive.getmembers()
+        for member in members:
+            _check_name(path, member.name)
+            if not (member.isfile() or member.isdir()):
+                raise UserError(f"{path}: {member.name} is a link or device, which is refused")
+        _check_size(path, sum(member.size for member in members))
+        archive.extractall(folder, filter="data")
+
+
+def _check_name(path: Path, name: str) -> None:
+    pure = PurePosixPath(name.replace("\\", "/"))
+    if pure.is_absolute() or ".." in pure.parts or ":" in (pure.parts or ("",))[0]:
+        raise UserError(f"{path}: member '{name}' points outside the folder, which is refused")
+
+
+def _check_size(path: Path, total: int) -> None:
+    if total > MAX_BYTES or total > MAX_RATIO * max(path.stat().st_size, 1 << 16):
+        raise UserError(f"{path}: {total:,} bytes when unpacked is too much for it, refused")

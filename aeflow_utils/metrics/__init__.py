@@ -1,0 +1,41 @@
+"""Metrics of detectors, of their uncertainty and of comparisons: arrays in, arrays out."""
+
+from aeflow_utils.metrics.compare import (
+    auroc_draws,
+    auroc_interval,
+    classification_draws,
+    classification_interval,
+    percentile_interval,
+    resampled,
+)
+from aeflow_utils.metrics.detection import (
+    CLASSIFICATION,
+    aupro,
+    auroc,
+    check_scores,
+    classification,
+    classification_of_counts,
+    f1_max_threshold,
+    normal_quantile_threshold,
+    pixel_auroc,
+    thresholds,
+)
+
+__all__ = [
+    "CLASSIFICATION",
+    "aupro",
+    "auroc",
+    "auroc_draws",
+    "auroc_interval",
+    "check_scores",
+    "classification",
+    "classification_draws",
+    "classification_interval",
+    "classification_of_counts",
+    "f1_max_threshold",
+    "normal_quantile_threshold",
+    "percentile_interval",
+    "pixel_auroc",
+    "resampled",
+    "thresholds",
+]

@@ -1,0 +1,62 @@
+"""PaDiM-style Gaussian at each position of the feature map (Defard et al., arXiv:2011.08785)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aeflow_utils.data.features import Batch, ImageSet
+from aeflow_utils.methods import PaDiMConfig
+from aeflow_utils.models.layers import stack
+from aeflow_utils.models.scores import Scores, pool_map, upsample
+from aeflow_utils.models.system import Shapes, System
+
+REGULARISATION = 0.01  # PaDiM's, added to every covariance
+
+
+class PaDiM(System):
+    """A Gaussian for each position of the feature map (Defard et al., arXiv:2011.08785).
+
+    Map: the Mahalanobis distance. Deterministic, because the random choice of channels, for
+    encoders with many, has a fixed seed.
+    """
+
+    def __init__(self, config: PaDiMConfig, shapes: Shapes, image_size: int) -> None:
+        super().__init__()
+        self.config = config
+        channels = sum(shapes[stride][0] for stride in config.strides)
+        self.size = height, width = shapes[min(config.strides)][1:]
+        kept = np.random.default_rng(0).permutation(channels)[: config.max_channels]
+        self.register_buffer("channels", torch.from_numpy(np.sort(kept)))
+        n_kept, n_positions = len(kept), height * width
+        self.register_buffer("mean", torch.zeros(n_positions, n_kept))
+        self.register_buffer("whitening", torch.zeros(n_positions, n_kept, n_kept))
+
+    def _columns(self, batch: Batch) -> Tensor:
+        """Features by position, (P, N, C)."""
+        maps = stack(batch.features, self.config.strides)
+        return maps[:, self.channels].flatten(2).permute(2, 0, 1)
+
+    def fit_statistics(self, train: ImageSet) -> None:
+        count, total, products = 0, 0.0, 0.0
+        for batch in train.batches(64):
+            x = self._columns(batch).double()
+            count += x.shape[1]
+            total = total + x.sum(1)
+            products = products + x.transpose(1, 2) @ x
+        mean = total / count
+        covariance = (products - count * mean[:, :, None] * mean[:, None]) / max(count - 1, 1)
+        covariance += REGULARISATION * torch.eye(len(self.channels), dtype=torch.float64)
+        factor = torch.linalg.cholesky(covariance)
+        identity = torch.eye(len(self.channels), dtype=torch.float64).expand_as(factor)
+        inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
+        self.mean.copy_(mean)
+        self.whitening.copy_(inverse)
+
+    def score(self, batch: Batch) -> Scores:
+        centred = self._columns(batch) - self.mean[:, None]
+        distance = (centred @ self.whitening.transpose(1, 2)).norm(dim=2)  # (P, N)
+        distance_map = distance.T.reshape(-1, 1, *self.size)
+        image_score = pool_map(distance_map, self.config.pooling)
+        return Scores.of(image_score, upsample(distance_map, batch.image.shape[-2:]))

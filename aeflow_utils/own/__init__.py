@@ -1,0 +1,1 @@
+"""A reader's own images: train, score, report."""

@@ -1,0 +1,54 @@
+"""Where the bundle reads and writes: the checkout, or what the environment says."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from aeflow_utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where the bundle reads and writes. `home` is the checkout, or ``AEFLOW_HOME``."""
+
+    home: Path
+    data: Path
+    cache: Path
+    weights: Path
+
+    def results(self, profile: str) -> Path:
+        return self.home / "results" / profile
+
+    def runs(self, profile: str) -> Path:
+        return self.results(profile) / "runs"
+
+    def own(self, profile: str) -> Path:
+        """Runs and reports on a reader's own images: no part of the study's tables."""
+        return self.results(profile) / "own"
+
+    def recorded(self, profile: str) -> Path:
+        return self.home / "results" / "recorded" / profile / "runs"
+
+    def images(self, profile: str) -> Path:
+        """The article's figures are the `laptop` ones; other profiles keep theirs apart."""
+        return self.home / "images" if profile == "laptop" else self.results(profile) / "images"
+
+
+def paths() -> Paths:
+    """The folders in force: never relative to the working directory of a notebook.
+
+    Raises:
+        UserError: AEFLOW_DATA names a folder that does not exist.
+    """
+    checkout = Path(__file__).resolve().parent.parent
+    if not (checkout / "pyproject.toml").exists():  # installed without -e
+        checkout = Path.cwd()
+    home = Path(os.environ.get("AEFLOW_HOME") or checkout).resolve()
+    data = Path(os.environ.get("AEFLOW_DATA") or home / "data").resolve()
+    if os.environ.get("AEFLOW_DATA") and not data.is_dir():
+        raise UserError(f"AEFLOW_DATA is {data}, which is not a folder: set it to your data folder")
+    cache = Path(os.environ.get("AEFLOW_CACHE") or home / "cache").resolve()
+    weights = Path(os.environ.get("AEFLOW_WEIGHTS") or cache / "weights").resolve()
+    return Paths(home, data, cache, weights)

@@ -1,0 +1,172 @@
+"""Plots of the ensemble's uncertainty, in the style of `figures`; they take tables, not runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+
+from aeflow_utils.config import DataConfig
+from aeflow_utils.data.images import prepare_images
+from aeflow_utils.metrics import uncertainty
+from aeflow_utils.show.alt_texts import described
+from aeflow_utils.show.ensemble_tables import CALIBRATIONS
+from aeflow_utils.show.figures import ABNORMAL, NORMAL, show_image, subplots
+from aeflow_utils.study import ensemble
+from aeflow_utils.study.ensemble import MEASURES
+from aeflow_utils.study.results import label_title
+
+SCALES = {
+    "raw": ("mean_raw", "sigma_raw", "raw scores"),
+    "standardised": ("mean_standardised", "sigma_standardised", "standardised scores"),
+    "probability": ("mean_logistic", "sigma_probability", "probabilities"),
+}
+
+
+def mu_sigma(tables: dict[str, pd.DataFrame]) -> Figure:
+    """Mean against deviation over members in three scales, right and wrong verdicts apart.
+
+    Args:
+        tables: per-image tables by data set, as `uncertainty_tables.judged` gives them.
+    """
+    size = (3.7 * len(SCALES), 3.5 * len(tables))
+    figure, axes = subplots(len(tables), len(SCALES), figsize=size, squeeze=False)
+    texts = []
+    for row, (name, table) in zip(axes, tables.items(), strict=True):
+        for axis, (mean, sigma, title) in zip(row, SCALES.values(), strict=True):
+            for correct, color, label in ((True, NORMAL, "right"), (False, ABNORMAL, "wrong")):
+                part = table[table["correct"] == correct]
+                axis.scatter(part[mean], part[sigma], s=9, color=color, alpha=0.5, label=label)
+            # A few clear anomalies lie far out: the view ends at the 99th percentile.
+            axis.set_xlim(*_view(table[mean]))
+            axis.set_ylim(0, table[sigma].quantile(0.99) * 1.05)
+            trend = spearmanr(table[mean], table[sigma]).statistic
+            found = ensemble.error_auroc(table, table[sigma])
+            told = f"rank correlation of μ and σ {trend:+.2f}", f"error AUROC of σ {found:.2f}"
+            heading = f"{label_title(name)}, {title}"
+            axis.set_title("\n".join((heading, *told)), fontsize=9)
+            texts.append(f"{heading}: {', '.join(told)}")
+            axis.set(xlabel="mean μ", ylabel="deviation σ")
+    axes[0, 0].legend(frameon=False, fontsize=9)
+    text = (
+        "Scatter plots of the members' mean and deviation, right and wrong verdicts in two colours."
+    )
+    return described(figure, f"{text} {'; '.join(texts)}.")
+
+
+def _view(values: pd.Series) -> tuple[float, float]:
+    low, high = values.min(), values.quantile(0.99)
+    margin = 0.03 * (high - low)
+    return low - margin, high + margin
+
+
+def risk_coverage_curves(tables: dict[str, pd.DataFrame], chosen: dict[str, str]) -> Figure:
+    """Share of errors among the most certain images, by how many of them are kept.
+
+    Args:
+        tables: per-image tables by data set.
+        chosen: by data set, the measure chosen on validation.
+    """
+    figure, axes = subplots(1, len(tables), figsize=(5 * len(tables), 3.8), squeeze=False)
+    texts = []
+    for axis, (name, table) in zip(axes[0], tables.items(), strict=True):
+        wrong = ~table["correct"]
+        parts = []
+        for key in dict.fromkeys(("sigma_raw", "closeness", "entropy", chosen[name])):
+            label = MEASURES[key] + (" *" if key == chosen[name] else "")
+            curve = uncertainty.risk_coverage(wrong, table[key])
+            axis.plot(*curve, label=label, linewidth=2.2 if key == chosen[name] else 1.3)
+            half = curve[1][len(wrong) // 2 - 1]
+            parts.append(f"{100 * half:.1f} by {MEASURES[key]}")
+        best = uncertainty.risk_coverage(wrong, wrong.astype(float))
+        axis.plot(*best, color="0.5", linestyle=":", label="best possible")
+        axis.axhline(wrong.mean(), color="0.7", linestyle="--", linewidth=1, label="at random")
+        axis.axvline(1 - uncertainty.REFERRED, color="0.85", linewidth=1, zorder=0)
+        axis.set(xlabel="share of images kept", ylabel="share of errors in them", xlim=(0, 1))
+        axis.set(title=label_title(name), ylim=(0, min(1, 2.2 * wrong.mean())))
+        axis.legend(frameon=False, fontsize=8)
+        texts.append(f"{label_title(name)}: {', '.join(parts)}, of all {100 * wrong.mean():.1f}")
+    text = "Risk-coverage curves. Percent of errors among the more certain half of the images."
+    return described(figure, f"{text} {'; '.join(texts)}.")
+
+
+def reliability_curves(tables: dict[str, pd.DataFrame], title: str) -> Figure:
+    """Share of abnormal images against mean probability; larger dots stand for more images."""
+    figure, axes = subplots(1, len(tables), figsize=(4.4 * len(tables), 4.2), squeeze=False)
+    texts = []
+    for axis, (name, table) in zip(axes[0], tables.items(), strict=True):
+        for color, (scale, label) in enumerate(CALIBRATIONS.items()):
+            if f"mean_{scale}" not in table:
+                continue
+            found = table["label"], table[f"mean_{scale}"]
+            bins = uncertainty.reliability(*found)
+            error = uncertainty.calibration_error(*found)
+            text = f"{label}: ECE {100 * error:.1f} %"
+            axis.plot(bins["forecast"], bins["observed"], color=f"C{color}", label=text)
+            texts.append(f"{label_title(name)}, {text}")
+            sizes = 400 * bins["images"] / len(table)
+            axis.scatter(bins["forecast"], bins["observed"], s=sizes, color=f"C{color}", alpha=0.7)
+        axis.plot([0, 1], [0, 1], color="0.7", linewidth=1, zorder=0)
+        axis.set(title=label_title(name))
+        axis.set(xlabel="mean probability", ylabel="share of abnormal images")
+        axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+        axis.legend(frameon=False, fontsize=8, loc="upper left")
+    figure.suptitle(title)
+    text = "Reliability diagram: share of abnormal images by mean probability."
+    return described(figure, f"{text} {'; '.join(texts)}.")
+
+
+def member_curves(table: pd.DataFrame) -> Figure:
+    """Quality by number of members: mean and range over all choices of so many, a panel a figure.
+
+    Args:
+        table: as `uncertainty_tables.member_table` gives it.
+    """
+    wanted = list(dict.fromkeys(table["figure"]))
+    figure, axes = subplots(1, len(wanted), figsize=(2.9 * len(wanted), 3), squeeze=False)
+    texts = []
+    for axis, name in zip(axes[0], wanted, strict=True):
+        groups = table[table["figure"] == name].groupby("data set", sort=False)
+        for color, (dataset, part) in enumerate(groups):
+            axis.plot(
+                part["members"], part["mean"], "o-", color=f"C{color}", label=label_title(dataset)
+            )
+            ends = " to ".join(f"{part['mean'].iloc[end]:.3f}" for end in (0, -1))
+            texts.append(f"{name}, {label_title(dataset)}: {ends}")
+            axis.fill_between(
+                part["members"], part["low"], part["high"], color=f"C{color}", alpha=0.2
+            )
+        axis.set_title(name, fontsize=9)
+        axis.set(xlabel="members", xticks=sorted(set(table["members"])))
+    axes[0, 0].legend(frameon=False, fontsize=8)
+    most = table["members"].max()
+    text = f"Quality by number of members, mean with one and with {most}."
+    return described(figure, f"{text} {'; '.join(texts)}.")
+
+
+def doubtful_images(table: pd.DataFrame, measure: str, data: DataConfig, n: int = 12) -> Figure:
+    """The images that a person would be shown first, the least certain ones, from the files.
+
+    Args:
+        table: the per-image table.
+        measure: key of `ensemble.MEASURES`.
+        data: of the runs; its images must be here.
+    """
+    order = np.argsort(-table[measure].to_numpy(), kind="stable")[:n]
+    rows = table.iloc[order]
+    prepared = prepare_images(data, rows["path"].tolist())
+    figure, axes = subplots(2, -(-n // 2), figsize=(0.95 * n, 4.2), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, position, row in zip(axes.flat, prepared.rows, rows.itertuples(), strict=False):
+        show_image(axis, prepared.images[position])
+        truth, said = (("normal", "abnormal")[value] for value in (row.label, row.predicted))
+        color = NORMAL if row.correct else ABNORMAL
+        axis.set_title(f"is {truth}\ncalled {said}", fontsize=8, color=color)
+    n_wrong = int((~rows["correct"]).sum())
+    title = (
+        f"{label_title(data.label)}: {n_wrong} of the {len(rows)} least certain verdicts are wrong"
+    )
+    figure.suptitle(title)
+    return described(figure, f"{title}. Images with their label and verdict.")

@@ -1,0 +1,117 @@
+"""Plots of images, and of what trained systems make of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from aeflow_utils.data.features import ImageSet
+from aeflow_utils.data.images import read_image, upright
+from aeflow_utils.models.system import System
+from aeflow_utils.show.alt_texts import described, listed
+from aeflow_utils.show.figures import show_image, subplots
+
+
+def sample_sheet(images: ImageSet, title: str, n_columns: int = 8) -> Figure:
+    """A row of normal and a row of abnormal images, evenly spaced through the set."""
+    figure, axes = subplots(2, n_columns, figsize=(1.35 * n_columns, 3.5), squeeze=False)
+    kinds = []
+    for label, row in enumerate(axes):
+        positions = np.flatnonzero(images.labels == label)
+        chosen = positions[np.linspace(0, len(positions) - 1, n_columns).astype(int)]
+        for axis, position in zip(row, chosen, strict=True):
+            show_image(axis, images.images[images.rows[position]])
+            axis.set_title(images.table["kind"][position], fontsize=9)
+        row[0].set_ylabel(("normal", "abnormal")[label], fontsize=12)
+        kinds.append(listed(sorted(set(images.table["kind"].to_numpy()[chosen]))))
+    figure.suptitle(title)
+    rows = f"{n_columns} normal ones ({kinds[0]}) above {n_columns} abnormal ones ({kinds[1]})"
+    return described(figure, f"{title}: {rows}.")
+
+
+def preprocessing(path: Path, size: int, grey: bool, title: str) -> Figure:
+    """One file as it is stored, as the study prepares it, and resized and cropped as in 2023."""
+    with Image.open(path) as image:
+        stored = np.asarray(upright(image, grey))
+    stored = stored[None] if grey else stored.transpose(2, 0, 1)
+    larger = size * 8 // 7  # 256 for 224
+    steps = {
+        f"stored, {stored.shape[2]} × {stored.shape[1]}": stored,
+        f"resized to {size} × {size}\n(the default)": read_image(path, size, grey),
+        f"shorter side to {larger},\ncentre {size} × {size} cropped": read_image(
+            path, size, grey, larger
+        ),
+    }
+    figure, axes = subplots(1, len(steps), figsize=(7.5, 3.1))
+    for axis, (name, pixels) in zip(axes, steps.items(), strict=True):
+        show_image(axis, pixels)
+        axis.set_title(name, fontsize=10)
+    figure.suptitle(title, fontsize=12)
+    ways = "; ".join(" ".join(name.split()) for name in steps)
+    return described(figure, f"One image of {title} in {len(steps)} ways: {ways}.")
+
+
+@torch.inference_mode()
+def reconstruction_rows(system: System, images: ImageSet, title: str, n_each: int = 3) -> Figure:
+    """Image, reconstruction, residual and likelihood map of some normal and abnormal images."""
+    positions = pick(images, n_each)
+    batch = images.batch(positions)
+    scores, rebuilt = system.score(batch), system.reconstruct(batch)
+    residual = (batch.image - rebuilt).abs().mean(dim=1)
+    headings = ["image $x$", "reconstruction $x'$", "residual $|x-x'|$", "likelihood map"]
+    figure, axes = subplots(len(positions), 4, figsize=(5.8, 1.42 * len(positions)), squeeze=False)
+    shared = {"vmin": float(scores.anomaly_map.min()), "vmax": float(scores.anomaly_map.max())}
+    for row, position in enumerate(positions):
+        show_image(axes[row, 0], batch.image[row].numpy())
+        show_image(axes[row, 1], rebuilt[row].numpy())
+        show_image(axes[row, 2], residual[row].numpy(), cmap="magma", vmin=0, vmax=0.5)
+        show_image(axes[row, 3], scores.anomaly_map[row, 0].numpy(), cmap="magma", **shared)
+        name = ("normal", "abnormal")[images.labels[position]]
+        axes[row, 0].set_ylabel(f"{name}\nS = {float(scores.image_score[row]):.3f}", fontsize=9)
+    for axis, heading in zip(axes[0], headings, strict=True):
+        axis.set_title(heading, fontsize=9)
+    figure.suptitle(title)
+    rows = listed([axis.get_ylabel().replace("\n", ", ") for axis in axes[:, 0]])
+    return described(
+        figure,
+        f"{title}: images with their reconstruction, residual and likelihood map, a row an image, "
+        f"from top to bottom: {rows}.",
+    )
+
+
+@torch.inference_mode()
+def map_columns(systems: dict[str, System], images: ImageSet, n_each: int = 5) -> Figure:
+    """The same images under each method's anomaly map; each map in its own range."""
+    positions = pick(images, n_each)
+    batch = images.batch(positions)
+    figure, axes = subplots(
+        1 + len(systems), len(positions), figsize=(0.8 * len(positions), 0.86 * (1 + len(systems)))
+    )
+    for column, position in enumerate(positions):
+        show_image(axes[0, column], batch.image[column].numpy())
+        axes[0, column].set_title(("normal", "abnormal")[images.labels[position]], fontsize=7)
+    axes[0, 0].set_ylabel("image", fontsize=7)
+    for row, (name, system) in enumerate(systems.items(), start=1):
+        maps = system.score(batch).anomaly_map[:, 0].numpy()
+        low, high = np.quantile(maps, [0.01, 0.99])
+        for column, anomaly_map in enumerate(maps):
+            show_image(axes[row, column], anomaly_map, cmap="magma", vmin=low, vmax=high)
+        axes[row, 0].set_ylabel(name, fontsize=7)
+    return described(
+        figure,
+        f"{n_each} normal and {n_each} abnormal images in the first row; below them their anomaly "
+        f"maps by {listed(list(systems))}, a row a method.",
+    )
+
+
+def pick(images: ImageSet, n_each: int) -> np.ndarray:
+    """Positions of normal, then abnormal images, evenly spaced through the set (no choosing)."""
+    chosen = []
+    for label in (0, 1):
+        positions = np.flatnonzero(images.labels == label)
+        chosen.append(positions[np.linspace(0, len(positions) - 1, n_each + 2).astype(int)[1:-1]])
+    return np.concatenate(chosen)

@@ -1,0 +1,280 @@
+"""`run(RunConfig)`: train or load, score, threshold, and write one run folder.
+
+A run folder is written under a hidden name and renamed when whole: a folder that exists is
+complete. `run_all` does the same for many runs, several at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
+
+from aeflow_utils import metrics
+from aeflow_utils.config import PROFILES, DataConfig, Profile, RunConfig
+from aeflow_utils.data.features import ImageSet, Splits, fingerprint, load_splits
+from aeflow_utils.data.images import load_masks
+from aeflow_utils.data.layouts import UNLABELLED
+from aeflow_utils.data.table import SPECS, available, load_table
+from aeflow_utils.errors import UserError
+from aeflow_utils.methods import KINDS, METHODS, get_method
+from aeflow_utils.models import build_system
+from aeflow_utils.models.system import System
+from aeflow_utils.precision import bf16_here, use_bf16
+from aeflow_utils.study.memory import peak_memory_mb, reset_peak_memory
+from aeflow_utils.study.runs import RunResult, load_run, run_folder, write_json
+from aeflow_utils.study.training import fit, score_images, score_maps, seed_everything
+
+CHECKPOINT = "checkpoint.safetensors"
+PACKAGES = ("torch", "torchvision", "timm", "FrEIA", "numpy", "scikit-learn", "scipy", "pillow")
+
+
+def plan(
+    profile: Profile,
+    models: tuple[str, ...] | None = None,
+    datasets: tuple[str, ...] | None = None,
+) -> list[RunConfig]:
+    """The study's runs on every data set that is here, in a fixed order.
+
+    Args:
+        models: keys of `METHODS`, all by default.
+
+    Raises:
+        UserError: there is no such method.
+    """
+    chosen = {name: get_method(name) for name in METHODS if models is None or name in models}
+    for name in models or ():
+        get_method(name)
+    return [
+        RunConfig.build(profile, dataset, name, seed, category, variant, **row.options)
+        for dataset, category in available(SPECS if datasets is None else datasets)
+        for name, method in chosen.items()
+        for variant, row in method.variants.items()
+        for seed in range(1 if method.deterministic else profile.seeds)
+    ]
+
+
+def run(config: RunConfig, splits: Splits | None = None) -> RunResult:
+    """Load the run if its folder is there, else train, score and write it.
+
+    Raises:
+        UserError: the data are absent, or the folder is damaged.
+    """
+    folder = run_folder(config)
+    if folder.exists():
+        return _load_same(folder, config)
+    splits = splits or splits_of(config)
+    # With the fingerprint in its name, an unfinished run is never continued on other images.
+    work = folder.with_name(f".{folder.name}.{splits.fingerprint}.partial")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):  # a second process waits, then loads
+        if not folder.exists():
+            work.mkdir(exist_ok=True)
+            _compute(config, splits, work)
+            work.replace(folder)
+    return load_run(folder)
+
+
+def splits_of(config: RunConfig, strides: tuple[int, ...] = ()) -> Splits:
+    """The images and features that a run reads, or its features at other `strides`."""
+    model = config.model
+    return load_splits(config.data, model.encoder, strides or model.strides, config.train.bf16)
+
+
+def _load_same(folder: Path, config: RunConfig) -> RunResult:
+    """The run in `folder`, which must be of this very configuration."""
+    result = load_run(folder)
+    if result.config != config:  # its name leaves out defaults, and one of them has changed
+        raise UserError(f"{folder} holds a run of other options: delete it and run again")
+    return result
+
+
+def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    system = new_system(config, splits)
+    if config.train.carry_over and config.data.fold > 1:
+        before = run(replace(config, data=replace(config.data, fold=config.data.fold - 1)))
+        system.load_state_dict(load_file(before.folder / CHECKPOINT))
+    reset_peak_memory()
+    start = time.perf_counter()
+    resume_file = work / "resume.pt"
+    label = f"{config.data.label} {config.model.name} seed {config.seed}"
+    history = fit(
+        system, splits.train, splits.val, config.train, config.seed, resume_file, label=label
+    )
+    trained = time.perf_counter()
+    scores = pd.concat([score_images(system, part) for part in (splits.val, splits.test)])
+    scored = time.perf_counter()
+    environment = {
+        "fingerprint": splits.fingerprint,
+        "skipped": list(splits.skipped),
+        "fit_seconds": round(trained - start, 2),
+        "score_seconds": round(scored - trained, 2),
+        "peak_memory_mb": peak_memory_mb(),
+        "trainable_parameters": sum(p.numel() for p in system.parameters() if p.requires_grad),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "bf16": bf16_here(config.train.bf16),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+    history.to_csv(work / "history.csv", index=False)
+    scores.to_csv(work / "scores.csv", index=False, float_format="%.7g")
+    stored = pd.read_csv(work / "scores.csv")  # metrics can be recomputed from the file alone
+    pixels = evaluate_pixels(system, splits.test, config.data)
+    write_json(work / "metrics.json", evaluate(stored) | pixels)
+    write_json(work / "environment.json", environment)
+    write_json(work / "config.json", config.to_dict())
+    state = {name: tensor.cpu().contiguous() for name, tensor in system.state_dict().items()}
+    if state:
+        save_file(state, work / CHECKPOINT)
+    resume_file.unlink(missing_ok=True)
+
+
+def evaluate(scores: pd.DataFrame) -> dict:
+    """AUROC of validation and test, the thresholds, and the test metrics at each."""
+    labelled = scores[scores["label"] != UNLABELLED]
+    val, test = (labelled[labelled["split"] == split] for split in ("val", "test"))
+    cuts = metrics.thresholds(val["label"], val["image_score"], test["label"], test["image_score"])
+    at_threshold = {}
+    for regime, cut in cuts.items():
+        if np.isfinite(cut):
+            predicted = test["image_score"] >= cut
+            at_threshold[regime] = metrics.classification(test["label"], predicted)
+    return {
+        "auroc": metrics.auroc(test["label"], test["image_score"]),
+        "val_auroc": metrics.auroc(val["label"], val["image_score"]),
+        "thresholds": cuts,
+        "at_threshold": at_threshold,
+    }
+
+
+def evaluate_pixels(system: System, images: ImageSet, data: DataConfig) -> dict:
+    """Pixel AUROC and AUPRO of the maps, where the set has masks and the system has maps."""
+    masks = load_masks(images.table, data)
+    maps = None if masks is None else score_maps(system, images)
+    if maps is None or not masks.any():
+        return {}
+    return {"pixel_auroc": metrics.pixel_auroc(masks, maps), "aupro": metrics.aupro(masks, maps)}
+
+
+def new_system(config: RunConfig, splits: Splits) -> System:
+    """The run's system before training, from its seed."""
+    seed_everything(config.seed)
+    shapes = {stride: maps.shape[1:] for stride, maps in splits.train.features.items()}
+    return build_system(config.model, shapes, config.data.image_size)
+
+
+def load_system(result: RunResult, splits: Splits) -> System:
+    """The trained system of a run on this machine, for pictures: its checkpoint, or refitted.
+
+    Raises:
+        UserError: a recorded run (it has no checkpoint), or one computed on other images.
+    """
+    _check_images(result, splits.fingerprint)
+    system = new_system(result.config, splits)
+    use_bf16(system, bf16_here(result.config.train.bf16))
+    checkpoint = result.folder / CHECKPOINT
+    if checkpoint.exists():
+        system.load_state_dict(load_file(checkpoint))
+    elif result.config.method.deterministic:
+        system.fit_statistics(splits.train)
+    else:
+        raise UserError(f"{checkpoint} is missing: delete {result.folder} and run again")
+    return system.eval()
+
+
+def _check_images(result: RunResult, fingerprint: str) -> None:
+    if result.environment["fingerprint"] != fingerprint:
+        raise UserError(
+            f"{result.folder} was computed on other images than those now in the data folder: "
+            "delete that folder and run again"
+        )
+
+
+def run_all(configs: list[RunConfig]) -> list[RunResult]:
+    """Run or load every configuration, in order; as many at a time as the profile allows.
+
+    Images and features are prepared first, once, with all cores.
+
+    Raises:
+        UserError: a run that is there already was computed on other images than those here now.
+    """
+    pending = [c for c in configs if not run_folder(c).exists()]
+    pending.sort(key=lambda c: KINDS.index(c.method.kind))  # no core idles at the end
+    prepare(pending)
+    workers = _workers(pending)
+    if workers > 1:
+        # joblib replaces a worker whose memory has grown; no run is lost by it.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+        with environment(TQDM_DISABLE="1"):  # one bar here; children read it when they import tqdm
+            jobs = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(
+                joblib.delayed(_run_in_worker)(config) for config in pending
+            )
+            for name in tqdm(jobs, f"runs, {workers} at a time", len(pending)):
+                tqdm.write(f"  done: {name}")
+    results = [run(config) for config in configs]
+    now = {data: _current_fingerprint(data) for data in {config.data for config in configs}}
+    for result in results:
+        _check_images(result, now[result.config.data] or result.environment["fingerprint"])
+    return results
+
+
+def _current_fingerprint(data: DataConfig) -> str:
+    """Of the images in the data folder; empty where they are no longer there."""
+    try:
+        return fingerprint(load_table(data), data)
+    except UserError:
+        return ""
+
+
+def prepare(configs: list[RunConfig]) -> None:
+    """Fill the cache for runs to come: one pass for each data set and encoder."""
+    strides: dict[tuple, set[int]] = {}
+    for config in configs:
+        key = (config.data, config.model.encoder, config.train.bf16)
+        strides.setdefault(key, set()).update(config.model.strides)
+    for (data, encoder, bf16), wanted in strides.items():
+        load_splits(data, encoder, tuple(sorted(wanted)), bf16)
+
+
+def _workers(pending: list[RunConfig]) -> int:
+    if len(pending) < 2:
+        return 1
+    workers = PROFILES[pending[0].profile].workers or os.cpu_count() or 1
+    return min(workers, len(pending))
+
+
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Processes started inside have these environment variables."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _run_in_worker(config: RunConfig) -> str:
+    run(config)
+    return config.run_name

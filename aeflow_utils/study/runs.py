@@ -1,0 +1,103 @@
+"""Run folders: what a finished run left behind, and how to find it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+
+from aeflow_utils.config import FolderConfig, RunConfig
+from aeflow_utils.data.layouts import UNLABELLED
+from aeflow_utils.errors import UserError
+from aeflow_utils.paths import paths
+
+FILES = ("config.json", "environment.json", "metrics.json", "history.csv", "scores.csv")
+
+
+@dataclass(frozen=True, eq=False)  # tables have no equality: a run is equal to itself
+class RunResult:
+    """A finished run, read from its folder. Shared by all who ask for it: not to be changed.
+
+    Args:
+        scores: one row an image of validation and test.
+        history: one row an epoch; empty for systems without training.
+        metrics: AUROCs, thresholds and the metrics at each.
+        environment: versions, machine, seconds, fingerprint of the images.
+        source: ``recorded`` if it came with the bundle, ``re-run`` if this machine made it.
+    """
+
+    config: RunConfig
+    folder: Path
+    scores: pd.DataFrame
+    history: pd.DataFrame
+    metrics: dict
+    environment: dict
+    source: str
+
+    def split(self, name: str) -> pd.DataFrame:
+        """Scores of ``val`` or ``test``."""
+        return self.scores[self.scores["split"] == name].reset_index(drop=True)
+
+    def labelled(self, name: str) -> pd.DataFrame:
+        """As `split`, without images of unknown label (in a reader's own data)."""
+        rows = self.split(name)
+        return rows[rows["label"] != UNLABELLED].reset_index(drop=True)
+
+
+def run_folder(config: RunConfig) -> Path:
+    """Where a run is, or will be: a reader's own images keep theirs apart from the study's."""
+    own = isinstance(config.data, FolderConfig)
+    runs = paths().own(config.profile) / "runs" if own else paths().runs(config.profile)
+    return runs / config.run_name
+
+
+def load_run(folder: Path) -> RunResult:
+    """Read a run folder; once, as long as its files stay as they are.
+
+    Raises:
+        UserError: a file of it is missing or damaged.
+    """
+    recorded = paths().home / "results" / "recorded"
+    source = "recorded" if folder.is_relative_to(recorded) else "re-run"
+    try:
+        states = [(folder / name).stat() for name in FILES]
+        stamp = tuple((state.st_mtime_ns, state.st_size) for state in states)
+        return _read_run(folder, source, stamp)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder} is damaged, or of another version ({error}): delete it and run again"
+        ) from None
+
+
+@lru_cache(maxsize=1024)  # an article's tables, claims and figures ask for the same runs
+def _read_run(folder: Path, source: str, stamp: tuple) -> RunResult:
+    config, environment, metrics, history, scores = (folder / name for name in FILES)
+    return RunResult(
+        config=RunConfig.from_dict(_read_json(config)),
+        folder=folder,
+        scores=pd.read_csv(scores),
+        history=pd.read_csv(history),
+        metrics=_read_json(metrics),
+        environment=_read_json(environment),
+        source=source,
+    )
+
+
+def read_runs(profile: str, recorded: bool) -> Iterator[RunResult]:
+    """All finished runs of a profile: this machine's, or those that came with the bundle."""
+    folder = paths().recorded(profile) if recorded else paths().runs(profile)
+    for path in sorted(folder.glob("[!.]*")):
+        yield load_run(path)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Indented JSON with a final newline."""
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _read_json(path: Path) -> dict:
+    return json.loads(path.read_text())

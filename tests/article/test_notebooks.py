@@ -1,0 +1,146 @@
+"""Hygiene of the committed notebooks, and their order; `make notebooks-smoke` runs them."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+from helpers import REPOSITORY
+
+from aeflow_utils.article import notebooks
+
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+PRIVATE_PATH = re.compile(
+    r"(?<![\w.:/~-])/(?:home|root|tmp|work|Users|private|mnt|var/folders)/|[A-Z]:\\Users\\"
+)
+VARIABLE = "OMP_NUM_THREADS"
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def parsed(cell):
+    """The cell's syntax tree, without lines that only IPython understands."""
+    lines = cell.source.splitlines()
+    return ast.parse("\n".join(line for line in lines if not line.lstrip().startswith(("%", "!"))))
+
+
+def output_texts(path):
+    """(kind, text) of everything that is shown; pictures are left out."""
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                yield output.name, output.text
+            elif output.output_type == "error":
+                yield "error", "\n".join(output.traceback)
+            else:
+                for kind, content in output.data.items():
+                    if not kind.startswith("image/"):
+                        yield kind, str(content)
+
+
+def test_there_are_seven_notebooks_in_order():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(7)]
+
+
+@every_notebook
+def test_notebook_is_valid(path):
+    nbformat.validate(nbformat.read(path, as_version=4))
+
+
+@every_notebook
+def test_one_cell_is_tagged_parameters_and_holds_only_literals(path):
+    tagged = [c for c in code_cells(path) if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    statements = parsed(tagged[0]).body
+    assert statements
+    for statement in statements:
+        assert isinstance(statement, ast.Assign)
+        ast.literal_eval(statement.value)
+
+
+@every_notebook
+def test_no_cell_defines_a_function_or_a_class(path):
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for cell in code_cells(path):
+        assert not any(isinstance(node, definitions) for node in ast.walk(parsed(cell)))
+
+
+@every_notebook
+def test_no_code_cell_is_longer_than_20_lines(path):
+    assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= 20
+
+
+@pytest.mark.parametrize("name", notebooks.READ_RESULTS_ALONE)
+def test_what_reads_results_alone_does_not_wait_for_torch(name):
+    cells = code_cells(REPOSITORY / "notebooks" / name)
+    nodes = [node for cell in cells for node in ast.walk(parsed(cell))]
+    imports = [ast.unparse(n) for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)]
+    assert any("aeflow_utils" in line for line in imports)
+    code = "\n".join(["import sys", *imports, "sys.exit('torch' in sys.modules)"])
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+
+
+@every_notebook
+def test_notebook_is_smaller_than_a_megabyte(path):
+    assert path.stat().st_size < 1_000_000
+
+
+@every_notebook
+def test_outputs_hold_no_vector_graphics(path):
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            assert not {"image/svg+xml", "application/pdf"} & set(output.get("data", {}))
+
+
+@every_notebook
+def test_outputs_hold_no_error_and_no_path_of_the_machine_that_made_them(path):
+    for kind, text in output_texts(path):
+        assert kind != "error"
+        assert not PRIVATE_PATH.search(text), PRIVATE_PATH.search(text)
+        assert str(REPOSITORY) not in text
+
+
+def test_the_article_waits_for_the_training_notebook(tmp_path):
+    finished = []
+
+    def execute(notebook):
+        time.sleep(0.2 if notebook.name == notebooks.TRAINING else 0)
+        finished.append(notebook.name)
+
+    names = ("00_blogpost.ipynb", "02_training.ipynb", "06_results_tables.ipynb")
+    notebooks.execute_all([tmp_path / name for name in names], execute)
+    assert sorted(finished) == list(names)
+    assert finished.index(notebooks.TRAINING) < finished.index(notebooks.ARTICLE)
+
+
+@pytest.mark.parametrize(("given", "seen"), [("", "2"), ("3", "3")])
+def test_kernels_share_the_cores_unless_told_otherwise(tmp_path, monkeypatch, given, seen):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2 * notebooks.AT_A_TIME)
+    monkeypatch.setenv(VARIABLE, given)
+    found = []
+    notebooks.execute_all([tmp_path / "01_x.ipynb"], lambda _: found.append(os.environ[VARIABLE]))
+    assert found == [seen]
+    assert os.environ[VARIABLE] == given
+
+
+def test_a_notebook_that_fails_stops_those_that_have_not_begun(tmp_path):
+    begun = []
+
+    def execute(notebook):
+        begun.append(notebook.name)
+        if notebook.name == notebooks.TRAINING:
+            raise ValueError("cell 3")
+        time.sleep(0.2)
+
+    paths = [tmp_path / f"{number}_x.ipynb" for number in ("03", "04", "05", "06")]
+    paths += [tmp_path / notebooks.TRAINING, tmp_path / notebooks.ARTICLE]
+    with pytest.raises(ValueError, match="cell 3"):
+        notebooks.execute_all(paths, execute)
+    assert "04_x.ipynb" not in begun and notebooks.ARTICLE not in begun

@@ -1,0 +1,263 @@
+"""Small trees in the official layout of each data set, and in wrong ones."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import save_noise
+from PIL import Image
+
+from aeflow_utils.config import PROFILES, DataConfig, RunConfig
+from aeflow_utils.data.check import problems, stored_sizes
+from aeflow_utils.data.features import load_splits
+from aeflow_utils.data.images import load_masks
+from aeflow_utils.data.table import SPECS, available, check, describe, load_table
+from aeflow_utils.errors import UserError
+from aeflow_utils.show.tables import pixel_table
+from aeflow_utils.study.experiments import run_all
+
+
+def grow(root, names, grey=True):
+    rng = np.random.default_rng(0)
+    for name in names:
+        save_noise(root / name, rng, grey)
+
+
+def count(table):
+    return table.value_counts(["split", "label"]).to_dict()
+
+
+@pytest.fixture
+def oct_tree(data_folder):
+    names = [f"train/NORMAL/NORMAL-{1000 + p}-{n}.jpeg" for p in range(10) for n in (1, 2)]
+    names += [
+        f"train/{k}/{k}-{2000 + p}-1.jpeg" for k in ("CNV", "DME", "DRUSEN") for p in range(5)
+    ]
+    names += [
+        f"test/{k}/{k}-{3000 + p}-1.jpeg"
+        for k in ("NORMAL", "CNV", "DME", "DRUSEN")
+        for p in (1, 2)
+    ]
+    names += ["val/NORMAL/NORMAL-4000-1.jpeg", "val/CNV/CNV-4001-1.jpeg"]
+    grow(data_folder / "OCT2017", names)
+    return data_folder / "OCT2017"
+
+
+def test_oct_is_split_by_patient_and_trained_on_normal_images(oct_tree):
+    table = load_table(DataConfig("oct2017"))
+    assert count(table)[("test", 1)] == 6
+    assert count(table)[("test", 0)] == 2
+    assert set(table[table["split"] == "train"]["kind"]) == {"normal"}
+    groups = {split: set(part["group"]) for split, part in table.groupby("split")}
+    assert not groups["train"] & groups["val"]
+    assert "1003" in groups["train"] | groups["val"]  # the patient, without the disease
+    assert not table["path"].str.startswith("val/").any()
+
+
+def test_a_patient_of_the_training_images_who_is_in_test_is_reported(oct_tree):
+    grow(oct_tree, ["test/NORMAL/NORMAL-1004-9.jpeg"])
+    found = problems("oct2017").set_index("path")["problem"]
+    assert "group 1004 is also in test" in found["train/NORMAL/NORMAL-1004-1.jpeg"]
+
+
+@pytest.fixture
+def isic_tree(data_folder):
+    root = data_folder / "isic2018"
+    sizes = {"Training": (12, 4), "Validation": (3, 2), "Test": (5, 3)}
+    number = 0
+    for part, (n_normal, n_other) in sizes.items():
+        rows = []
+        for label, n in ((0, n_normal), (1, n_other)):
+            for _ in range(n):
+                name = f"ISIC_{number:07}"
+                number += 1
+                grow(root, [f"ISIC2018_Task3_{part}_Input/{name}.jpg"], grey=False)
+                rows.append({"image": name, "MEL": float(label), "NV": 1.0 - label, "BCC": 0.0})
+        folder = root / f"ISIC2018_Task3_{part}_GroundTruth"
+        folder.mkdir()
+        pd.DataFrame(rows).to_csv(folder / f"{folder.name}.csv", index=False)
+    lesions = {
+        "image": [f"ISIC_{n:07}" for n in range(16)],
+        "lesion_id": [f"HAM_{n // 2}" for n in range(16)],
+    }
+    pd.DataFrame(lesions).to_csv(root / "ISIC2018_Task3_Training_LesionGroupings.csv", index=False)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"), [("", (3, 2)), ("official_test", (5, 3))], ids=["validation", "test"]
+)
+def test_isic_is_judged_on_its_official_validation_set_or_on_request_on_its_test_set(
+    split, expected, isic_tree
+):
+    table = load_table(DataConfig("isic2018", split=split))
+    assert (count(table)[("test", 0)], count(table)[("test", 1)]) == expected
+    groups = {name: set(part["group"]) for name, part in table.groupby("split")}
+    assert not groups["train"] & groups["val"]
+    assert all(group.startswith("HAM_") for group in groups["train"])
+    assert set(table[table["label"] == 0]["kind"]) == {"NV"}
+
+
+def test_miic_never_takes_an_abnormal_image_for_a_normal_one(data_folder):
+    names = [f"train/train_normal_{n:05}.jpg" for n in range(10)]
+    names += [f"test/test_normal_{n:05}.jpg" for n in range(4)]
+    names += [f"test/test_abnormal_{n:05}.jpg" for n in range(3)]
+    names += ["test/test_abnormal_00001_mask.jpg", "test/xtest_normal_00009.jpg"]
+    grow(data_folder / "miic", names)
+    table = load_table(DataConfig("miic"))
+    test = table[table["split"] == "test"]
+    assert count(test) == {("test", 0): 4, ("test", 1): 3}
+    assert test["path"].is_unique
+    assert not test[test["label"] == 0]["path"].str.contains("abnormal").any()
+
+
+@pytest.mark.parametrize("folder", ["btad", "btad/BTech_Dataset_transformed"])
+def test_btad_has_three_products(folder, data_folder):
+    for product in ("01", "02", "03"):
+        names = [f"train/ok/{n:04}.bmp" for n in range(6)]
+        names += ["test/ok/0001.bmp", "test/ko/0001.png", "ground_truth/ko/0001.png"]
+        grow(data_folder / folder / product, names, grey=False)
+    assert [c for d, c in available() if d == "btad"] == ["01", "02", "03"]
+    table = load_table(DataConfig("btad", "02"))
+    assert count(table[table["split"] == "test"]) == {("test", 0): 1, ("test", 1): 1}
+    assert table["path"].str.startswith("02/").all()
+
+
+def test_elpv_blocks_are_runs_of_neighbouring_files():
+    table = load_table(DataConfig("elpv", split="blocks")).sort_values("path")
+    assert set(table[table["split"] == "train"]["label"]) == {0}
+    changes = (table["split"] != table["split"].shift()).sum()
+    assert changes <= 20
+    assert table["path"].is_unique
+
+
+def test_an_unknown_split_lists_the_known_ones():
+    with pytest.raises(UserError, match=r"unknown split 'patients' of elpv.*'blocks'"):
+        load_table(DataConfig("elpv", split="patients"))
+
+
+def test_the_official_counts_add_up_to_what_the_authors_say():
+    totals = {
+        name: sum(sum(c.values()) for c in spec.counts.values()) for name, spec in SPECS.items()
+    }
+    assert totals["elpv"] == 2624
+    assert totals["mvtec"] == 5354
+    assert totals["btad"] == 2540
+    assert totals["isic2018"] == 10015 + 193 + 1512
+    assert totals["oct2017"] == 83484 + 32 + 968
+    assert totals["miic"] == 25160 + 116
+
+
+def test_check_names_every_absent_category(mvtec_tree):
+    table = check("mvtec")
+    assert len(set(table["category"])) == 15
+    assert set(table[table["found"] > 0]["category"]) == {"bottle"}
+
+
+def test_describe_tells_complete_absent_and_partly_there():
+    columns = ["category", "split", "label", "found", "official", "complete"]
+    rows = [
+        ("a", "train", "normal", 3, 3, True),
+        ("b", "train", "normal", 0, 3, False),
+        ("c", "train", "normal", 3, 3, True),
+        ("c", "val", "normal", 0, 8, False),
+    ]
+    text = describe(pd.DataFrame(rows, columns=columns))
+    assert text == "complete: a\nc val/ has 0 of 8 normal images\nabsent: b"
+
+
+def test_describe_of_a_set_without_categories():
+    assert describe(check("elpv")) == "complete"
+    assert describe(check("oct2017")) == "absent: everything"
+
+
+def test_links_that_leave_the_data_folder_are_not_followed(mvtec_tree, tmp_path):
+    outside = tmp_path / "outside"
+    grow(outside, ["secret.png", "more/secret.png"], grey=False)
+    good = mvtec_tree / "bottle/train/good"
+    (good / "100.png").symlink_to(outside / "secret.png")
+    (good / "101.png").symlink_to(good / "000.png")
+    (mvtec_tree / "bottle/test/linked").symlink_to(outside / "more")
+    names = set(load_table(DataConfig("mvtec", "bottle"))["path"])
+    assert "bottle/train/good/100.png" not in names
+    assert "bottle/train/good/101.png" in names
+    assert not any("linked" in name for name in names)
+
+
+def test_problems_names_damaged_files_and_twins_across_splits(mvtec_tree):
+    bottle = mvtec_tree / "bottle"
+    (bottle / "train/good/000.png").write_bytes(b"")
+    (bottle / "test/crack/001.png").write_bytes((bottle / "train/good/002.png").read_bytes())
+    (bottle / "test/dirt/002.png").write_bytes((bottle / "test/dirt/001.png").read_bytes())
+    found = problems("mvtec").set_index("path")["problem"]
+    assert "cannot be read" in found["bottle/train/good/000.png"]
+    assert "same file as" in " ".join(found[found.index.str.contains("crack|002")])
+    assert "bottle/test/dirt/002.png" not in found.index  # twins inside one split do not leak
+    assert len(found) == 2
+
+
+def test_a_clean_set_has_no_problems(mvtec_tree):
+    assert problems("mvtec").empty
+
+
+def test_masks_are_read_for_abnormal_images_and_empty_for_normal_ones(mvtec_tree):
+    truth = np.zeros((20, 24), np.uint8)
+    truth[5:15, 6:18] = 255
+    for kind in ("crack", "dirt"):
+        folder = mvtec_tree / f"bottle/ground_truth/{kind}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for image in range(3):
+            Image.fromarray(truth).save(folder / f"{image:03}_mask.png")
+    data = DataConfig("mvtec", "bottle", image_size=32)
+    test = load_splits(data, "efficientnet_lite0", ()).test
+    masks = load_masks(test.table, data)
+    assert masks.shape == (10, 32, 32)
+    assert not masks[test.labels == 0].any()
+    assert masks[test.labels == 1].mean() == pytest.approx(0.25, abs=0.03)
+    result = run_all([RunConfig.build(PROFILES["smoke"], "mvtec", "padim", category="bottle")])[0]
+    assert 0 <= result.metrics["aupro"] <= 1
+    assert pixel_table([result]).index.get_level_values("data set")[0] == "mvtec-bottle"
+
+
+def test_without_every_mask_there_is_no_pixel_truth(mvtec_tree):
+    data = DataConfig("mvtec", "bottle", image_size=32)
+    assert load_masks(load_splits(data, "efficientnet_lite0", ()).test.table, data) is None
+    result = run_all([RunConfig.build(PROFILES["smoke"], "mvtec", "padim", category="bottle")])[0]
+    assert "aupro" not in result.metrics
+    assert pixel_table([result]).empty
+
+
+@pytest.mark.parametrize("end", [".png", ".bmp"])
+def test_btad_masks_are_found_with_either_ending(end, data_folder):
+    names = [f"train/ok/{n:04}.bmp" for n in range(6)] + ["test/ok/0001.bmp", "test/ko/0002.bmp"]
+    grow(data_folder / "btad/01", names, grey=False)
+    grow(data_folder / "btad/01", [f"ground_truth/ko/0002{end}"])
+    data = DataConfig("btad", "01", image_size=32)
+    masks = load_masks(load_splits(data, "efficientnet_lite0", ()).test.table, data)
+    assert masks.any(axis=(1, 2)).tolist() == [False, True]
+
+
+def test_stored_sizes_are_read_from_the_headers(mvtec_tree):
+    assert stored_sizes("mvtec", "bottle") == {
+        "data set": "mvtec-bottle",
+        "looked at": "20 of 20",
+        "width, px": "24",
+        "height, px": "20",
+        "stored as": "RGB",
+        "used as": "colour",
+    }
+    Image.new("L", (30, 20)).save(mvtec_tree / "bottle/test/dirt/000.png")
+    (mvtec_tree / "bottle/test/dirt/001.png").write_bytes(b"")
+    found = stored_sizes("mvtec", "bottle")
+    assert found["width, px"] == "24 to 30, median 24"
+    assert found["stored as"] == "L, RGB"
+    assert found["looked at"] == "19 of 20"
+
+
+def test_the_mean_over_products_has_a_row_of_pixel_figures(write_run):
+    runs = [write_run(dataset="mvtec", category=name) for name in ("bottle", "cable")]
+    for run, value in zip(runs, (0.5, 0.8), strict=True):
+        run.metrics.update(pixel_auroc=value, aupro=value / 2)
+    table = pixel_table(runs)
+    mean = table.loc[("mvtec, mean of 2", "AE-FLOW")]
+    assert mean.tolist() == [65.0, 32.5]
+    assert len(table) == 3

@@ -1,0 +1,139 @@
+"""Every figure says what it shows, where Jupyter, a file's reader and the article find it."""
+
+from io import BytesIO
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from nbformat.v4 import new_code_cell, new_notebook
+from PIL import Image
+
+from aeflow_utils.article import diagrams, overviews
+from aeflow_utils.article.notebooks import execute_in_place, execute_with_papermill
+from aeflow_utils.config import get_profile
+from aeflow_utils.paths import paths
+from aeflow_utils.show import figures, image_figures
+from aeflow_utils.show.alt_texts import alt_text, described, listed, palette_png
+from aeflow_utils.show.ensemble_figures import SCALES, mu_sigma
+
+CELL = """
+from aeflow_utils.show import figures
+from aeflow_utils.show.alt_texts import described
+
+figures.use_style()
+shown = described(figures.plt.subplots(figsize=(1, 1))[0], "left to Jupyter")
+"""
+DISPLAY = """
+from IPython.display import display
+
+figures.use_style()
+figure = described(figures.plt.subplots(figsize=(1, 1))[0], "displayed")
+display(figure)
+figures.plt.close(figure)
+silent, _ = figures.plt.subplots(figsize=(1, 1))
+"""
+
+
+def test_a_text_is_one_line_and_a_figure_without_one_has_none():
+    assert alt_text(Figure()) == ""
+    assert alt_text(described(Figure(), "one\n    two")) == "one two"
+
+
+@pytest.mark.parametrize(
+    ("names", "text"), [([], "nothing"), (["a"], "a"), (["a", "b", "c"], "a, b and c")]
+)
+def test_lists_in_words(names, text):
+    assert listed(names) == text
+
+
+@pytest.mark.parametrize("way", ["in place", "papermill"])
+def test_shown_figures_carry_their_text_in_the_notebook(tmp_path, way):
+    path = tmp_path / "figures.ipynb"
+    cells = [new_code_cell(CELL, metadata={"tags": ["parameters"]}), new_code_cell(DISPLAY)]
+    language = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python"}}
+    nbformat.write(new_notebook(cells=cells, metadata=language), path)
+    if way == "in place":
+        execute_in_place(path)
+    else:
+        path = execute_with_papermill(path, get_profile("smoke"))
+    outputs = [
+        output
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+    ]
+    texts = [output.metadata.get("image/png", {}).get("alt") for output in outputs]
+    assert texts == ["left to Jupyter", "displayed", None]
+
+
+def test_saved_figures_carry_their_text_in_the_file():
+    profile = get_profile("smoke")
+    figure = described(figures.plt.figure(figsize=(1, 1)), "σ by μ")
+    figures.save_figure(figure, "named", profile)
+    figures.plt.close(figure)
+    assert Image.open(paths().images("smoke") / "named.png").text["Description"] == "σ by μ"
+
+
+DIAGRAMS = [
+    getattr(module, name)
+    for module in (diagrams, overviews)
+    for name in dir(module)
+    if name.startswith("draw_")
+]
+
+
+@pytest.mark.parametrize("draw", DIAGRAMS, ids=lambda draw: draw.__name__)
+def test_every_diagram_has_a_text_and_nothing_outside_its_edges(draw):
+    figure = draw()
+    assert len(alt_text(figure)) > 100
+    assert not {"$", "\\"} & set(alt_text(figure))
+    figure.draw_without_rendering()
+    for shown in figure.axes[0].texts:
+        extent = shown.get_window_extent()
+        assert figure.bbox.x0 <= extent.x0, shown.get_text()
+        assert extent.x1 <= figure.bbox.x1, shown.get_text()
+    figures.plt.close(figure)
+
+
+def test_texts_of_plots_hold_the_numbers_that_are_plotted(write_run):
+    run = write_run(test=((0, 0, 1, 1), (1, 2, 30, 40)))
+    columns = [name for mean, sigma, _ in SCALES.values() for name in (mean, sigma)]
+    table = pd.DataFrame({name: [0.1, 0.3, 0.5] for name in columns})
+    table["correct"] = [True, True, False]
+    folds = pd.DataFrame({"data set": "elpv", "way": "blocks", "fold": [1, 2]})
+    folds["training loss"], folds["validation loss"] = [1.0, 1.1], [1.25, 1.5]
+    made = {
+        figures.score_histograms([run]): "normal 1.5, abnormal 35",
+        figures.roc_curves([run]): "AE-FLOW 100.0",
+        mu_sigma(
+            {"elpv": table}
+        ): "raw scores: rank correlation of μ and σ +1.00, error AUROC of σ 1.00",
+        figures.fold_losses(folds): "elpv, blocks: 1.25 to 1.5",
+        figures.table_image(folds, "Folds"): "Folds: a table of 2 rows",
+        figures.term_curves([run], {"total": "loss"}, "T"): "loss from 2 to 1",
+    }
+    for figure, part in made.items():
+        assert part in alt_text(figure)
+        figures.plt.close(figure)
+
+
+def test_texts_of_image_figures_say_what_is_in_the_rows(make_image_set):
+    images = make_image_set(8)
+    images.table.loc[4:, ["label", "kind"]] = [1, "crack"]
+    figure = image_figures.sample_sheet(images, "Cells", n_columns=2)
+    assert alt_text(figure) == "Cells: 2 normal ones (good) above 2 abnormal ones (crack)."
+    figures.plt.close(figure)
+
+
+def test_a_plot_gets_a_palette_and_a_photograph_keeps_its_colours():
+    plain = np.zeros((40, 40, 3), np.uint8)
+    plain[10:20] = (200, 30, 30)
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    for pixels, mode in ((plain, "P"), (noise, "RGB")):
+        file = BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        found = Image.open(BytesIO(palette_png(file.getvalue())))
+        assert found.mode == mode
+        assert np.array_equal(np.asarray(found.convert("RGB")), pixels)

@@ -1,0 +1,262 @@
+"""Members must be alike; the blog's table and the error ranking on hand cases."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aeflow_utils.errors import UserError
+from aeflow_utils.metrics import auroc
+from aeflow_utils.metrics.calibration import entropy
+from aeflow_utils.show.ensemble_tables import judged
+from aeflow_utils.study import ensemble
+from aeflow_utils.study.runs import load_run
+
+LABELS = (0, 0, 1, 1)
+
+
+def members(write_run, *scores, **settings):
+    return [write_run(seed=s, test=(LABELS, each), **settings) for s, each in enumerate(scores)]
+
+
+def combined(sigma, correct, labels=LABELS):
+    return pd.DataFrame({"label": labels, "sigma": sigma, "correct": correct})
+
+
+def test_scores_of_members_are_stacked_image_by_image(write_run):
+    runs = members(write_run, (1, 2, 3, 4), (5, 6, 7, 8))
+    images, scores = ensemble.member_scores(runs, "test")
+    np.testing.assert_array_equal(scores, [[1, 2, 3, 4], [5, 6, 7, 8]])
+    assert images["path"].tolist() == ["test0.png", "test1.png", "test2.png", "test3.png"]
+    assert images["label"].tolist() == list(LABELS)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_fewer_than_two_members_are_no_ensemble(n, write_run):
+    with pytest.raises(UserError, match=f"at least two runs, got {n}"):
+        ensemble.member_scores(members(write_run, *[(1, 2, 3, 4)] * n), "test")
+
+
+def test_members_that_scored_other_images_are_named(write_run):
+    first = write_run(seed=0)
+    second = write_run(seed=1, test=((0, 1), (1, 2)))
+    with pytest.raises(UserError, match="other images") as error:
+        ensemble.member_scores([first, second], "test")
+    assert second.folder.name in str(error.value)
+
+
+def test_members_in_another_order_are_refused(write_run):
+    first, second = members(write_run, (1, 2, 3, 4), (1, 2, 3, 4))
+    scores = second.folder / "scores.csv"
+    pd.read_csv(scores)[::-1].to_csv(scores, index=False)
+    with pytest.raises(UserError, match="other images"):
+        ensemble.member_scores([first, load_run(second.folder)], "test")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_score_that_is_not_finite_names_the_run(bad, write_run):
+    runs = members(write_run, (1, 2, 3, 4), (1, bad, 3, 4))
+    with pytest.raises(UserError, match="not finite") as error:
+        ensemble.member_scores(runs, "test")
+    assert runs[1].folder.name in str(error.value)
+
+
+def test_the_ensemble_decides_by_mean_score_and_mean_threshold(write_run):
+    runs = [
+        write_run(seed=0, val=(LABELS, (1, 2, 3, 4)), test=(LABELS, (1, 6, 1, 9))),  # threshold 3
+        write_run(seed=1, val=(LABELS, (1, 2, 7, 8)), test=(LABELS, (3, 6, 5, 9))),  # threshold 7
+    ]
+    table = judged(runs)
+    assert table["closeness"].tolist() == [-3, -1, -2, -4]  # to the mean threshold, 5
+    assert table["mu"].tolist() == [2, 6, 3, 9]
+    assert table["sigma"].tolist() == [1, 0, 2, 0]  # population deviation of two
+    assert table["predicted"].tolist() == [0, 1, 0, 1]
+    assert table["correct"].tolist() == [True, False, False, True]
+
+
+def test_the_certainty_table_counts_every_image_once():
+    table = ensemble.certainty_table(
+        combined([0.01, 0.2, 0.01, 0.3], [True, True, False, False]), sigma=0.1
+    )
+    assert table.to_dict("index") == {
+        "right": {"certain": 1, "uncertain": 1},
+        "wrong": {"certain": 1, "uncertain": 1},
+    }
+
+
+def test_an_uncertainty_of_exactly_sigma_is_certain():
+    table = ensemble.certainty_table(combined([0.1] * 4, [True] * 4), sigma=0.1)
+    assert table.loc["right"].tolist() == [4, 0]
+    assert table.loc["wrong"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "degenerate"), [([1, 1, 1], True), ([0, 0], True), ([0, 1, 1], False)]
+)
+def test_one_verdict_for_all_images_is_degenerate(predicted, degenerate):
+    assert ensemble.is_degenerate(np.array(predicted)) == degenerate
+
+
+def test_error_auroc_of_a_perfect_a_reversed_and_a_blind_uncertainty():
+    table = combined([0.0] * 4, [True, True, False, False])
+    assert ensemble.error_auroc(table, np.array([1, 2, 3, 4])) == 1
+    assert ensemble.error_auroc(table, np.array([4, 3, 2, 1])) == 0
+    assert ensemble.error_auroc(table, np.ones(4)) == 0.5
+
+
+@pytest.mark.parametrize("correct", [True, False])
+def test_error_auroc_without_both_right_and_wrong_is_empty(correct):
+    assert np.isnan(ensemble.error_auroc(combined([0.0] * 4, [correct] * 4), np.arange(4)))
+
+
+def test_has_threshold_needs_one_of_every_member(write_run):
+    labelled = write_run(seed=0)
+    unlabelled = write_run(seed=1, val=((0, 0), (1, 2)))
+    assert ensemble.has_threshold([labelled], "val_f1")
+    assert not ensemble.has_threshold([labelled, unlabelled], "val_f1")
+    assert ensemble.has_threshold([labelled, unlabelled], "normal_quantile")
+
+
+def test_spread_and_closeness_rank_an_error_by_hand(write_run):
+    # Thresholds 3; image 1 is wrong (mean 4), close to the threshold and with the largest spread.
+    runs = members(write_run, (0, 2, 8, 9), (0, 6, 8, 9))
+    table = judged(runs)
+    assert auroc(table["label"], table["mu"]) == 1
+    assert table["correct"].mean() == 0.75
+    assert ensemble.error_auroc(table, table["sigma"]) == 1
+    assert ensemble.error_auroc(table, table["closeness"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("predicted", "words"), [([1, 1], "called abnormal"), ([0, 0], "called normal"), ([0, 1], "")]
+)
+def test_a_degenerate_detector_is_flagged(predicted, words):
+    note = ensemble.verdict_note(np.array(predicted))
+    assert words in note
+    assert bool(note) == bool(words)
+
+
+def reading(labels, scores, parts=None):
+    scores = np.asarray(scores, float)
+    parts = np.empty((len(scores), 0)) if parts is None else np.asarray(parts, float)
+    return ensemble.Reading(np.asarray(labels), scores, parts)
+
+
+def random_readings(n_members=3, n=60, seed=0, parts=False):
+    """Members that share a weak signal; with parts, the second part is what tells the classes."""
+    rng = np.random.default_rng(seed)
+    labels = np.tile([0, 1], n // 2)
+    shared = labels + rng.normal(size=n)
+    found = []
+    for _ in range(n_members):
+        scores = shared + 0.2 * rng.normal(size=n)
+        two = np.stack([scores, 3 * labels + rng.normal(size=n)], axis=1) if parts else None
+        found.append(reading(labels, scores, two))
+    return found
+
+
+def rescaled(member, scale, offset):
+    return reading(member.labels, scale * member.scores + offset, member.parts)
+
+
+def test_each_members_unit_is_removed_from_all_but_the_raw_scale():
+    fits, seen = random_readings(seed=0), random_readings(seed=1)
+    before = ensemble.judge(fits, seen)
+    units = ((1, 0), (100, -3), (0.01, 8))
+    fits, seen = (
+        [rescaled(m, *unit) for m, unit in zip(members, units, strict=True)]
+        for members in (fits, seen)
+    )
+    after = ensemble.judge(fits, seen)
+    same = ["sigma_standardised", "sigma_rank", "sigma_probability", "entropy_isotonic"]
+    np.testing.assert_allclose(after[same], before[same], atol=1e-6)
+    assert not np.allclose(after["sigma_raw"], before["sigma_raw"])
+
+
+def test_a_common_unit_changes_the_order_of_no_deviation():
+    fits, seen = random_readings(seed=0), random_readings(seed=1)
+    before = ensemble.judge(fits, seen)["sigma_raw"]
+    fits, seen = ([rescaled(m, 7, -2) for m in members] for members in (fits, seen))
+    np.testing.assert_allclose(ensemble.judge(fits, seen)["sigma_raw"], 7 * before)
+
+
+def test_one_member_agrees_with_itself():
+    table = ensemble.judge(random_readings(1, seed=0), random_readings(1, seed=1))
+    for name in ("sigma_raw", "sigma_standardised", "sigma_rank", "sigma_probability"):
+        assert (table[name] == 0).all()
+    np.testing.assert_allclose(table["disagreement"], 0, atol=1e-12)
+    assert table["entropy"].nunique() > 10
+    assert ensemble.error_auroc(table, table["sigma_raw"]) == 0.5
+
+
+def test_chance_of_error_is_the_probability_of_the_other_verdict():
+    fits, seen = (random_readings(seed=seed, parts=True) for seed in (0, 1))
+    table = ensemble.judge(fits, seen)
+    mean = table["mean_parts"]
+    expected = np.where(table["predicted"] == 1, 1 - mean, mean)
+    np.testing.assert_allclose(table["chance_of_error_parts"], expected)
+    np.testing.assert_allclose(table["entropy_parts"], entropy(mean.to_numpy()))
+    own = ensemble.judge(fits, seen, verdict="parts")
+    assert own["predicted"].tolist() == (mean >= 0.5).astype(int).tolist()
+    assert own["correct"].mean() > table["correct"].mean()
+
+
+def test_parts_find_errors_that_the_score_hides():
+    fits, seen = (random_readings(seed=seed, n=200, parts=True) for seed in (0, 1))
+    table = ensemble.judge(fits, seen)
+    found = {n: ensemble.error_auroc(table, table[n]) for n in ensemble.MEASURES}
+    assert found["chance_of_error_parts"] > 0.9 > found["entropy"]
+    assert ensemble.chosen_measure(ensemble.cross_fitted(fits)) == "chance_of_error_parts"
+
+
+def test_cross_fitting_returns_every_image_once_and_is_no_worse_than_honest():
+    fits = random_readings(n=80, seed=2, parts=True)
+    table = ensemble.cross_fitted(fits)
+    assert table["label"].tolist() == fits[0].labels.tolist()
+    np.testing.assert_allclose(table["mu"], np.mean([f.scores for f in fits], axis=0))
+    seen_before = ensemble.judge(fits, fits)
+    assert not np.allclose(table["mean_parts"], seen_before["mean_parts"])
+
+
+def test_noise_that_a_calibrator_could_learn_is_not_rewarded():
+    rng = np.random.default_rng(0)
+    labels = np.tile([0, 1], 30)
+    noise = [reading(labels, rng.normal(size=60), rng.normal(size=(60, 20))) for _ in range(2)]
+    fitted = ensemble.judge(noise, noise, verdict="parts")["correct"].mean()
+    honest = ensemble.cross_fitted(noise, verdict="parts")["correct"].mean()
+    assert fitted > 0.7
+    assert honest < 0.65
+
+
+def test_members_with_other_validation_images_cannot_be_cross_fitted():
+    first, second = reading(LABELS, (1, 2, 3, 4)), reading((0, 1, 1, 1), (1, 2, 3, 4))
+    with pytest.raises(ValueError, match="other validation images"):
+        ensemble.cross_fitted([first, second])
+
+
+def test_members_may_calibrate_on_images_of_their_own():
+    fits = [random_readings(1, n=40, seed=s)[0] for s in range(3)]
+    assert len(ensemble.judge(fits, random_readings(3, seed=9))) == 60
+
+
+def test_validation_without_abnormal_images_cannot_calibrate():
+    normal = [reading((0, 0), (1, 2))] * 2
+    with pytest.raises(ValueError, match="normal and abnormal"):
+        ensemble.judge(normal, normal)
+
+
+@pytest.mark.parametrize("column", ["image_score", "flow_score"])
+def test_a_hole_in_a_members_scores_names_the_run(column, write_run):
+    runs = members(write_run, (1, 2, 3, 4), (1, 2, 3, 4))
+    path = runs[1].folder / "scores.csv"
+    scores = pd.read_csv(path)
+    scores["flow_score"] = np.arange(8.0)
+    scores.loc[5, column] = np.nan
+    scores.to_csv(path, index=False)
+    with pytest.raises(UserError, match="not finite") as error:
+        ensemble.readings([runs[0], load_run(runs[1].folder)], "test")
+    assert runs[1].folder.name in str(error.value)
+
+
+def test_a_tie_between_measures_takes_the_first():
+    table = pd.DataFrame({"correct": [True, False, False], "closeness": [1, 2, 3]})
+    assert ensemble.chosen_measure(table.assign(entropy=[4, 5, 6], sigma_raw=0)) == "closeness"

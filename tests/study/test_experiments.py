@@ -1,0 +1,327 @@
+"""A run is written whole or not at all, is found again, and can be checked from its files."""
+
+import json
+from dataclasses import fields, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import fresh_memory
+
+from aeflow_utils.config import PROFILES, DataConfig, RunConfig
+from aeflow_utils.data.features import load_splits
+from aeflow_utils.errors import UserError
+from aeflow_utils.methods import CHOICES, METHODS
+from aeflow_utils.paths import paths
+from aeflow_utils.study import experiments, training
+from aeflow_utils.study.experiments import (
+    evaluate,
+    load_system,
+    plan,
+    run,
+    run_all,
+)
+from aeflow_utils.study.memory import peak_memory_mb, reset_peak_memory
+from aeflow_utils.study.results import find
+from aeflow_utils.study.runs import load_run
+from aeflow_utils.study.training import score_images
+
+SMOKE = PROFILES["smoke"]
+STUDY = [(m, v, row.options) for m in METHODS for v, row in METHODS[m].variants.items()]
+STUDY_IDS = ["-".join(filter(None, row[:2])) for row in STUDY]
+
+
+def smoke(model="autoencoder", seed=0, dataset="elpv", category="", **options):
+    if model in ("ae_flow", "fastflow"):
+        options.setdefault("n_blocks", 2)
+    return RunConfig.build(SMOKE, dataset, model, seed, category, **options)
+
+
+def folders():
+    """Names of the run folders of the smoke profile, hidden ones left out."""
+    return sorted(path.name for path in paths().runs("smoke").glob("[!.]*"))
+
+
+def fail(*args, **kwargs):
+    raise RuntimeError("the lights went out")
+
+
+def test_a_run_writes_everything_that_it_depends_on_and_says(small_elpv):
+    config = smoke()
+    result = run(config, small_elpv)
+    names = {path.name for path in result.folder.iterdir()}
+    tables = {"history.csv", "scores.csv", "metrics.json"}
+    assert names == tables | {"config.json", "environment.json", "checkpoint.safetensors"}
+    assert result.config == config
+    assert result.folder == paths().runs("smoke") / config.run_name
+    assert result.source == "re-run"
+    assert result.history["epoch"].tolist() == [1, 2]
+    assert result.environment["fingerprint"] == small_elpv.fingerprint
+    assert result.environment["packages"]["FrEIA"] == "0.2"
+    assert result.environment["trainable_parameters"] > 0
+    assert result.environment["fit_seconds"] > 0
+
+
+def test_a_run_scores_every_validation_and_test_image_once(small_elpv):
+    result = run(smoke(), small_elpv)
+    assert result.split("val")["path"].tolist() == small_elpv.val.table["path"].tolist()
+    assert result.split("test")["path"].tolist() == small_elpv.test.table["path"].tolist()
+    assert result.split("test")["label"].tolist() == small_elpv.test.table["label"].tolist()
+    assert len(result.scores) == 96
+
+
+def test_the_second_time_a_run_is_loaded_without_training(small_elpv, monkeypatch):
+    first = run(smoke(), small_elpv)
+    monkeypatch.setattr(experiments, "fit", fail)
+    monkeypatch.setattr(experiments, "load_splits", fail)
+    second = run(smoke())
+    pd.testing.assert_frame_equal(first.scores, second.scores)
+    assert second.metrics == first.metrics
+
+
+def test_a_run_without_given_splits_loads_its_own(small_elpv):
+    given = run(smoke("knn"), small_elpv)
+    pd.testing.assert_frame_equal(
+        given.scores, run(replace(smoke("knn"), variant="again")).scores, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("stage", ["fit", "score_images", "evaluate"])
+def test_a_failure_in_the_middle_leaves_no_run_folder(stage, small_elpv, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments, stage, fail)
+        with pytest.raises(RuntimeError, match="lights"):
+            run(smoke(), small_elpv)
+    assert folders() == []
+    assert find("smoke", "here") == []
+    assert run(smoke(), small_elpv).history["epoch"].tolist() == [1, 2]
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_the_same(small_elpv, monkeypatch):
+    config = smoke("ae_flow", subnet="resnet_like")
+    whole = run(replace(config, variant="whole"), small_elpv)
+    validation, calls = training._validation_losses, []
+
+    def killed_in_epoch_two(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return validation(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_validation_losses", killed_in_epoch_two)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, small_elpv)
+    resumed = run(config, small_elpv)
+    pd.testing.assert_frame_equal(resumed.scores, whole.scores, check_exact=True)
+    pd.testing.assert_frame_equal(resumed.history, whole.history, check_exact=True)
+    assert not list(resumed.folder.glob("resume*"))
+
+
+@pytest.mark.parametrize(("model", "variant", "options"), STUDY, ids=STUDY_IDS)
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_a_configuration_survives_the_way_through_json(profile, model, variant, options):
+    config = RunConfig.build(profile, "mvtec", model, 3, "bottle", variant, **options)
+    again = RunConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert again.run_name == config.run_name
+
+
+def changed(value, field=""):
+    if field in CHOICES:
+        return next(choice for choice in CHOICES[field] if choice != value)
+    if isinstance(value, tuple):
+        return (*value, 64)
+    return value + ("x" if isinstance(value, str) else 1)
+
+
+@pytest.mark.parametrize("model", METHODS)
+def test_every_field_changes_the_name_of_the_run(model):
+    config = RunConfig.build(SMOKE, "elpv", model)
+    names = [config.run_name]
+    for field in ("profile", "seed", "variant"):
+        names.append(replace(config, **{field: changed(getattr(config, field))}).run_name)
+    for part_name in ("data", "model", "train"):
+        part = getattr(config, part_name)
+        for field in fields(part):
+            if field.name == "resize":  # must not be smaller than the crop
+                part = replace(part, resize=500)
+            other = replace(part, **{field.name: changed(getattr(part, field.name), field.name)})
+            names.append(replace(config, **{part_name: other}).run_name)
+    assert len(names) > 10
+    assert len({name[-8:] for name in names}) == len(names)
+
+
+def test_a_run_folder_is_named_by_data_method_seed_and_hash():
+    config = RunConfig.build(SMOKE, "mvtec", "padim", 2, "bottle", "stride_16")
+    assert config.run_name.startswith("mvtec-bottle--padim--seed2--stride_16-")
+    assert len(config.run_name.rsplit("-", 1)[1]) == 8
+    assert RunConfig.build(SMOKE, "elpv", "knn").run_name.startswith("elpv--knn--seed0-")
+
+
+def test_an_option_that_a_model_does_not_have_is_named():
+    with pytest.raises(UserError, match=r"'knn'.*pooling"):
+        RunConfig.build(SMOKE, "elpv", "knn", pooling="max")
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "environment.json", "metrics.json", "scores.csv", "history.csv"]
+)
+@pytest.mark.parametrize("damage", ["missing", "empty"])
+def test_a_damaged_folder_is_named(name, damage, write_run):
+    folder = write_run().folder
+    (folder / name).unlink()
+    if damage == "empty":
+        (folder / name).touch()
+    with pytest.raises(UserError, match=r"is damaged.*delete it") as error:
+        load_run(folder)
+    assert str(folder) in str(error.value)
+
+
+@pytest.mark.parametrize("model", [{"name": "transformer"}, {"name": "knn", "depth": 3}])
+def test_a_configuration_of_another_version_is_named(model, write_run):
+    folder = write_run().folder
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | {"model": model}))
+    with pytest.raises(UserError, match="is damaged"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize(("model", "variant", "options"), STUDY, ids=STUDY_IDS)
+def test_a_loaded_system_reproduces_the_stored_scores(model, variant, options, small_elpv):
+    result = run(smoke(model, **options), small_elpv)
+    scores = score_images(load_system(result, small_elpv), small_elpv.test)
+    stored = result.split("test")[["image_score", "flow_score", "recon_score"]]
+    np.testing.assert_allclose(scores[stored.columns], stored, rtol=1e-5, atol=1e-6)
+
+
+def test_loading_a_system_for_other_images_is_refused(small_elpv):
+    result = run(smoke(), small_elpv)
+    with pytest.raises(UserError, match="other images") as error:
+        load_system(result, replace(small_elpv, fingerprint="0" * 16))
+    assert str(result.folder) in str(error.value)
+
+
+def test_loading_a_system_without_its_checkpoint_is_refused(small_elpv):
+    result = run(smoke(), small_elpv)
+    (result.folder / "checkpoint.safetensors").unlink()
+    with pytest.raises(UserError, match=r"checkpoint\.safetensors is missing"):
+        load_system(result, small_elpv)
+
+
+def test_run_all_notices_that_the_images_have_changed(mvtec_tree):
+    config = smoke("brightness", dataset="mvtec", category="bottle")
+    (result,) = run_all([config])
+    (mvtec_tree / "bottle/train/good/000.png").unlink()
+    with pytest.raises(UserError, match="other images") as error:
+        run_all([config])
+    assert str(result.folder) in str(error.value)
+
+
+def test_run_all_loads_finished_runs_when_the_images_are_gone(mvtec_tree):
+    config = smoke("brightness", dataset="mvtec", category="bottle")
+    (before,) = run_all([config])
+    mvtec_tree.rename(mvtec_tree.with_name("elsewhere"))
+    (after,) = run_all([config])
+    assert after.metrics == before.metrics
+
+
+def test_run_all_in_several_processes_gives_what_one_gives(small_elpv, monkeypatch):
+    configs = [smoke("brightness"), smoke("knn"), smoke("ae_flow")]
+    alone = [run(replace(config, variant="alone"), small_elpv) for config in configs]
+    monkeypatch.setattr(experiments, "_workers", lambda pending: min(2, len(pending)))
+    together = run_all(configs)
+    assert [result.config for result in together] == configs
+    for one, other in zip(alone, together, strict=True):
+        pd.testing.assert_frame_equal(one.scores, other.scores, check_exact=True)
+
+
+def test_prepare_encodes_what_every_model_of_a_data_set_needs(mvtec_tree, monkeypatch):
+    configs = [
+        smoke("fastflow", dataset="mvtec", category="bottle"),
+        smoke("padim", dataset="mvtec", category="bottle", strides=(16, 32)),
+    ]
+    experiments.prepare(configs)
+    monkeypatch.setattr("aeflow_utils.data.encoders.Encoder.forward", fail)
+    assert set(load_splits(configs[0].data, "efficientnet_lite0", (8, 16, 32)).train.features)
+
+
+def test_metrics_can_be_recomputed_from_the_scores_alone(small_elpv):
+    folder = run(smoke(), small_elpv).folder
+    again = evaluate(pd.read_csv(folder / "scores.csv"))
+    assert again == json.loads((folder / "metrics.json").read_text())
+    assert set(again["thresholds"]) == set(again["at_threshold"])
+    assert 0 <= again["auroc"] <= 1
+
+
+def test_a_hand_made_score_table_is_evaluated_by_hand():
+    val = pd.DataFrame({"split": "val", "label": [0, 0, 1], "image_score": [1.0, 2.0, 3.0]})
+    test = pd.DataFrame({"split": "test", "label": [0, 0, 1, 1], "image_score": [0, 4, 3, 5.0]})
+    found = evaluate(pd.concat([val, test]))
+    assert found["auroc"] == 0.75
+    assert found["val_auroc"] == 1.0
+    assert found["thresholds"] == {"normal_quantile": 1.95, "val_f1": 3.0, "oracle_f1": 3.0}
+    expected = {"f1": 0.8, "acc": 0.75, "sen": 1.0, "spe": 0.5, "bacc": 0.75}
+    assert found["at_threshold"]["val_f1"] == expected
+
+
+def test_a_test_split_without_abnormal_images_has_no_auroc_but_completes(mvtec_tree):
+    for defect in ("crack", "dirt"):
+        (mvtec_tree / "bottle/test" / defect).rename(mvtec_tree / f"bottle/{defect}")
+    result = run(smoke("brightness", dataset="mvtec", category="bottle"))
+    assert np.isnan(result.metrics["auroc"])
+    assert np.isnan(result.metrics["thresholds"]["oracle_f1"])
+    assert set(result.metrics["at_threshold"]) == {"normal_quantile"}
+    assert len(result.split("test")) == 4
+
+
+def test_the_plan_is_the_study_on_the_data_that_are_here():
+    configs = plan(SMOKE)
+    assert [(c.model.name, c.variant) for c in configs] == [row[:2] for row in STUDY]
+    assert {c.data for c in configs} == {DataConfig("elpv", image_size=64, limit=24)}
+    assert len({c.run_name for c in configs}) == len(STUDY)
+
+
+def test_the_plan_repeats_seeds_only_where_they_matter():
+    configs = plan(PROFILES["laptop"])
+    for model in METHODS:
+        seeds = {c.seed for c in configs if c.model.name == model}
+        assert seeds == ({0} if METHODS[model].deterministic else {0, 1, 2})
+
+
+def test_the_plan_covers_every_data_set_in_a_fixed_order(chest_tree, mvtec_tree):
+    labels = [config.data.label for config in plan(SMOKE)]
+    assert list(dict.fromkeys(labels)) == ["elpv", "chest_xray", "mvtec-bottle"]
+    assert len(labels) == 3 * len(STUDY)
+
+
+def test_the_plan_can_be_narrowed(chest_tree):
+    configs = plan(SMOKE, models=("knn", "padim"), datasets=("chest_xray",))
+    assert [c.model.name for c in configs] == ["padim", "padim", "knn"]
+    assert {c.data.dataset for c in configs} == {"chest_xray"}
+
+
+def test_an_unknown_model_in_the_plan_is_named():
+    with pytest.raises(UserError, match="transformer"):
+        plan(SMOKE, models=("knn", "transformer"))
+
+
+def test_detectors_reach_their_floors_on_real_images():
+    """Far below what the laptop profile gives; no ranking is meant."""
+    tiny = replace(PROFILES["laptop"], name="tiny", limit=100)
+    floors = {"padim": (1, 0.80), "fastflow": (3, 0.70), "ae_flow": (6, 0.62)}
+    aurocs = {}
+    for model, (epochs, _) in floors.items():
+        config = RunConfig.build(replace(tiny, epochs=epochs), "elpv", model)
+        aurocs[model] = run(config).metrics["auroc"]
+    assert {model: auroc for model, auroc in aurocs.items() if auroc < floors[model][1]} == {}
+
+
+def test_peak_memory_counts_what_is_allocated_in_between():
+    reset_peak_memory()
+    before = peak_memory_mb()
+    block = fresh_memory(400_000_000)
+    del block
+    assert 300 < peak_memory_mb() - before < 500
+    reset_peak_memory()
+    assert peak_memory_mb() < before + 30

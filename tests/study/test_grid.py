@@ -1,0 +1,157 @@
+"""The grid changes one thing at a time; folds do not leak; scores come back from their parts."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from aeflow_utils.config import N_FOLDS, PROFILES, DataConfig, RunConfig
+from aeflow_utils.data.table import load_table
+from aeflow_utils.errors import UserError
+from aeflow_utils.methods import CHOICES, AEFlowConfig
+from aeflow_utils.models import build_system
+from aeflow_utils.models.scores import POOLINGS
+from aeflow_utils.study import experiments, rescoring
+from aeflow_utils.study import grid as ablations
+from aeflow_utils.study.results import find
+from aeflow_utils.study.training import fit, score_images, seed_everything
+
+SMOKE = PROFILES["smoke"]
+BASE = RunConfig.build(SMOKE, "elpv", "ae_flow", variant=ablations.BASE)
+
+
+def differences(a, b):
+    """Options of two configurations that are not equal."""
+    a, b = (pd.json_normalize(asdict(c)).iloc[0] for c in (a, b))
+    return {name for name in a.index if a[name] != b[name]}
+
+
+@pytest.mark.parametrize(("question", "option", "value"), ablations.GRID)
+def test_each_row_of_the_grid_changes_one_thing(question, option, value):
+    config = ablations.changed(BASE, option, value)
+    expected = {
+        "crop": {"data.image_size", "data.resize"},
+        "optimizer": {"train.optimizer"},
+    }.get(option, {f"model.{option}"})
+    assert differences(BASE, config) == expected | {"variant"}
+    assert not config.in_main_tables
+    assert RunConfig.from_dict(config.to_dict()) == config
+
+
+def test_the_grid_needs_labelled_validation(mvtec_tree, chest_tree):
+    plan = ablations.grid_plan(SMOKE)
+    assert {config.data.dataset for config in plan} == {"elpv", "chest_xray"}
+    assert len({config.run_name for config in plan}) == len(plan)
+    assert all(not config.in_main_tables for config in plan)
+
+
+def test_folds_share_nothing_and_together_are_everything(chest_tree):
+    tables = [load_table(DataConfig("chest_xray", fold=k)) for k in range(1, N_FOLDS + 1)]
+    whole = load_table(DataConfig("chest_xray"))
+    pool = set(whole.loc[whole["split"] != "test", "path"])
+    parts = [set(table.loc[table["split"] == "val", "path"]) for table in tables]
+    assert set.union(*parts) == pool
+    assert sum(map(len, parts)) == len(pool)
+    for table in tables:
+        groups = table[table["split"] != "test"].groupby("group")["split"].nunique()
+        assert (groups == 1).all()
+        assert (table.loc[table["split"] == "train", "label"] == 0).all()
+        test = table.loc[table["split"] == "test", "path"]
+        assert set(test) == set(whole.loc[whole["split"] == "test", "path"])
+
+
+def test_there_are_five_folds():
+    with pytest.raises(UserError, match="no fold 6: choose 1 to 5"):
+        DataConfig("elpv", fold=6)
+
+
+def test_weights_are_carried_from_fold_to_fold_only_where_it_is_asked_for(monkeypatch):
+    first, second = ablations.fold_plan(BASE, carry_over=True)[:2]
+    loaded = []
+    load_file = experiments.load_file
+    monkeypatch.setattr(experiments, "load_file", lambda p: loaded.append(p) or load_file(p))
+    result = experiments.run(second)  # runs the first on its way
+    (path,) = loaded
+    assert path.parent.name == first.run_name
+    start = load_file(path)
+    end = load_file(result.folder / experiments.CHECKPOINT)
+    fresh = experiments.run(ablations.fold_plan(BASE, carry_over=False)[1])
+    other = load_file(fresh.folder / experiments.CHECKPOINT)
+    name = "decoder.layers.0.weight"
+    assert torch.norm(end[name] - start[name]) < torch.norm(end[name] - other[name])
+    assert len(loaded) == 1
+    table = ablations.fold_table("smoke")
+    assert table["way"].value_counts().to_dict() == {"weights carried over": 2, "fresh model": 1}
+
+
+@pytest.fixture(scope="module")
+def trained(small_elpv):
+    """A briefly trained AE-FLOW and its stored scores."""
+    seed_everything(0)
+    shapes = {16: small_elpv.train.features[16].shape[1:]}
+    system = build_system(AEFlowConfig(n_blocks=2), shapes, 64)
+    fit(system, small_elpv.train, small_elpv.val, replace(BASE.train, epochs=1), 0)
+    return system, score_images(system, small_elpv.test)
+
+
+@pytest.mark.parametrize("form", CHOICES["flow_score"])
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize(("recon", "beta"), [("ssim", 0.9), ("mse", 0.5)])
+def test_rescoring_stored_parts_is_scoring_again(form, pooling, recon, beta, trained, small_elpv):
+    system, stored = trained
+    options = {"flow_score": form, "pooling": pooling, "recon_score": recon, "beta": beta}
+    config = replace(system.config, **options)
+    before, system.config = system.config, config
+    again = score_images(system, small_elpv.test)
+    system.config = before
+    np.testing.assert_allclose(rescoring.rescore(stored, config), again["image_score"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"strides": (32,)}, {"strides": (16, 32)}, {"tune_encoder": True}, {"pooling": "max"}],
+    ids=str,
+)
+def test_every_form_of_ae_flow_trains_and_rebuilds_images(options, small_elpv):
+    seed_everything(0)
+    shapes = {s: maps.shape[1:] for s, maps in small_elpv.train.features.items()}
+    system = build_system(AEFlowConfig(n_blocks=2, **options), shapes, 64)
+    encoder = "encoder.network.conv_stem.weight"
+    trainable = [(name, p) for name, p in system.named_parameters() if p.requires_grad]
+    before = {name: p.detach().clone() for name, p in trainable}
+    fit(system, small_elpv.train, small_elpv.val, replace(BASE.train, epochs=1), 0)
+    moved = {name for name, p in trainable if not torch.equal(p, before[name])}
+    assert moved == set(before)  # gradients reach everything
+    assert (encoder in moved) == options.get("tune_encoder", False)
+    assert system.reconstruct(small_elpv.test.batch(np.arange(2))).shape == (2, 3, 64, 64)
+
+
+def write_study(write_run, rows):
+    """Runs by hand: {variant: validation AUROC is 1 or 3/4}."""
+    for variant, good in rows.items():
+        order = (1, 2, 3, 4) if good else (1, 3, 2, 4)
+        options = {} if variant == ablations.BASE else {"alpha": 0.1 if "0.1" in variant else 0.9}
+        write_run(variant=variant, val=((0, 0, 1, 1), order), **options)
+
+
+def test_validation_marks_what_could_be_chosen(write_run):
+    rows = {"conv_like": False, "conv_like+alpha=0.1": True, "conv_like+alpha=0.9": False}
+    write_study(write_run, rows)
+    table = ablations.ablation_table("smoke").set_index("value")
+    assert table["best_on_validation"].to_dict() == {"0.5": False, "0.1": True, "0.9": False}
+    assert table["default"].to_dict() == {"0.5": True, "0.1": False, "0.9": False}
+    assert table["validation"].tolist() == [75, 100, 75]
+    assert (table["low"] <= table["test"]).all()
+
+
+def test_ablations_and_folds_stay_out_of_the_main_tables(write_run):
+    write_study(write_run, {"conv_like": True, "conv_like+alpha=0.1": True})
+    assert [run.config.variant for run in find("smoke")] == ["conv_like"]
+    assert [run.config.variant for run in find("smoke", "side")] == ["conv_like+alpha=0.1"]
+
+
+def test_without_runs_the_tables_are_empty(home):
+    for table in (ablations.ablation_table, rescoring.score_table, ablations.fold_table):
+        assert table("smoke").empty

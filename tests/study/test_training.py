@@ -1,0 +1,196 @@
+"""Runs that are killed, that diverge, or whose last batch is small."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from aeflow_utils.config import TrainConfig
+from aeflow_utils.errors import UserError
+from aeflow_utils.methods import METHODS
+from aeflow_utils.models import build_system
+from aeflow_utils.study import training
+from aeflow_utils.study.training import TrainingError, fit, score_images, seed_everything
+
+CONFIG = TrainConfig(epochs=3, batch_size=8)
+SHAPES = {8: (6, 4, 4), 16: (8, 2, 2), 32: (10, 1, 1)}
+
+
+class Killed(BaseException):
+    """Like a KeyboardInterrupt: nothing should catch it."""
+
+
+@pytest.fixture
+def images(make_image_set):
+    return make_image_set(21, 32, SHAPES), make_image_set(5, 32, SHAPES, seed=1)
+
+
+def new(model="ae_flow", seed=0, **options):
+    size = {"n_blocks": 2} if "flow" in model else {}
+    seed_everything(seed)
+    return build_system(METHODS[model].config(**size, **options), SHAPES, 32)
+
+
+def kill_in_step(monkeypatch, system, step):
+    """Training step `step`, counted from 1, raises."""
+    train_step, calls = system.train_step, []
+
+    def counted(*args):
+        calls.append(args)
+        if len(calls) == step:
+            raise Killed
+        return train_step(*args)
+
+    monkeypatch.setattr(system, "train_step", counted)
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("ae_flow", {"subnet": "conv_like"}),
+        ("ae_flow", {"subnet": "resnet_like"}),
+        ("autoencoder", {}),
+        ("fastflow", {}),
+        ("ganomaly", {"image_size": 32, "n_features": 2}),
+        ("f_anogan", {"image_size": 32, "n_features": 2, "n_critic": 2}),
+    ],
+)
+def test_a_killed_run_goes_on_as_if_it_had_not_been(model, options, images, tmp_path, monkeypatch):
+    train, val = images
+    whole = new(model, **options)
+    whole_history = fit(whole, train, val, CONFIG, seed=0)
+
+    resume_file = tmp_path / "resume.pt"
+    killed = new(model, **options)
+    kill_in_step(monkeypatch, killed, 3 + 2)  # 3 steps an epoch
+    with pytest.raises(Killed):
+        fit(killed, train, val, CONFIG, 0, resume_file)
+    assert [path.name for path in tmp_path.iterdir()] == ["resume.pt"]
+
+    resumed = new(model, **options)
+    resumed_history = fit(resumed, train, val, CONFIG, 0, resume_file)
+    pd.testing.assert_frame_equal(resumed_history, whole_history, check_exact=True)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_resuming_repeats_only_the_missing_epochs(images, tmp_path, monkeypatch):
+    resume_file = tmp_path / "resume.pt"
+    fit(new(), *images, TrainConfig(epochs=2, batch_size=8), 0, resume_file)
+    orders = []
+    train_epoch = training._train_epoch
+    monkeypatch.setattr(
+        training, "_train_epoch", lambda *args: orders.append(args[3]) or train_epoch(*args)
+    )
+    history = fit(new(), *images, CONFIG, 0, resume_file)
+    assert history["epoch"].tolist() == [1, 2, 3]
+    assert len(orders) == 1
+
+
+def test_every_epoch_has_its_own_order_that_only_the_seed_decides(images, monkeypatch):
+    orders = []
+    monkeypatch.setattr(
+        training, "_train_epoch", lambda *args: orders.append(args[3]) or {"total": 0.0}
+    )
+    for seed in (0, 0, 1):
+        fit(new(), *images, TrainConfig(epochs=2), seed)
+    assert all(sorted(order) == list(range(21)) for order in orders)
+    first, again, other = orders[:2], orders[2:4], orders[4:]
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(*first)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_and_names_the_epoch(value, images, tmp_path, monkeypatch):
+    system = new()
+    loss, calls = system.loss, []
+
+    def diverging(batch):
+        calls.append(batch)
+        losses = loss(batch)
+        return losses | {"total": losses["total"] * value} if len(calls) == 6 else losses
+
+    monkeypatch.setattr(system, "loss", diverging)
+    with pytest.raises(TrainingError, match=r"my run: .*epoch 2\b.*learning rate"):
+        fit(system, *images, CONFIG, 0, tmp_path / "resume.pt", label="my run")
+    assert len(torch.load(tmp_path / "resume.pt")["history"]) == 1
+
+
+def test_weights_that_diverge_in_the_last_step_are_an_error_too(images):
+    train, val = images
+    huge = TrainConfig(epochs=1, batch_size=len(train), lr=1e30)  # one step: its loss is finite
+    with pytest.raises(TrainingError, match="epoch 1"):
+        fit(new(), train, val, huge, 0)
+
+
+def test_batchnorm_survives_a_last_batch_of_one_image(make_image_set):
+    train, val = make_image_set(9, 16), make_image_set(3, 16, seed=1)  # maps of one position
+    seed_everything(0)
+    config = METHODS["ae_flow"].config(subnet="resnet_like", n_blocks=2)
+    system = build_system(config, {16: (8, 1, 1)}, 16)
+    history = fit(system, train, val, CONFIG, 0)
+    assert np.isfinite(history["train_total"]).all()
+    assert np.isfinite(score_images(system, val)["image_score"]).all()
+
+
+def test_the_validation_loss_is_that_of_normal_images_whatever_the_batch_size(images):
+    train, val = images
+    losses = []
+    for labels, batch_size in (([0, 0, 0, 1, 1], 2), ([0, 0, 0, 1, 1], 5), ([0] * 5, 5)):
+        labelled = type(val)(val.table.assign(label=labels), val.rows, val.images, val.features)
+        system = new("autoencoder")
+        row = fit(system, train, labelled, TrainConfig(1, batch_size, lr=0.0), 0).iloc[0]
+        losses.append(row["val_total"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0] != pytest.approx(losses[2], rel=1e-5)
+
+
+def test_the_history_names_every_term_on_both_splits(images):
+    history = fit(new(), *images, TrainConfig(epochs=1), 0)
+    terms = {f"{split}_{name}" for split in ("train", "val") for name in ("total", "flow", "recon")}
+    assert set(history.columns) == {"epoch"} | terms
+
+
+def test_a_term_that_only_some_steps_have_is_averaged_over_those(images, monkeypatch):
+    system, steps = new("autoencoder"), []
+
+    def sometimes(batch, optimizers, progress):
+        steps.append(progress)
+        value = torch.tensor(float(len(steps)))
+        return {"total": value} | ({"rare": value} if len(steps) % 3 == 0 else {})
+
+    monkeypatch.setattr(system, "train_step", sometimes)
+    history = fit(system, *images, TrainConfig(epochs=2, batch_size=8), 0)  # 3 steps an epoch
+    assert history["train_total"].tolist() == [2, 5]
+    assert history["train_rare"].tolist() == [3, 6]
+    assert steps == [0, 0, 0, 0.5, 0.5, 0.5]
+
+
+def test_scoring_leaves_the_system_as_it_is(images):
+    train, val = images
+    system = new(subnet="resnet_like")
+    fit(system, train, val, TrainConfig(epochs=1), 0)
+    before = {name: tensor.clone() for name, tensor in system.state_dict().items()}
+    system.train()  # batch statistics would move, and leak from one image to another
+    first = score_images(system, val)
+    assert first.equals(score_images(system, val))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in system.state_dict().items())
+    assert first["path"].tolist() == val.table["path"].tolist()
+
+
+@pytest.mark.parametrize(("min_steps", "epochs"), [(0, 3), (9, 3), (10, 4), (16, 6)])
+def test_small_sets_get_the_steps_that_are_asked_for(min_steps, epochs, images):
+    config = replace(CONFIG, min_steps=min_steps)  # 21 images in batches of 8: 3 steps an epoch
+    assert len(fit(new("autoencoder"), *images, config, 0)) == epochs
+
+
+def test_the_optimizer_is_the_one_that_is_asked_for():
+    kinds = {
+        name: type(new().optimizers(TrainConfig(optimizer=name))[0]) for name in ("adamw", "adam")
+    }
+    assert kinds == {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+    with pytest.raises(UserError, match="unknown optimizer 'sgd': choose one of adamw, adam"):
+        TrainConfig(optimizer="sgd")
