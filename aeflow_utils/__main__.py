@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from aeflow_utils.article import notebooks
-from aeflow_utils.config import PROFILES, FolderConfig, Profile, RunConfig, get_profile
+from aeflow_utils.config import FolderConfig, RunConfig
 from aeflow_utils.data import cache, downloads
 from aeflow_utils.data import check as inspection
 from aeflow_utils.data import table as datasets
@@ -21,6 +21,7 @@ from aeflow_utils.errors import UserError
 from aeflow_utils.methods import get_method
 from aeflow_utils.own import report as own_report
 from aeflow_utils.paths import paths
+from aeflow_utils.profiles import PROFILES, Profile, get_profile
 from aeflow_utils.show import tables
 from aeflow_utils.study import experiments, recording, results
 from aeflow_utils.study import grid as ablations

@@ -220,9 +220,9 @@ class Method:
         kind: one of `KINDS`: trained by gradient, adversarially, fitted without training, or a
             floor that looks at one number an image.
         config: its options; their `name` is the method's key.
-        system: where its `System` is: ``module:class``, in `aeflow_utils.models` or by its path.
-        variants: its rows in the study, by key.
+        system: where its `System` is: ``module:class``, in `aeflow_utils.models`.
         training: fields of `TrainConfig` that are its authors', where the profile's are not.
+        variants: its rows in the study, by key.
         training_on: as `training`, for single data sets.
     """
 
@@ -230,8 +230,8 @@ class Method:
     kind: str
     config: type[ModelConfig]
     system: str
-    variants: dict[str, Variant] = field(default_factory=lambda: {"": Variant()})
     training: dict = field(default_factory=dict)
+    variants: dict[str, Variant] = field(default_factory=lambda: {"": Variant()})
     training_on: dict[str, dict] = field(default_factory=dict)
 
     @property
@@ -242,57 +242,30 @@ class Method:
     def load_system(self) -> type:
         """The `models.system.System` behind the method; imports torch."""
         module, _, name = self.system.partition(":")
-        found = import_module(module if "." in module else f"aeflow_utils.models.{module}")
-        return getattr(found, name)
+        return getattr(import_module(f"aeflow_utils.models.{module}"), name)
 
+
+def _rate(lr: float, weight_decay: float = 0.0) -> dict[str, float]:
+    return {"lr": lr, "weight_decay": weight_decay}
+
+
+_SUBNETS = {subnet: Variant(subnet, {"subnet": subnet}) for subnet in CHOICES["subnet"]}
+_STRIDES = {
+    "stride_16": Variant("stride 16", {"strides": (16,)}),
+    "strides_16_32": Variant("strides 16+32", {"strides": (16, 32)}),
+}
+# What the reproductions quote from section 3.2 of AE-FLOW's paper.
+_ON_CHEST_XRAY = {"chest_xray": _rate(1e-3)}
 
 METHODS: dict[str, Method] = {
     method.config.name: method
     for method in (
-        Method(
-            "AE-FLOW",
-            "trained",
-            AEFlowConfig,
-            "ae_flow:AEFlow",
-            {
-                subnet: Variant(subnet, {"subnet": subnet})
-                for subnet in ("conv_like", "resnet_like")
-            },
-            # What the reproductions quote from the paper's section 3.2 for chest X-ray.
-            training_on={"chest_xray": {"lr": 1e-3, "weight_decay": 0.0}},
-        ),
+        Method("AE-FLOW", "trained", AEFlowConfig, "ae_flow:AEFlow", {}, _SUBNETS, _ON_CHEST_XRAY),
         Method("plain autoencoder", "trained", AutoencoderConfig, "autoencoder:Autoencoder"),
-        Method(
-            "FastFlow",
-            "trained",
-            FastFlowConfig,
-            "fastflow:FastFlow",
-            training={"lr": 1e-3, "weight_decay": 1e-5},
-        ),
-        Method(
-            "GANomaly",
-            "gan",
-            GANomalyConfig,
-            "ganomaly:GANomaly",
-            training={"lr": 2e-4, "weight_decay": 0.0},
-        ),
-        Method(
-            "f-AnoGAN",
-            "gan",
-            FAnoGANConfig,
-            "f_anogan:FAnoGAN",
-            training={"lr": 1e-4, "weight_decay": 0.0},
-        ),
-        Method(
-            "PaDiM",
-            "untrained",
-            PaDiMConfig,
-            "padim:PaDiM",
-            {
-                "stride_16": Variant("stride 16", {"strides": (16,)}),
-                "strides_16_32": Variant("strides 16+32", {"strides": (16, 32)}),
-            },
-        ),
+        Method("FastFlow", "trained", FastFlowConfig, "fastflow:FastFlow", _rate(1e-3, 1e-5)),
+        Method("GANomaly", "gan", GANomalyConfig, "ganomaly:GANomaly", _rate(2e-4)),
+        Method("f-AnoGAN", "gan", FAnoGANConfig, "f_anogan:FAnoGAN", _rate(1e-4)),
+        Method("PaDiM", "untrained", PaDiMConfig, "padim:PaDiM", {}, _STRIDES),
         Method("PatchCore", "untrained", PatchCoreConfig, "patchcore:PatchCore"),
         Method("kNN, pooled features", "untrained", KNNConfig, "knn:KNN"),
         Method("trivial: dark", "trivial", BrightnessConfig, "trivial:Brightness"),

@@ -15,9 +15,10 @@ import pytest
 import torch
 from helpers import REPOSITORY, save_noise
 
-from aeflow_utils.config import PROFILES, DataConfig, RunConfig
+from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.features import ImageSet, load_splits
 from aeflow_utils.paths import paths
+from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.experiments import evaluate
 from aeflow_utils.study.runs import load_run
 

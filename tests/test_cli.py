@@ -7,10 +7,11 @@ import sys
 import pytest
 
 from aeflow_utils.__main__ import main
-from aeflow_utils.config import PROFILES, DataConfig
+from aeflow_utils.config import DataConfig
 from aeflow_utils.data import table as datasets
 from aeflow_utils.data.images import prepare_images
 from aeflow_utils.paths import paths
+from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study import experiments
 from aeflow_utils.study.experiments import plan
 from aeflow_utils.study.training import TrainingError

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 
 from aeflow_utils import precision
-from aeflow_utils.config import PROFILES, DataConfig, RunConfig, TrainConfig
+from aeflow_utils.config import DataConfig, RunConfig, TrainConfig
 from aeflow_utils.data.cache import stored_arrays
 from aeflow_utils.data.encoders import Encoder
 from aeflow_utils.data.features import load_splits
@@ -20,6 +20,7 @@ from aeflow_utils.models.flow import Flow, ae_flow_subnets
 from aeflow_utils.models.layers import Decoder, Doubling, _Doubling
 from aeflow_utils.models.scores import bits_per_dim
 from aeflow_utils.precision import bf16_here, bf16_is_fast, use_bf16
+from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.experiments import load_system, run
 from aeflow_utils.study.training import fit, score_images, seed_everything
 

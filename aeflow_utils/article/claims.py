@@ -17,8 +17,8 @@ from IPython.display import Markdown
 from aeflow_utils.article import ensemble_judges, judges, printed_judges
 from aeflow_utils.article.evidence import VERDICTS, Evidence
 from aeflow_utils.article.judges import Judgement
-from aeflow_utils.config import Profile
 from aeflow_utils.paths import paths
+from aeflow_utils.profiles import Profile
 
 PUBLISHED = "results/published.csv"
 TRAINING, BASELINES = "02_training", "03_baselines"

@@ -15,8 +15,8 @@ import pandas as pd
 from aeflow_utils.article import errors_shown as errors
 from aeflow_utils.article.errors_shown import Demonstration, demonstration_table
 from aeflow_utils.article.evidence import Evidence
-from aeflow_utils.config import Profile
 from aeflow_utils.paths import paths
+from aeflow_utils.profiles import Profile
 from aeflow_utils.show.tables import save_table
 from aeflow_utils.study.recording import SYSTEM_ERRORS
 from aeflow_utils.study.results import dataset_title

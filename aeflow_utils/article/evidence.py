@@ -16,8 +16,9 @@ from aeflow_utils import metrics
 from aeflow_utils.article import ensemble_story as uncertainty_story
 from aeflow_utils.article.audit import audit_findings
 from aeflow_utils.article.findings import Finding
-from aeflow_utils.config import DataConfig, get_profile
+from aeflow_utils.config import DataConfig
 from aeflow_utils.data.table import SPECS
+from aeflow_utils.profiles import get_profile
 from aeflow_utils.show.tables import SCORE_COLUMNS
 from aeflow_utils.study.ensemble import ensembles
 from aeflow_utils.study.grid import BASE, ablation_table, fold_table, grid_profile

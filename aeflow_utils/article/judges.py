@@ -22,9 +22,9 @@ from aeflow_utils.article.evidence import (
     measured,
     verdict_of,
 )
-from aeflow_utils.config import PROFILES
 from aeflow_utils.data.table import SPECS
 from aeflow_utils.methods import methods_of
+from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.results import dataset_title, labels_and_scores
 
 NOMINAL, TOLERANCE = 5.0, 3.0  # per cent of normal images flagged; points that count as transfer

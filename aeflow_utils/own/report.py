@@ -16,13 +16,14 @@ from jinja2 import Environment
 from matplotlib.figure import Figure
 from PIL import Image
 
-from aeflow_utils.config import FolderConfig, Profile, RunConfig
+from aeflow_utils.config import FolderConfig, RunConfig
 from aeflow_utils.data.features import Splits
 from aeflow_utils.data.images import upright
 from aeflow_utils.data.table import spec_of
 from aeflow_utils.methods import METHODS, methods_of
 from aeflow_utils.models.system import System
 from aeflow_utils.paths import paths
+from aeflow_utils.profiles import Profile
 from aeflow_utils.show import figures
 from aeflow_utils.show.tables import format_summary
 from aeflow_utils.study.experiments import load_system, run_all, splits_of

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
-from aeflow_utils.config import Profile
 from aeflow_utils.data.layouts import UNLABELLED
 from aeflow_utils.methods import method_title
 from aeflow_utils.paths import paths
+from aeflow_utils.profiles import Profile
 from aeflow_utils.show import alt_texts
 from aeflow_utils.show.alt_texts import alt_text, described, listed, show_alt_texts
 from aeflow_utils.study.results import grouped, run_title

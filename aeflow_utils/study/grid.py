@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.config import N_FOLDS, N_MEMBERS, UNTRAINED, Profile, RunConfig, TrainConfig
+from aeflow_utils.config import N_FOLDS, N_MEMBERS, UNTRAINED, RunConfig, TrainConfig
 from aeflow_utils.data.table import available, load_table
 from aeflow_utils.methods import AEFlowConfig
+from aeflow_utils.profiles import Profile
 from aeflow_utils.study.results import by_dataset, find
 from aeflow_utils.study.runs import RunResult
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from aeflow_utils.config import PROFILES
+from aeflow_utils.profiles import PROFILES
 from benchmarks.speed import agreement, alone, convergence, machine
 from benchmarks.speed.inputs import LITE0, Inputs, fused_encoder, pixels_at
 from benchmarks.speed.pipelines import PLAIN, Pipeline, builders

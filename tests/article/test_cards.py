@@ -7,10 +7,10 @@ import pytest
 from helpers import REPOSITORY
 
 from aeflow_utils.article.cards import CARDS, draw_card
-from aeflow_utils.config import get_profile
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
+from aeflow_utils.profiles import get_profile
 from aeflow_utils.show.alt_texts import alt_text
 from aeflow_utils.show.figures import save_figure
 

@@ -154,7 +154,7 @@ def test_the_ledger_of_a_single_run_is_whole(write_run):
 
 
 def test_the_ledger_is_written_apart_for_other_profiles(write_run):
-    from aeflow_utils.config import PROFILES
+    from aeflow_utils.profiles import PROFILES
 
     write_run("ae_flow", variant="conv_like")
     ledger = claims.ledger(Evidence("smoke"))

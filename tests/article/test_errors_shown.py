@@ -13,10 +13,11 @@ from aeflow_utils.article.system_errors import (
     batch_statistics,
     ssim_of_batch_range,
 )
-from aeflow_utils.config import PROFILES, RunConfig
+from aeflow_utils.config import RunConfig
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import AEFlowConfig
 from aeflow_utils.models.scores import ssim
+from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.experiments import new_system
 from aeflow_utils.study.training import score_images
 

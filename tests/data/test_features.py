@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from aeflow_utils.config import PROFILES, DataConfig, RunConfig
+from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.encoders import Encoder
 from aeflow_utils.data.features import Batch, load_splits, stream
 from aeflow_utils.data.images import read_image
 from aeflow_utils.errors import UserError
+from aeflow_utils.profiles import PROFILES
 
 BOTTLE = DataConfig("mvtec", "bottle", image_size=32)
 CHEST = DataConfig("chest_xray", image_size=32)

@@ -6,12 +6,13 @@ import pytest
 from helpers import save_noise
 from PIL import Image
 
-from aeflow_utils.config import PROFILES, DataConfig, RunConfig
+from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.check import problems, stored_sizes
 from aeflow_utils.data.features import load_splits
 from aeflow_utils.data.images import load_masks
 from aeflow_utils.data.table import SPECS, available, check, describe, load_table
 from aeflow_utils.errors import UserError
+from aeflow_utils.profiles import PROFILES
 from aeflow_utils.show.tables import pixel_table
 from aeflow_utils.study.experiments import run_all
 

@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aeflow_utils.config import PROFILES, RunConfig, TrainConfig
+from aeflow_utils.config import RunConfig, TrainConfig
 from aeflow_utils.data.features import Batch
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import METHODS
 from aeflow_utils.models import build_system
 from aeflow_utils.models.dcgan import enlarge, image_to_vector, shrink, vector_to_image
+from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.training import fit, seed_everything
 
 GANS = ["ganomaly", "f_anogan"]

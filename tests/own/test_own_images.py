@@ -9,7 +9,7 @@ from helpers import save_noise
 from PIL import Image
 
 from aeflow_utils.__main__ import main
-from aeflow_utils.config import FolderConfig, RunConfig, get_profile
+from aeflow_utils.config import FolderConfig, RunConfig
 from aeflow_utils.data import own as own_data
 from aeflow_utils.data.images import load_masks
 from aeflow_utils.data.layouts import UNLABELLED
@@ -17,6 +17,7 @@ from aeflow_utils.data.table import load_table
 from aeflow_utils.errors import UserError
 from aeflow_utils.own.report import own_plan
 from aeflow_utils.paths import paths
+from aeflow_utils.profiles import get_profile
 from aeflow_utils.study.results import find
 
 

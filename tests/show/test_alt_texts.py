@@ -12,8 +12,8 @@ from PIL import Image
 
 from aeflow_utils.article import diagrams, overviews
 from aeflow_utils.article.notebooks import execute_in_place, execute_with_papermill
-from aeflow_utils.config import get_profile
 from aeflow_utils.paths import paths
+from aeflow_utils.profiles import get_profile
 from aeflow_utils.show import figures, image_figures
 from aeflow_utils.show.alt_texts import alt_text, described, listed, palette_png
 from aeflow_utils.show.ensemble_figures import SCALES, mu_sigma

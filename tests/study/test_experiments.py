@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 from helpers import fresh_memory
 
-from aeflow_utils.config import PROFILES, DataConfig, RunConfig
+from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.features import load_splits
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import CHOICES, METHODS
 from aeflow_utils.paths import paths
+from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study import experiments, training
 from aeflow_utils.study.experiments import (
     evaluate,

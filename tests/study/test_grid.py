@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from aeflow_utils.config import N_FOLDS, PROFILES, DataConfig, RunConfig
+from aeflow_utils.config import N_FOLDS, DataConfig, RunConfig
 from aeflow_utils.data.table import load_table
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import CHOICES, AEFlowConfig
 from aeflow_utils.models import build_system
 from aeflow_utils.models.scores import POOLINGS
+from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study import experiments, rescoring
 from aeflow_utils.study import grid as ablations
 from aeflow_utils.study.results import find

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aeflow_utils.config import PROFILES
 from aeflow_utils.errors import UserError
 from aeflow_utils.metrics import CLASSIFICATION
 from aeflow_utils.paths import paths
+from aeflow_utils.profiles import PROFILES
 from aeflow_utils.show import tables
 from aeflow_utils.study.ensemble import ensembles
 from aeflow_utils.study.recording import TOLERANCE, TOLERANCE_OF_GANS, compare, record

@@ -1,0 +1,56 @@
+"""The house: which room may import which, how large a file may grow, what readers wait for."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+from helpers import REPOSITORY
+
+PACKAGE = REPOSITORY / "aeflow_utils"
+ROOMS = ["metrics", "data", "models", "study", "show", "article", "own"]
+FORBIDDEN = {("own", "article"), ("data", "metrics"), ("models", "metrics")}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(file):
+    """Dotted names of this package that a file imports, anywhere in it."""
+    names = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return [name for name in names if name.startswith("aeflow_utils.")]
+
+
+def room(parts):
+    return parts[0] if parts[0] in ROOMS else ""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_a_file_imports_from_its_own_room_and_those_before_it(file):
+    if file.name == "__main__.py":
+        return
+    here = room(file.relative_to(PACKAGE).parts)
+    for name in imported(file):
+        there = room(name.split(".")[1:])
+        if there:  # else a file beside the rooms, which all may read
+            assert here, f"{file.name} stands beside the rooms and imports {name}"
+            assert ROOMS.index(there) <= ROOMS.index(here), f"{file.name} imports {name}"
+            assert (here, there) not in FORBIDDEN, f"{file.name} imports {name}"
+
+
+def test_files_and_functions_stay_small():
+    assert len([file for file in FILES if file.parent == PACKAGE]) <= 8
+    for file in FILES:
+        assert len(file.read_text().splitlines()) <= 300, file.name
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 45, f"{file.name}: {node.name}"
+
+
+@pytest.mark.parametrize("module", ["study.grid", "show.tables", "show.figures", "article.claims"])
+def test_readers_of_results_import_no_torch(module):
+    code = f"import sys, aeflow_utils.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
