@@ -185,3 +185,22 @@ def write_run():
         return load_run(folder)
 
     return write
+
+
+@pytest.fixture
+def write_ensemble(write_run):
+    """Writes members that share a signal, with noise of their own; a second part tells more."""
+
+    def write(n_members=3, n=60, parts=True):
+        rng = np.random.default_rng(0)
+        labels = np.tile([0, 1], n // 2)
+        shared = [1.5 * labels + rng.normal(size=n) for _ in ("val", "test")]
+        more = np.concatenate([2 * labels + rng.normal(size=n) for _ in shared])
+        for seed in range(n_members):
+            val, test = ((labels, values + 0.3 * rng.normal(size=n)) for values in shared)
+            run = write_run(seed=seed, val=val, test=test, variant="conv_like")
+            flow, recon = (run.scores["image_score"], more) if parts else (np.nan, np.nan)
+            scores = run.scores.assign(flow_score=flow, recon_score=recon)
+            scores.to_csv(run.folder / "scores.csv", index=False)
+
+    return write

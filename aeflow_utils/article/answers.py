@@ -19,7 +19,7 @@ from aeflow_utils.article.evidence import (
 from aeflow_utils.article.judges import rivals
 from aeflow_utils.methods import METHODS, method_title, methods_of
 from aeflow_utils.show.alt_texts import listed
-from aeflow_utils.show.tables import domain_gap, score_parts
+from aeflow_utils.show.tables import auroc_of_parts, domain_gap
 from aeflow_utils.study.results import dataset_title, label_title
 from aeflow_utils.study.runs import RunResult
 
@@ -223,7 +223,7 @@ def trivial_winners(table: pd.DataFrame) -> str:
 
 def parts_of_the_score(results: list[RunResult]) -> str:
     """Whether the reconstruction helps the score or harms it."""
-    parts = score_parts(results).groupby("data set", sort=False).mean()
+    parts = auroc_of_parts(results).groupby("data set", sort=False).mean()
     if parts.empty:
         return ""
     each = [

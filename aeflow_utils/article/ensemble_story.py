@@ -12,9 +12,9 @@ from aeflow_utils.show.alt_texts import listed
 from aeflow_utils.show.ensemble_tables import (
     Members,
     coverage_table,
-    judged,
+    per_image,
+    per_validation_image,
     usable,
-    validation_judged,
 )
 from aeflow_utils.study import ensemble
 from aeflow_utils.study.ensemble import MEASURES
@@ -47,7 +47,7 @@ def evidence(members: Members, n_resamples: int = 1000) -> pd.DataFrame:
     for name, runs in usable(members).items():
         found = _of_verdict(runs, "scores", n_resamples)
         found |= _of_scores(runs, n_resamples)
-        if "mean_parts" in judged(runs):
+        if "mean_parts" in per_image(runs):
             of_parts = _of_verdict(runs, "parts", n_resamples)
             names = ("accuracy", "chosen", "caught", "rest_accuracy")
             found |= {f"parts_{key}": of_parts[key] for key in names}
@@ -62,9 +62,9 @@ def evidence(members: Members, n_resamples: int = 1000) -> pd.DataFrame:
 
 
 def _of_verdict(runs: list[RunResult], verdict: str, n_resamples: int) -> dict[str, tuple]:
-    test = judged(runs, verdict)
+    test = per_image(runs, verdict)
     wrong = ~test["correct"]
-    chosen = ensemble.chosen_measure(validation_judged(runs, verdict))
+    chosen = ensemble.chosen_measure(per_validation_image(runs, verdict))
     keys = ("sigma_raw", "sigma_standardised", chosen)
     values = {key: uncertainty.quality(wrong, test[key]) for key in keys}
     draws = {key: uncertainty.quality_draws(wrong, test[key], n_resamples) for key in keys}
@@ -94,7 +94,7 @@ def _of_verdict(runs: list[RunResult], verdict: str, n_resamples: int) -> dict[s
 
 
 def _of_scores(runs: list[RunResult], n_resamples: int) -> dict[str, tuple]:
-    test = judged(runs)
+    test = per_image(runs)
     labels, (_, scores) = test["label"], ensemble.member_scores(runs, "test")
     members, mean = (_auroc(labels, s, n_resamples) for s in (scores, test["mu"].to_numpy()))
     found = {

@@ -19,7 +19,7 @@ from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import Profile
 from aeflow_utils.study.experiments import environment, plan, run_all
-from aeflow_utils.study.recording import TOLERANCE, TOLERANCE_OF_GANS, compare
+from aeflow_utils.study.recording import TOLERANCES, compare
 
 ARTICLE, TRAINING = "00_blogpost.ipynb", "02_training.ipynb"
 READ_RESULTS_ALONE = (ARTICLE, "06_results_tables.ipynb")
@@ -133,7 +133,7 @@ def print_comparison(profile: str) -> pd.DataFrame:
         print(f"nothing to compare: no recorded runs of profile {profile} on these data")
         return table
     shown = table.round({"recorded": 4, "re-run": 4, "difference": 4})
-    tolerances = f"±{TOLERANCE}, ±{TOLERANCE_OF_GANS} for GANs"
+    tolerances = ", ".join(f"{kind} ±{value}" for kind, value in TOLERANCES.items())
     print(f"\nrecorded against re-run (tolerance {tolerances}):\n{shown.to_string(index=False)}")
     counts = table["verdict"].value_counts()
     print("\n" + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))

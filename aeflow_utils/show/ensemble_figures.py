@@ -1,4 +1,7 @@
-"""Plots of the ensemble's uncertainty, in the style of `figures`; they take tables, not runs."""
+"""Plots of the ensemble's uncertainty; they take tables, not runs.
+
+`per_image` are per-image tables by data set, each as `ensemble_tables.per_image` gives it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from aeflow_utils.data.images import prepare_images
 from aeflow_utils.metrics import uncertainty
 from aeflow_utils.show.alt_texts import described
 from aeflow_utils.show.ensemble_tables import CALIBRATIONS
-from aeflow_utils.show.figures import ABNORMAL, NORMAL, show_image, subplots
+from aeflow_utils.show.style import GUIDE, LABEL_NAMES, RIGHT, WRONG, show_image, subplots
 from aeflow_utils.study import ensemble
 from aeflow_utils.study.ensemble import MEASURES
 from aeflow_utils.study.results import label_title
@@ -24,26 +27,22 @@ SCALES = {
 }
 
 
-def mu_sigma(tables: dict[str, pd.DataFrame]) -> Figure:
-    """Mean against deviation over members in three scales, right and wrong verdicts apart.
-
-    Args:
-        tables: per-image tables by data set, as `uncertainty_tables.judged` gives them.
-    """
-    size = (3.7 * len(SCALES), 3.5 * len(tables))
-    figure, axes = subplots(len(tables), len(SCALES), figsize=size, squeeze=False)
+def mu_sigma(per_image: dict[str, pd.DataFrame]) -> Figure:
+    """Mean against deviation over members in three scales, right and wrong decisions apart."""
+    size = (3.7 * len(SCALES), 3.5 * len(per_image))
+    figure, axes = subplots(len(per_image), len(SCALES), figsize=size, squeeze=False)
     texts = []
-    for row, (name, table) in zip(axes, tables.items(), strict=True):
+    for row, (name, table) in zip(axes, per_image.items(), strict=True):
         for axis, (mean, sigma, title) in zip(row, SCALES.values(), strict=True):
-            for correct, color, label in ((True, NORMAL, "right"), (False, ABNORMAL, "wrong")):
+            for correct, color, label in ((True, RIGHT, "right"), (False, WRONG, "wrong")):
                 part = table[table["correct"] == correct]
                 axis.scatter(part[mean], part[sigma], s=9, color=color, alpha=0.5, label=label)
             # A few clear anomalies lie far out: the view ends at the 99th percentile.
             axis.set_xlim(*_view(table[mean]))
             axis.set_ylim(0, table[sigma].quantile(0.99) * 1.05)
             trend = spearmanr(table[mean], table[sigma]).statistic
-            found = ensemble.error_auroc(table, table[sigma])
-            told = f"rank correlation of μ and σ {trend:+.2f}", f"error AUROC of σ {found:.2f}"
+            auroc = ensemble.error_auroc(table, table[sigma])
+            told = f"rank correlation of μ and σ {trend:+.2f}", f"error AUROC of σ {auroc:.2f}"
             heading = f"{label_title(name)}, {title}"
             axis.set_title("\n".join((heading, *told)), fontsize=9)
             texts.append(f"{heading}: {', '.join(told)}")
@@ -61,16 +60,15 @@ def _view(values: pd.Series) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def risk_coverage_curves(tables: dict[str, pd.DataFrame], chosen: dict[str, str]) -> Figure:
+def risk_coverage_curves(per_image: dict[str, pd.DataFrame], chosen: dict[str, str]) -> Figure:
     """Share of errors among the most certain images, by how many of them are kept.
 
     Args:
-        tables: per-image tables by data set.
         chosen: by data set, the measure chosen on validation.
     """
-    figure, axes = subplots(1, len(tables), figsize=(5 * len(tables), 3.8), squeeze=False)
+    figure, axes = subplots(1, len(per_image), figsize=(5 * len(per_image), 3.8), squeeze=False)
     texts = []
-    for axis, (name, table) in zip(axes[0], tables.items(), strict=True):
+    for axis, (name, table) in zip(axes[0], per_image.items(), strict=True):
         wrong = ~table["correct"]
         parts = []
         for key in dict.fromkeys(("sigma_raw", "closeness", "entropy", chosen[name])):
@@ -81,7 +79,7 @@ def risk_coverage_curves(tables: dict[str, pd.DataFrame], chosen: dict[str, str]
             parts.append(f"{100 * half:.1f} by {MEASURES[key]}")
         best = uncertainty.risk_coverage(wrong, wrong.astype(float))
         axis.plot(*best, color="0.5", linestyle=":", label="best possible")
-        axis.axhline(wrong.mean(), color="0.7", linestyle="--", linewidth=1, label="at random")
+        axis.axhline(wrong.mean(), color=GUIDE, linestyle="--", linewidth=1, label="at random")
         axis.axvline(1 - uncertainty.REFERRED, color="0.85", linewidth=1, zorder=0)
         axis.set(xlabel="share of images kept", ylabel="share of errors in them", xlim=(0, 1))
         axis.set(title=label_title(name), ylim=(0, min(1, 2.2 * wrong.mean())))
@@ -91,23 +89,23 @@ def risk_coverage_curves(tables: dict[str, pd.DataFrame], chosen: dict[str, str]
     return described(figure, f"{text} {'; '.join(texts)}.")
 
 
-def reliability_curves(tables: dict[str, pd.DataFrame], title: str) -> Figure:
+def reliability_curves(per_image: dict[str, pd.DataFrame], title: str) -> Figure:
     """Share of abnormal images against mean probability; larger dots stand for more images."""
-    figure, axes = subplots(1, len(tables), figsize=(4.4 * len(tables), 4.2), squeeze=False)
+    figure, axes = subplots(1, len(per_image), figsize=(4.4 * len(per_image), 4.2), squeeze=False)
     texts = []
-    for axis, (name, table) in zip(axes[0], tables.items(), strict=True):
+    for axis, (name, table) in zip(axes[0], per_image.items(), strict=True):
         for color, (scale, label) in enumerate(CALIBRATIONS.items()):
             if f"mean_{scale}" not in table:
                 continue
-            found = table["label"], table[f"mean_{scale}"]
-            bins = uncertainty.reliability(*found)
-            error = uncertainty.calibration_error(*found)
+            labels, mean = table["label"], table[f"mean_{scale}"]
+            bins = uncertainty.reliability(labels, mean)
+            error = uncertainty.calibration_error(labels, mean)
             text = f"{label}: ECE {100 * error:.1f} %"
             axis.plot(bins["forecast"], bins["observed"], color=f"C{color}", label=text)
             texts.append(f"{label_title(name)}, {text}")
             sizes = 400 * bins["images"] / len(table)
             axis.scatter(bins["forecast"], bins["observed"], s=sizes, color=f"C{color}", alpha=0.7)
-        axis.plot([0, 1], [0, 1], color="0.7", linewidth=1, zorder=0)
+        axis.plot([0, 1], [0, 1], color=GUIDE, linewidth=1, zorder=0)
         axis.set(title=label_title(name))
         axis.set(xlabel="mean probability", ylabel="share of abnormal images")
         axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
@@ -121,22 +119,19 @@ def member_curves(table: pd.DataFrame) -> Figure:
     """Quality by number of members: mean and range over all choices of so many, a panel a figure.
 
     Args:
-        table: as `uncertainty_tables.member_table` gives it.
+        table: as `ensemble_tables.member_table` gives it.
     """
     wanted = list(dict.fromkeys(table["figure"]))
     figure, axes = subplots(1, len(wanted), figsize=(2.9 * len(wanted), 3), squeeze=False)
     texts = []
     for axis, name in zip(axes[0], wanted, strict=True):
         groups = table[table["figure"] == name].groupby("data set", sort=False)
-        for color, (dataset, part) in enumerate(groups):
-            axis.plot(
-                part["members"], part["mean"], "o-", color=f"C{color}", label=label_title(dataset)
-            )
+        for number, (dataset, part) in enumerate(groups):
+            color, title, n = f"C{number}", label_title(dataset), part["members"]
+            axis.plot(n, part["mean"], "o-", color=color, label=title)
+            axis.fill_between(n, part["low"], part["high"], color=color, alpha=0.2)
             ends = " to ".join(f"{part['mean'].iloc[end]:.3f}" for end in (0, -1))
-            texts.append(f"{name}, {label_title(dataset)}: {ends}")
-            axis.fill_between(
-                part["members"], part["low"], part["high"], color=f"C{color}", alpha=0.2
-            )
+            texts.append(f"{name}, {title}: {ends}")
         axis.set_title(name, fontsize=9)
         axis.set(xlabel="members", xticks=sorted(set(table["members"])))
     axes[0, 0].legend(frameon=False, fontsize=8)
@@ -161,12 +156,11 @@ def doubtful_images(table: pd.DataFrame, measure: str, data: DataConfig, n: int 
         axis.axis("off")
     for axis, position, row in zip(axes.flat, prepared.rows, rows.itertuples(), strict=False):
         show_image(axis, prepared.images[position])
-        truth, said = (("normal", "abnormal")[value] for value in (row.label, row.predicted))
-        color = NORMAL if row.correct else ABNORMAL
+        truth, said = LABEL_NAMES[row.label], LABEL_NAMES[row.predicted]
+        color = RIGHT if row.correct else WRONG
         axis.set_title(f"is {truth}\ncalled {said}", fontsize=8, color=color)
     n_wrong = int((~rows["correct"]).sum())
-    title = (
-        f"{label_title(data.label)}: {n_wrong} of the {len(rows)} least certain verdicts are wrong"
-    )
+    title = f"{n_wrong} of the {len(rows)} least certain verdicts are wrong"
+    title = f"{label_title(data.label)}: {title}"
     figure.suptitle(title)
     return described(figure, f"{title}. Images with their label and verdict.")

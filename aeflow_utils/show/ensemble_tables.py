@@ -1,9 +1,10 @@
 """The ensemble's tables: how well each uncertainty finds errors, and what that is worth.
 
 Everywhere, `members` are the runs of each ensemble by data set, as `ensemble.ensembles` gives
-them; data sets whose validation has no abnormal image are left out, because no verdict can be
+them; data sets whose validation has no abnormal image are left out, because no threshold can be
 chosen there. Shares and areas lie in [0, 1]. Scales, probabilities and thresholds are learnt on
 validation; so is the choice of a measure, on cross-fitted validation; test is only judged.
+`decision` is a key of `ensemble.DECISIONS`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from scipy.stats import betabinom
 
 from aeflow_utils import metrics
 from aeflow_utils.metrics import uncertainty
+from aeflow_utils.show.style import LABEL_NAMES
 from aeflow_utils.study import ensemble
-from aeflow_utils.study.ensemble import MEASURES, VERDICTS
-from aeflow_utils.study.results import find
+from aeflow_utils.study.ensemble import DECISIONS, MEASURES, Reading
+from aeflow_utils.study.grid import BASE
+from aeflow_utils.study.recording import published
+from aeflow_utils.study.results import find, grouped_by
 from aeflow_utils.study.runs import RunResult
 
 Members = dict[str, list[RunResult]]
@@ -29,12 +33,12 @@ CALIBRATIONS = {
     "logistic": "logistic",
     "parts": "logistic, from parts",
 }
-ALPHAS = (0.05, 0.1, 0.2)
 
 
 def usable(members: Members) -> Members:
-    """The ensembles whose members have a threshold from labelled validation."""
-    return {name: r for name, r in members.items() if ensemble.has_threshold(r, "val_f1")}
+    """The ensembles whose members all have a threshold from labelled validation."""
+    cuts = {n: [run.metrics["thresholds"]["val_f1"] for run in r] for n, r in members.items()}
+    return {name: runs for name, runs in members.items() if np.isfinite(cuts[name]).all()}
 
 
 def member_overview(members: Members) -> pd.DataFrame:
@@ -42,45 +46,42 @@ def member_overview(members: Members) -> pd.DataFrame:
     rows = []
     for name, runs in members.items():
         each = ", ".join(f"{100 * run.metrics['auroc']:.1f}" for run in runs)
+        sources = ", ".join(sorted({run.source for run in runs}))
+        can = "yes" if name in usable(members) else "no: no abnormal validation image"
         row = {"data set": name, "members": len(runs), "test AUROC of each, %": each}
-        row["runs"] = ", ".join(sorted({run.source for run in runs}))
-        row["verdict"] = "yes" if name in usable(members) else "no: no abnormal validation image"
-        rows.append(row)
+        rows.append(row | {"runs": sources, "verdict": can})
     return pd.DataFrame(rows)
 
 
-def chosen_measures(members: Members, verdict: str = "scores") -> dict[str, str]:
+def chosen_measures(members: Members, decision: str = "scores") -> dict[str, str]:
     """By data set, the measure that finds errors best on cross-fitted validation."""
     return {
-        name: ensemble.chosen_measure(validation_judged(runs, verdict))
+        name: ensemble.chosen_measure(per_validation_image(runs, decision))
         for name, runs in usable(members).items()
     }
 
 
-def judged(runs: list[RunResult], verdict: str = "scores") -> pd.DataFrame:
-    """The per-image table of the test split: path, kind, and the columns of `ensemble.judge`."""
-    return _judged(tuple(runs), verdict).copy()
+def per_image(runs: list[RunResult], decision: str = "scores") -> pd.DataFrame:
+    """The test images of one ensemble: path, kind, and the columns of `ensemble.judge`."""
+    return _per_image(tuple(runs), "test", decision).copy()
 
 
-@lru_cache(maxsize=64)  # as many tables and figures as there are ask for the same few
-def _judged(runs: tuple[RunResult, ...], verdict: str) -> pd.DataFrame:
-    images, _ = ensemble.member_scores(runs, "test")
-    fits, seen = (ensemble.readings(runs, split) for split in ("val", "test"))
-    return images[["path", "kind"]].join(ensemble.judge(fits, seen, verdict))
+def per_validation_image(runs: list[RunResult], decision: str = "scores") -> pd.DataFrame:
+    """The validation images of one ensemble: the columns of `ensemble.judge`, cross-fitted."""
+    return _per_image(tuple(runs), "val", decision).copy()
 
 
-def validation_judged(runs: list[RunResult], verdict: str = "scores") -> pd.DataFrame:
-    """As `judged`, of the validation split and cross-fitted."""
-    return _validation_judged(tuple(runs), verdict).copy()
-
-
-@lru_cache(maxsize=64)
-def _validation_judged(runs: tuple[RunResult, ...], verdict: str) -> pd.DataFrame:
-    return ensemble.cross_fitted(ensemble.readings(runs, "val"), verdict)
+@lru_cache(maxsize=128)  # as many tables and figures as there are ask for the same few
+def _per_image(runs: tuple[RunResult, ...], split: str, decision: str) -> pd.DataFrame:
+    fits = ensemble.readings(list(runs), "val")
+    if split == "val":
+        return ensemble.cross_fitted(fits, decision)
+    images = runs[0].split("test")[["path", "kind"]]
+    return images.join(ensemble.judge(fits, ensemble.readings(list(runs), "test"), decision))
 
 
 def quality_table(
-    members: Members, verdict: str = "scores", n_resamples: int = 1000
+    members: Members, decision: str = "scores", n_resamples: int = 1000
 ) -> pd.DataFrame:
     """Each measure's `uncertainty.quality` on test with 95 % intervals, a row a data set and key.
 
@@ -89,7 +90,7 @@ def quality_table(
     """
     rows = []
     for name, runs in usable(members).items():
-        test, validation = judged(runs, verdict), validation_judged(runs, verdict)
+        test, validation = per_image(runs, decision), per_validation_image(runs, decision)
         chosen = ensemble.chosen_measure(validation)
         for key in (key for key in MEASURES if key in test):
             row = {"data set": name, "measure": key, "chosen": key == chosen}
@@ -99,8 +100,7 @@ def quality_table(
 
 
 def _with_intervals(wrong: pd.Series, values: pd.Series, n_resamples: int) -> dict[str, float]:
-    draws = uncertainty.quality_draws(wrong, values, n_resamples)
-    row = {}
+    row, draws = {}, uncertainty.quality_draws(wrong, values, n_resamples)
     for figure, value in uncertainty.quality(wrong, values).items():
         low, high = metrics.percentile_interval(draws[figure].to_numpy())
         row |= {figure: value, f"{figure}_low": low, f"{figure}_high": high}
@@ -115,8 +115,7 @@ def format_quality(table: pd.DataFrame) -> pd.DataFrame:
         return f"{100 * row[figure]:.1f} ({low:.1f}–{high:.1f})"
 
     out = table[["data set"]].copy()
-    names = table["measure"].map(MEASURES)
-    out["measure"] = names.where(~table["chosen"], names + " *")
+    out["measure"] = table["measure"].map(MEASURES) + np.where(table["chosen"], " *", "")
     out["validation"] = (100 * table["validation"]).round(1)
     out["error AUROC"] = table.apply(cell, axis=1, figure="auroc")
     out["AUPR"] = (100 * table["aupr"]).round(1)
@@ -135,34 +134,45 @@ def article_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def certainty_counts(members: Members) -> pd.DataFrame:
-    """The blog's table, a row a rule: right and wrong verdicts that are certain and uncertain.
+    """The 2023 study's table, a row a rule: right and wrong decisions, certain and uncertain.
 
-    Rules: sigma at the blog's threshold; sigma, and the chosen measure, at the threshold that
-    parts errors from right verdicts best on cross-fitted validation; and a detector that calls
-    every image abnormal, with the same sigma, for which the warning must appear.
+    Rules: sigma at that study's threshold; sigma, and the chosen measure, at the one that parts
+    errors from right decisions best on cross-fitted validation; and every image called abnormal,
+    with the same sigma, for which the warning must appear.
     """
-    rows = []
-    for name, runs in usable(members).items():
-        test, validation = judged(runs), validation_judged(runs)
-        chosen = ensemble.chosen_measure(validation)
-        cuts = {
-            key: uncertainty.best_cut(~validation["correct"], validation[key])
-            for key in ("sigma_raw", chosen)
-        }
+    threshold = "source == 'blog' and table == 'deep ensemble' and metric == 'sigma_threshold'"
+    printed, rows = published().query(threshold)["value"].item(), []
+    for name, chosen in chosen_measures(members).items():
+        test, validation = per_image(members[name]), per_validation_image(members[name])
+        wrong, keys = ~validation["correct"], ("sigma_raw", chosen)
+        sigma_cut, chosen_cut = (uncertainty.best_cut(wrong, validation[key]) for key in keys)
         constant = test.assign(predicted=1, correct=test["label"] == 1)
-        rules = (
-            ("σ, the blog's threshold", test, "sigma_raw", ensemble.BLOG_SIGMA),
-            ("σ, threshold from validation", test, "sigma_raw", cuts["sigma_raw"]),
-            (f"{MEASURES[chosen]}, from validation", test, chosen, cuts[chosen]),
+        for rule, table, key, cut in (
+            ("σ, the blog's threshold", test, "sigma_raw", printed),
+            ("σ, threshold from validation", test, "sigma_raw", sigma_cut),
+            (f"{MEASURES[chosen]}, from validation", test, chosen, chosen_cut),
             ("all abnormal; σ, median", constant, "sigma_raw", test["sigma_raw"].median()),
-        )
-        for rule, table, key, cut in rules:
-            counts = ensemble.certainty_table(table.assign(sigma=table[key]), cut)
+        ):
             row = {"data set": name, "rule": rule, "threshold": cut}
-            row |= {f"{r}, {c}": counts.loc[r, c] for r in counts.index for c in counts.columns}
-            row["warning"] = ensemble.verdict_note(table["predicted"])
-            rows.append(row)
+            row |= count_certain(table["correct"], table[key] <= cut)
+            rows.append(row | {"warning": _constant_warning(table["predicted"])})
     return pd.DataFrame(rows).set_index(["data set", "rule"])
+
+
+def count_certain(right: pd.Series, certain: pd.Series) -> dict[str, int]:
+    """Images by whether their decision is right and whether it is certain, (N,) bool each."""
+    return {
+        f"{first}, {second}": int((rows & columns).sum())
+        for first, rows in (("right", right), ("wrong", ~right))
+        for second, columns in (("certain", certain), ("uncertain", ~certain))
+    }
+
+
+def _constant_warning(predicted: pd.Series) -> str:
+    called = predicted.unique()
+    if len(called) > 1:
+        return ""
+    return f"every image called {LABEL_NAMES[called[0]]}: right and wrong are just the classes"
 
 
 def calibration_table(members: Members) -> pd.DataFrame:
@@ -173,16 +183,16 @@ def calibration_table(members: Members) -> pd.DataFrame:
     """
     rows = []
     for name, runs in usable(members).items():
-        for split, table in (("validation", validation_judged(runs)), ("test", judged(runs))):
+        for split, table in (("validation", per_validation_image(runs)), ("test", per_image(runs))):
+            share = table["label"].mean()
             for scale in (scale for scale in CALIBRATIONS if f"mean_{scale}" in table):
                 row = {"data set": name, "calibration": CALIBRATIONS[scale], "split": split}
-                row["abnormal"] = table["label"].mean()
-                found = uncertainty.calibration(table["label"], table[f"mean_{scale}"])
-                rows.append(row | found)
+                error = uncertainty.calibration(table["label"], table[f"mean_{scale}"])
+                rows.append(row | {"abnormal": share} | error)
     return pd.DataFrame(rows)
 
 
-def coverage_table(members: Members, alphas: tuple[float, ...] = ALPHAS) -> pd.DataFrame:
+def coverage_table(members: Members, alphas: tuple[float, ...] = (0.05, 0.1, 0.2)) -> pd.DataFrame:
     """What the conformal sets of the mean score cover on test, a row a data set, level and class.
 
     ``expected_low`` and ``expected_high`` hold 95 % of what chance alone would give, were test
@@ -191,65 +201,52 @@ def coverage_table(members: Members, alphas: tuple[float, ...] = ALPHAS) -> pd.D
     """
     rows = []
     for name, runs in usable(members).items():
-        fits, test = (ensemble.member_scores(runs, split) for split in ("val", "test"))
-        labels, truth = fits[0]["label"].to_numpy(), test[0]["label"].to_numpy()
+        fits, test = per_validation_image(runs), per_image(runs)
         for alpha in alphas:
-            sets = uncertainty.conformal_sets(
-                labels, fits[1].mean(axis=0), test[1].mean(axis=0), alpha
-            )
-            for label, title in enumerate(("normal", "abnormal")):
-                images = truth == label
-                covered = sets[images, label]
-                row = {"data set": name, "nominal": 1 - alpha, "class": title}
-                row |= _share(covered)
-                row |= _expected(int((labels == label).sum()), len(covered), alpha)
-                row["both"] = sets[images].all(axis=1).mean()
-                row["neither"] = (~sets[images].any(axis=1)).mean()
-                rows.append(row)
+            sets = uncertainty.conformal_sets(fits["label"], fits["mu"], test["mu"], alpha)
+            for label in (0, 1):
+                of_class = sets[test["label"] == label]
+                row = {"data set": name, "nominal": 1 - alpha, "class": LABEL_NAMES[label]}
+                row |= _covered(of_class[:, label], int((fits["label"] == label).sum()), alpha)
+                both, neither = of_class.all(axis=1), ~of_class.any(axis=1)
+                rows.append(row | {"both": both.mean(), "neither": neither.mean()})
     return pd.DataFrame(rows)
 
 
-def _share(flags: np.ndarray) -> dict[str, float]:
-    """Share of true ones with its bootstrap interval."""
-    draws = flags[metrics.resampled(len(flags))].mean(axis=1)
+def _covered(covered: np.ndarray, n_fit: int, alpha: float) -> dict[str, float]:
+    """Share of true ones with its bootstrap interval, and the range that is expected."""
+    n_test, draws = len(covered), covered[metrics.resampled(len(covered))].mean(axis=1)
     low, high = metrics.percentile_interval(draws)
-    return {"covered": float(flags.mean()), "low": low, "high": high}
-
-
-def _expected(n_fit: int, n_test: int, alpha: float) -> dict[str, float]:
     rank = max(1, int(np.floor(alpha * (n_fit + 1) + 1e-9)))
-    chance = betabinom(n_test, n_fit + 1 - rank, rank)
-    low, high = chance.ppf([0.025, 0.975]) / n_test
-    return {"expected_low": float(low), "expected_high": float(high)}
+    expected = betabinom(n_test, n_fit + 1 - rank, rank).ppf([0.025, 0.975]) / n_test
+    row = {"covered": covered.mean(), "low": low, "high": high}
+    return row | {"expected_low": expected[0], "expected_high": expected[1]}
 
 
 def referral_table(members: Members, n_resamples: int = 1000) -> pd.DataFrame:
-    """The least certain images go to a person: a row a data set, verdict and measure.
+    """The least certain images go to a person: a row a data set, way to decide and measure.
 
-    Of `uncertainty.REFERRED` of the images, by the blog's sigma and by the measure chosen on
-    validation: errors before, those among the referred (expected, where images tie) and their
-    share with its interval; accuracy of all verdicts, and of those that are left.
+    Of `uncertainty.REFERRED` of the images, by raw sigma and by the measure chosen on validation:
+    errors before, those among the referred (expected, where images tie) and their share with its
+    interval; accuracy of all decisions, and of those that are left.
     """
     rows = []
     for name, runs in usable(members).items():
-        for verdict in _verdicts(runs):
-            test = judged(runs, verdict)
-            chosen = ensemble.chosen_measure(validation_judged(runs, verdict))
+        for decision, title in DECISIONS.items():
+            if decision == "parts" and "mean_parts" not in per_image(runs):
+                continue
+            test = per_image(runs, decision)
+            chosen = ensemble.chosen_measure(per_validation_image(runs, decision))
+            wrong = ~test["correct"]
             for key in dict.fromkeys(("sigma_raw", chosen)):
-                wrong = ~test["correct"]
-                found = _with_intervals(wrong, test[key], n_resamples)
-                row = {"data set": name, "verdict": VERDICTS[verdict], "measure": MEASURES[key]}
+                quality = _with_intervals(wrong, test[key], n_resamples)
+                row = {"data set": name, "verdict": title, "measure": MEASURES[key]}
                 row |= {"referred": round(uncertainty.REFERRED * len(test))}
-                row |= {"errors": int(wrong.sum()), "caught": found["caught"] * wrong.sum()}
-                row |= {"share": found["caught"], "low": found["caught_low"]}
-                row |= {"high": found["caught_high"], "accuracy": 1 - wrong.mean()}
-                rows.append(row | {"accuracy of the rest": found["accuracy_90"]})
+                row |= {"errors": int(wrong.sum()), "caught": quality["caught"] * wrong.sum()}
+                row |= {"share": quality["caught"], "low": quality["caught_low"]}
+                row |= {"high": quality["caught_high"], "accuracy": 1 - wrong.mean()}
+                rows.append(row | {"accuracy of the rest": quality["accuracy_90"]})
     return pd.DataFrame(rows)
-
-
-def _verdicts(runs: list[RunResult]) -> list[str]:
-    has_parts = ensemble.readings(runs, "test")[0].parts.shape[1] > 0
-    return list(VERDICTS) if has_parts else ["scores"]
 
 
 def member_table(members: Members) -> pd.DataFrame:
@@ -259,56 +256,44 @@ def member_table(members: Members) -> pd.DataFrame:
     chooses for the whole ensemble. One member has no sigma: it ranks errors like a coin.
     """
     rows = []
-    for name, runs in usable(members).items():
-        chosen = ensemble.chosen_measure(validation_judged(runs))
-        fits, seen = (ensemble.readings(runs, split) for split in ("val", "test"))
-        for n in range(1, len(runs) + 1):
+    for name, chosen in chosen_measures(members).items():
+        fits, seen = (ensemble.readings(members[name], split) for split in ("val", "test"))
+        for n in range(1, len(fits) + 1):
             each = pd.DataFrame(
                 _figures([fits[i] for i in choice], [seen[i] for i in choice], chosen)
-                for choice in combinations(range(len(runs)), n)
+                for choice in combinations(range(len(fits)), n)
             )
-            for figure in each:
-                row = {
-                    "data set": name,
-                    "members": n,
-                    "figure": figure,
-                    "mean": each[figure].mean(),
-                }
-                rows.append(row | {"low": each[figure].min(), "high": each[figure].max()})
+            for figure, values in each.items():
+                row = {"data set": name, "members": n, "figure": figure, "mean": values.mean()}
+                rows.append(row | {"low": values.min(), "high": values.max()})
     return pd.DataFrame(rows)
 
 
-def _figures(
-    fits: list[ensemble.Reading], seen: list[ensemble.Reading], chosen: str
-) -> dict[str, float]:
+def _figures(fits: list[Reading], seen: list[Reading], chosen: str) -> dict[str, float]:
     table = ensemble.judge(fits, seen)
-    found = uncertainty.quality(~table["correct"], table[chosen])
+    quality = uncertainty.quality(~table["correct"], table[chosen])
     return {
         "AUROC of the mean score": metrics.auroc(table["label"], table["mu"]),
         "accuracy": float(table["correct"].mean()),
         "error AUROC of σ": ensemble.error_auroc(table, table["sigma"]),
-        "error AUROC of the chosen measure": found["auroc"],
-        "AURC of the chosen measure": found["aurc"],
+        "error AUROC of the chosen measure": quality["auroc"],
+        "AURC of the chosen measure": quality["aurc"],
     }
 
 
-def fold_table(profile: str, members: Members) -> pd.DataFrame:
+def members_by_seed_and_fold(profile: str, members: Members) -> pd.DataFrame:
     """Members that differ by seed against members that differ by the images they saw.
 
     The folds of cross-validation are an ensemble too: each was trained on four fifths of the
     images and calibrates on the fifth that it did not see. All score the same test images.
     """
-    folds: Members = {}
-    for run in find(profile, "side"):
-        config = run.config
-        if config.data.fold and config.variant == "conv_like":
-            folds.setdefault(config.data.dataset, []).append(run)
+    fresh = find(profile, "side", ("ae_flow",), BASE)  # no ablations, no weights carried over
+    folds = grouped_by(fresh, lambda config: config.data.dataset)
     rows = []
-    for name, runs in usable(members).items():
-        chosen = ensemble.chosen_measure(validation_judged(runs))
-        for way, group in (("seeds", runs), ("folds", folds.get(name, []))):
-            if len(group) > 1:
-                pair = (ensemble.readings(group, split) for split in ("val", "test"))
-                row = {"data set": name, "members differ by": way, "members": len(group)}
+    for name, chosen in chosen_measures(members).items():
+        for way, runs in (("seeds", members[name]), ("folds", folds.get(name, []))):
+            if len(runs) > 1:
+                pair = (ensemble.readings(runs, split) for split in ("val", "test"))
+                row = {"data set": name, "members differ by": way, "members": len(runs)}
                 rows.append(row | _figures(*pair, chosen))
     return pd.DataFrame(rows)

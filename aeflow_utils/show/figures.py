@@ -1,75 +1,35 @@
-"""Plots of runs: one style, PNG, returned as figures and saved by `save_figure`.
+"""Plots of runs: each function returns a figure, which says in its alt text what it shows.
 
-Each figure says in its alt text what it shows, with the numbers it shows. Nothing here needs
-torch, whose import takes longer than most plots; `image_figures` does.
+Nothing here needs torch, whose import takes longer than most plots; `image_figures` does.
 """
 
 from __future__ import annotations
 
-from functools import partial
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
-from aeflow_utils.data.layouts import UNLABELLED
 from aeflow_utils.methods import method_title
-from aeflow_utils.paths import paths
-from aeflow_utils.profiles import Profile
-from aeflow_utils.show import alt_texts
-from aeflow_utils.show.alt_texts import alt_text, described, listed, show_alt_texts
+from aeflow_utils.show.alt_texts import described, listed
+from aeflow_utils.show.style import (
+    ABNORMAL,
+    GUIDE,
+    LABEL_COLORS,
+    LABEL_NAMES,
+    NORMAL,
+    TEST,
+    VALIDATION,
+    subplots,
+)
+from aeflow_utils.show.style import save_figure as save_figure
+from aeflow_utils.show.style import use_style as use_style
 from aeflow_utils.study.results import grouped, run_title
 from aeflow_utils.study.runs import RunResult
 
-subplots = partial(plt.subplots, layout="constrained")
-
-NORMAL, ABNORMAL = "#3b6ea5", "#c8553d"
-LABEL_NAMES = {0: "normal", 1: "abnormal", UNLABELLED: "unlabelled"}
 REGIME_LINES = {"normal_quantile": ":", "val_f1": "--", "oracle_f1": "-."}
-
-
-def use_style() -> None:
-    """The bundle's look, for plots and for tables; called once by each notebook."""
-    pd.set_option("display.max_colwidth", None, "display.max_rows", 200)
-    sns.set_theme(context="notebook", style="ticks", palette="colorblind")
-    plt.rcParams.update(
-        {
-            "figure.dpi": 80,
-            "savefig.dpi": 120,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": 12,
-        }
-    )
-    show_alt_texts()
-
-
-def save_figure(figure: Figure, name: str, profile: Profile) -> None:
-    """Write ``<name>.png`` to the profile's figure folder, with its alt text inside."""
-    folder = paths().images(profile.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(
-        folder / f"{name}.png",
-        bbox_inches="tight",
-        facecolor="white",
-        metadata={"Description": alt_text(figure)},
-    )
-
-
-def show_image(axis: plt.Axes, pixels: np.ndarray, **options: object) -> None:
-    """An image (C, H, W) in its full range, or a map (H, W), without ticks."""
-    if pixels.ndim == 3:
-        top = 255 if pixels.dtype == np.uint8 else 1
-        options |= {"cmap": "gray", "vmin": 0, "vmax": top}  # never stretch an image's contrast
-        pixels = pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0)
-    axis.imshow(pixels, **options)
-    axis.set(xticks=[], yticks=[])
-    for spine in axis.spines.values():
-        spine.set_visible(False)
 
 
 def loss_curves(results: list[RunResult]) -> Figure:
@@ -89,9 +49,7 @@ def loss_curves(results: list[RunResult]) -> Figure:
         axis.set(xlabel="epoch", ylabel=label)
         axis.legend(fontsize=9, frameon=False)
     figure.suptitle("solid: training, dashed: validation normals")
-    return described(
-        figure, alt_texts.curves_text([run for r in groups.values() for run in r], terms)
-    )
+    return described(figure, _curves_text(groups, terms))
 
 
 def term_curves(results: list[RunResult], terms: dict[str, str], title: str) -> Figure:
@@ -103,26 +61,37 @@ def term_curves(results: list[RunResult], terms: dict[str, str], title: str) -> 
     figure, axes = subplots(1, len(terms), figsize=(3.4 * len(terms), 2.9), squeeze=False)
     datasets = list(dict.fromkeys(result.config.data.label for result in results))
     for axis, (term, label) in zip(axes[0], terms.items(), strict=True):
-        for result in results:
-            number = datasets.index(result.config.data.label)
-            name = datasets[number] if result.config.seed == 0 else None
-            history = result.history.dropna(subset=[f"train_{term}"])
-            axis.plot(
-                history["epoch"],
-                history[f"train_{term}"],
-                color=f"C{number}",
-                label=name,
-                alpha=0.8,
-            )
+        for run in results:
+            dataset, column = run.config.data.label, f"train_{term}"
+            history = run.history.dropna(subset=[column])
+            color = f"C{datasets.index(dataset)}"
+            name = dataset if run.config.seed == 0 else None
+            axis.plot(history["epoch"], history[column], color=color, label=name, alpha=0.8)
         axis.set(xlabel="epoch", title=label)
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes[0, 0].legend(fontsize=8, frameon=False)
     figure.suptitle(title)
-    return described(figure, alt_texts.curves_text(results, terms))
+    return described(figure, _curves_text(grouped(results), terms))
+
+
+def _curves_text(groups: dict[tuple, list[RunResult]], terms: dict[str, str]) -> str:
+    """Where each method's training terms begin and end, on each set (first seed of each)."""
+    ends = []
+    for (dataset, *_), runs in groups.items():
+        for term, label in terms.items():
+            line = runs[0].history.get(f"train_{term}", pd.Series(dtype=float)).dropna()
+            if len(line):
+                change = f"{label} from {line.iloc[0]:.3g} to {line.iloc[-1]:.3g}"
+                ends.append(f"{run_title(runs[0])} on {dataset}: {change}")
+    return f"Training loss by epoch, first and last epoch. {'; '.join(ends)}."
 
 
 def fold_losses(folds: pd.DataFrame) -> Figure:
-    """Training and validation loss at the end of each fold, a panel a data set, a colour a way."""
+    """Training and validation loss at the end of each fold, a panel a data set, a colour a way.
+
+    Args:
+        folds: as `grid.fold_table` gives it.
+    """
     datasets = list(dict.fromkeys(folds["data set"]))
     figure, axes = subplots(1, len(datasets), figsize=(4.6 * len(datasets), 3.2), squeeze=False)
     for axis, dataset in zip(axes[0], datasets, strict=True):
@@ -133,34 +102,44 @@ def fold_losses(folds: pd.DataFrame) -> Figure:
         axis.set(title=dataset, xlabel="fold", ylabel="loss", xticks=sorted(set(folds["fold"])))
         axis.legend(fontsize=9, frameon=False)
     figure.suptitle("solid: training, dashed: validation normals")
-    return described(figure, alt_texts.folds_text(folds))
+    ranges = [
+        f"{dataset}, {way}: {losses.min():.3g} to {losses.max():.3g}"
+        for (dataset, way), losses in folds.groupby(["data set", "way"])["validation loss"]
+    ]
+    text = "Training and validation loss at the end of each fold. Range of the validation loss:"
+    return described(figure, f"{text} {'; '.join(ranges)}.")
 
 
 def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
     """Test scores of normal and abnormal images, with the three thresholds, a panel a run."""
     rows = -(-len(results) // columns)
     figure, axes = subplots(rows, columns, figsize=(4.2 * columns, 2.8 * rows), squeeze=False)
+    texts = []
     for axis, result in zip(axes.flat, results, strict=False):
         test = result.split("test")
         # A few abnormal scores can be huge: the view ends at the 97th percentile.
         low, high = np.quantile(test["image_score"], [0, 0.97])
-        bins = np.linspace(low, high, 30)
-        for label, color in ((0, NORMAL), (1, ABNORMAL), (UNLABELLED, "0.6")):
-            part = test.loc[test["label"] == label, "image_score"].clip(upper=high)
+        bins, medians = np.linspace(low, high, 30), dict.fromkeys(("normal", "abnormal"), "none")
+        for label, name in LABEL_NAMES.items():
+            part, color = test.loc[test["label"] == label, "image_score"], LABEL_COLORS[label]
             if len(part):
-                name = LABEL_NAMES[label]
-                axis.hist(part, bins, density=True, color=color, alpha=0.6, label=name)
+                shown = part.clip(upper=high)
+                axis.hist(shown, bins, density=True, color=color, alpha=0.6, label=name)
+                medians[name] = f"{part.median():.3g}"
         for regime, style in REGIME_LINES.items():
             cut = result.metrics["thresholds"][regime]
             if np.isfinite(cut):
                 axis.axvline(cut, color="0.25", linestyle=style, label=regime)
-        axis.set(title=f"{result.config.data.label}: {run_title(result)}", yticks=[])
-        axis.set_xlabel("image score")
+        where, title = result.config.data.label, run_title(result)
+        axis.set(title=f"{where}: {title}", yticks=[], xlabel="image score")
         axis.xaxis.set_major_locator(MaxNLocator(4))
+        told = f"normal {medians['normal']}, abnormal {medians['abnormal']}"
+        texts.append(f"{where}, {title}: {told}")
     axes[0, 0].legend(fontsize=8, frameon=False)
     for axis in axes.flat[len(results) :]:
         axis.set_visible(False)
-    return described(figure, alt_texts.histograms_text(results))
+    text = "Histograms of the test scores of normal and abnormal images with their thresholds."
+    return described(figure, f"{text} Median scores. {'; '.join(texts)}.")
 
 
 def roc_curves(results: list[RunResult]) -> Figure:
@@ -168,43 +147,63 @@ def roc_curves(results: list[RunResult]) -> Figure:
     datasets = list(dict.fromkeys(result.config.data.label for result in results))
     size = (4.6 * len(datasets), 4.8)
     figure, axes = subplots(1, len(datasets), figsize=size, squeeze=False)
+    texts = []
     for axis, dataset in zip(axes[0], datasets, strict=True):
-        groups = {k: v for k, v in grouped(results).items() if k[0] == dataset}
-        for runs in groups.values():
-            test = runs[0].split("test")
+        aurocs = []
+        for runs in (v for k, v in grouped(results).items() if k[0] == dataset):
+            test, title = runs[0].split("test"), run_title(runs[0])
             x, y, _ = roc_curve(test["label"], test["image_score"])
-            mean = np.mean([run.metrics["auroc"] for run in runs])
-            axis.plot(x, y, label=f"{run_title(runs[0])} ({100 * mean:.1f})")
-        axis.plot([0, 1], [0, 1], color="0.7", linewidth=1, zorder=0)
+            mean = 100 * np.mean([run.metrics["auroc"] for run in runs])
+            axis.plot(x, y, label=f"{title} ({mean:.1f})")
+            aurocs.append(f"{title} {mean:.1f}")
+        axis.plot([0, 1], [0, 1], color=GUIDE, linewidth=1, zorder=0)
         axis.set(title=dataset, xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
         axis.legend(fontsize=8, frameon=False, loc="lower right")
-    return described(figure, alt_texts.roc_text(results))
+        texts.append(f"{dataset}: {', '.join(aurocs)}")
+    text = "ROC curves, a panel a data set. AUROC in percent."
+    return described(figure, f"{text} {'; '.join(texts)}.")
 
 
 def auroc_dots(summary: pd.DataFrame) -> Figure:
     """Test AUROC with its 95 % interval (dot and bar) and validation AUROC (ring) by method."""
     table = summary.dropna(subset=["auroc_low"])
     datasets = list(dict.fromkeys(table["dataset"]))
-    figure, axes = subplots(
-        1, len(datasets), figsize=(3.2 + 3.4 * len(datasets), 3.8), squeeze=False, sharey=True
-    )
+    size = (3.2 + 3.4 * len(datasets), 3.8)
+    figure, axes = subplots(1, len(datasets), figsize=size, squeeze=False, sharey=True)
     methods = table[["model", "variant"]].drop_duplicates().itertuples(index=False)
     positions = {method_title(*method): -number for number, method in enumerate(methods)}
     for axis, dataset in zip(axes[0], datasets, strict=True):
         for row in table[table["dataset"] == dataset].itertuples():
             y = positions[method_title(row.model, row.variant)]
-            axis.plot([row.auroc_low, row.auroc_high], [y, y], color=NORMAL, linewidth=2)
-            axis.plot(row.auroc, y, "o", color=NORMAL, label="test, 95 % interval")
-            axis.plot(row.val_auroc, y, "o", mfc="none", color=ABNORMAL, label="validation")
-        axis.axvline(0.5, color="0.7", linewidth=1, zorder=0)
+            axis.plot([row.auroc_low, row.auroc_high], [y, y], color=TEST, linewidth=2)
+            axis.plot(row.auroc, y, "o", color=TEST, label="test, 95 % interval")
+            axis.plot(row.val_auroc, y, "o", mfc="none", color=VALIDATION, label="validation")
+        axis.axvline(0.5, color=GUIDE, linewidth=1, zorder=0)
         axis.set(title=dataset, xlabel="AUROC", yticks=list(positions.values()))
         axis.set_yticklabels(list(positions))
     handles, labels = axes[0, 0].get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    figure.legend(
-        unique.values(), unique, fontsize=10, frameon=False, loc="outside lower center", ncols=2
+    place = {"loc": "outside lower center", "ncols": 2}
+    figure.legend(unique.values(), unique, fontsize=10, frameon=False, **place)
+    return described(figure, _dots_text(table))
+
+
+def _dots_text(table: pd.DataFrame) -> str:
+    """The best and the worst method of each data set, and how far validation is from test."""
+    parts = []
+    for dataset, rows in table.groupby("dataset", sort=False):
+        best, worst = (rows.loc[row] for row in (rows["auroc"].idxmax(), rows["auroc"].idxmin()))
+        ends = " down to ".join(
+            f"{100 * row['auroc']:.1f} ({method_title(row['model'], row['variant'])})"
+            for row in (best, worst)
+        )
+        gap = 100 * (rows["val_auroc"] - rows["auroc"]).median()
+        note = f", validation higher by {gap:.1f} in the median" if np.isfinite(gap) else ""
+        parts.append(f"{dataset}: {len(rows)} methods from {ends}{note}")
+    return (
+        "Dot plot of the AUROC by method, a panel a data set: test with its 95 % interval, "
+        f"validation as a ring. In percent, on test: {'; '.join(parts)}."
     )
-    return described(figure, alt_texts.dots_text(table))
 
 
 def table_image(table: pd.DataFrame, title: str) -> Figure:

@@ -13,7 +13,7 @@ from aeflow_utils.data.features import ImageSet
 from aeflow_utils.data.images import read_image, upright
 from aeflow_utils.models.system import System
 from aeflow_utils.show.alt_texts import described, listed
-from aeflow_utils.show.figures import show_image, subplots
+from aeflow_utils.show.style import LABEL_NAMES, show_image, subplots
 
 
 def sample_sheet(images: ImageSet, title: str, n_columns: int = 8) -> Figure:
@@ -26,7 +26,7 @@ def sample_sheet(images: ImageSet, title: str, n_columns: int = 8) -> Figure:
         for axis, position in zip(row, chosen, strict=True):
             show_image(axis, images.images[images.rows[position]])
             axis.set_title(images.table["kind"][position], fontsize=9)
-        row[0].set_ylabel(("normal", "abnormal")[label], fontsize=12)
+        row[0].set_ylabel(LABEL_NAMES[label], fontsize=12)
         kinds.append(listed(sorted(set(images.table["kind"].to_numpy()[chosen]))))
     figure.suptitle(title)
     rows = f"{n_columns} normal ones ({kinds[0]}) above {n_columns} abnormal ones ({kinds[1]})"
@@ -70,7 +70,7 @@ def reconstruction_rows(system: System, images: ImageSet, title: str, n_each: in
         show_image(axes[row, 1], rebuilt[row].numpy())
         show_image(axes[row, 2], residual[row].numpy(), cmap="magma", vmin=0, vmax=0.5)
         show_image(axes[row, 3], scores.anomaly_map[row, 0].numpy(), cmap="magma", **shared)
-        name = ("normal", "abnormal")[images.labels[position]]
+        name = LABEL_NAMES[images.labels[position]]
         axes[row, 0].set_ylabel(f"{name}\nS = {float(scores.image_score[row]):.3f}", fontsize=9)
     for axis, heading in zip(axes[0], headings, strict=True):
         axis.set_title(heading, fontsize=9)
@@ -93,7 +93,7 @@ def map_columns(systems: dict[str, System], images: ImageSet, n_each: int = 5) -
     )
     for column, position in enumerate(positions):
         show_image(axes[0, column], batch.image[column].numpy())
-        axes[0, column].set_title(("normal", "abnormal")[images.labels[position]], fontsize=7)
+        axes[0, column].set_title(LABEL_NAMES[images.labels[position]], fontsize=7)
     axes[0, 0].set_ylabel("image", fontsize=7)
     for row, (name, system) in enumerate(systems.items(), start=1):
         maps = system.score(batch).anomaly_map[:, 0].numpy()

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.data.table import SPECS, get_spec
+from aeflow_utils.data.table import SPECS
 from aeflow_utils.methods import method_title, methods_of
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import Profile
+from aeflow_utils.study.recording import published
 from aeflow_utils.study.results import REGIMES, find, grouped, summary
 from aeflow_utils.study.runs import RunResult
 
@@ -28,10 +29,8 @@ SCORE_COLUMNS = {
     "flow part": "flow_score",
     "reconstruction part": "recon_score",
 }
-PAPER_DATASETS = ("oct2017", "chest_xray", "isic2018", "BraTS2021", "miic")
+PAPER_DATASETS = ("oct2017", "chest_xray", "isic2018", "BraTS2021", "miic")  # of its own table
 PAPER_METRICS = ("auroc", "f1", "acc", "sen", "spe")
-STUDY_ROWS = ["oct2017", "chest_xray", "miic", "btad"]  # where the paper or the study has figures
-STUDY_DATASETS = ("oct2017", "chest_xray", "isic2018", "miic", "btad", "mvtec")
 
 
 def format_summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -86,7 +85,7 @@ def cost_table(results: list[RunResult]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def score_parts(results: list[RunResult]) -> pd.DataFrame:
+def auroc_of_parts(results: list[RunResult]) -> pd.DataFrame:
     """Test AUROC of AE-FLOW's score and of its two parts alone, in percent, mean over seeds."""
     rows = []
     for (dataset, model, variant), runs in grouped(results).items():
@@ -125,7 +124,7 @@ def pixel_table(results: list[RunResult]) -> pd.DataFrame:
 
 
 def format_grid(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """A table of `ablations` for readers: a row a choice, for each data set what it does.
+    """A table of `study.grid` for readers: a row a choice, for each data set what it does.
 
     A star marks the best of its question by validation; test figures stand beside it with their
     95 % interval.
@@ -155,15 +154,9 @@ def domain_gap(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for dataset, part in table.groupby("dataset"):
-        best = {}
-        for name, models in (("AE-FLOW", ["ae_flow"]), ("untrained", methods_of("untrained"))):
-            candidates = part[part["model"].isin(models)].sort_values(
-                "val_auroc", ascending=False, na_position="last", kind="stable"
-            )
-            best[name] = candidates.iloc[0] if len(candidates) else None
-        if any(row is None for row in best.values()):
+        flow, plain = _best(part, ("ae_flow",)), _best(part, methods_of("untrained"))
+        if flow is None or plain is None:
             continue
-        flow, plain = best["AE-FLOW"], best["untrained"]
         rows.append(
             {
                 "domain": flow["domain"],
@@ -177,6 +170,12 @@ def domain_gap(table: pd.DataFrame) -> pd.DataFrame:
         )
     columns = ["domain", "data set", "AE-FLOW", "AUROC", "untrained", "its AUROC", "difference"]
     return pd.DataFrame(rows, columns=columns).sort_values(columns[:2], ignore_index=True)
+
+
+def _best(rows: pd.DataFrame, models: tuple[str, ...]) -> pd.Series | None:
+    rows = rows[rows["model"].isin(models)]
+    ranked = rows.sort_values("val_auroc", ascending=False, na_position="last", kind="stable")
+    return ranked.iloc[0] if len(ranked) else None
 
 
 def recorded_overview(profile: str) -> pd.DataFrame:
@@ -196,15 +195,6 @@ def save_table(table: pd.DataFrame, name: str, profile: Profile) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False)
     return path
-
-
-def published() -> pd.DataFrame:
-    """Figures in print, long format: source, table, dataset, method, metric, value, protocol, ...
-
-    Metrics of `METRIC_TITLES` are test metrics in percent. The others (``n_`` counts images or
-    members, ``log_`` is a figure of a log, the rest is explained by its row) feed `audit`.
-    """
-    return pd.read_csv(paths().home / "results" / "published.csv")
 
 
 def missing_figures() -> str:
@@ -264,8 +254,15 @@ def side_by_side(
     return table.rename(columns=titles).set_index(["data set", *index[1:]])
 
 
+def printed_datasets() -> list[str]:
+    """Data sets for which the paper or the 2023 study prints test metrics, in their order."""
+    printed = published()
+    here = printed["source"].str.startswith(("paper", "blog"))
+    return list(printed.loc[here & printed["metric"].isin(METRIC_TITLES), "dataset"].unique())
+
+
 def not_here(results: list[RunResult]) -> pd.DataFrame:
-    """Data sets of the study that have no run here, with how to get them."""
+    """Data sets that have no run here, with how to get them."""
     have = {result.config.data.dataset for result in results}
-    rows = [(n, "not here", get_spec(n).how_to_get) for n in STUDY_DATASETS if n not in have]
+    rows = [(n, "not here", spec.how_to_get) for n, spec in SPECS.items() if n not in have]
     return pd.DataFrame(rows, columns=["data set", "status", "how to get it"])

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from aeflow_utils import metrics
-from aeflow_utils.config import PROFILES, DataConfig, Profile, RunConfig
+from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.features import ImageSet, Splits, fingerprint, load_splits
 from aeflow_utils.data.images import load_masks
 from aeflow_utils.data.layouts import UNLABELLED
@@ -35,6 +35,7 @@ from aeflow_utils.methods import KINDS, METHODS, get_method
 from aeflow_utils.models import build_system
 from aeflow_utils.models.system import System
 from aeflow_utils.precision import bf16_here, use_bf16
+from aeflow_utils.profiles import PROFILES, Profile
 from aeflow_utils.study.memory import peak_memory_mb, reset_peak_memory
 from aeflow_utils.study.runs import RunResult, load_run, run_folder, write_json
 from aeflow_utils.study.training import fit, score_images, score_maps, seed_everything

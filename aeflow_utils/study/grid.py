@@ -1,13 +1,13 @@
 """What each choice does: one grid of changes to AE-FLOW, and cross-validation done two ways.
 
 Changes to training are runs of their own, one option away from the default. Changes to the score
-need none: see `rescoring`.
+are computed from what every run stores: nothing is trained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,9 @@ import pandas as pd
 from aeflow_utils import metrics
 from aeflow_utils.config import N_FOLDS, N_MEMBERS, UNTRAINED, RunConfig, TrainConfig
 from aeflow_utils.data.table import available, load_table
-from aeflow_utils.methods import AEFlowConfig
+from aeflow_utils.methods import CHOICES, AEFlowConfig
 from aeflow_utils.profiles import Profile
-from aeflow_utils.study.results import by_dataset, find
+from aeflow_utils.study.results import find
 from aeflow_utils.study.runs import RunResult
 
 # One option away from the default each: (question, option, value).
@@ -37,7 +37,9 @@ GRID = (
     ("preprocessing", "crop", True),
     ("optimizer", "optimizer", "adam"),
 )
+CARRY_OVER = ("carry_over", True)  # of cross-validation: the other way to train the folds
 BASE = "conv_like"
+BETAS = (0.0, 0.5, 0.9, 1.0)
 
 
 def grid_plan(profile: Profile) -> list[RunConfig]:
@@ -45,14 +47,14 @@ def grid_plan(profile: Profile) -> list[RunConfig]:
 
     On the data sets with labelled validation: only there can a choice be made, or a probability be
     calibrated, without looking at the test split. FastFlow on an untrained encoder is an error of
-    the study, not a choice.
+    the 2023 study, not a choice.
     """
     configs = []
     for dataset, category in available():
         base = RunConfig.build(profile, dataset, "ae_flow", category=category, variant=BASE)
         val = load_table(base.data).query("split == 'val'")
         if (val["label"] == 1).any():
-            # `resnet_like` is a row of the study, and there under that name
+            # the other subnet is a row of the study already
             configs += [changed(base, o, v) for _, o, v in GRID if o != "subnet"]
             fastflow = RunConfig.build(profile, dataset, "fastflow", category=category)
             configs.append(changed(fastflow, "encoder", "untrained"))
@@ -61,24 +63,45 @@ def grid_plan(profile: Profile) -> list[RunConfig]:
     return configs
 
 
-def changed(base: RunConfig, option: str, value: object) -> RunConfig:
-    """`base` with one option changed, wherever it lives; its variant says which."""
+def variant_of(option: str, value: object, base: str = BASE) -> str:
+    """The variant under which the runs of one choice are kept: ``conv_like+n_blocks=4``.
+
+    The other subnet is a row of the study, and has that row's name.
+
+    Args:
+        option, value: of `GRID`, or `CARRY_OVER`.
+        base: variant of the runs that the choice is made in.
+
+    Raises:
+        ValueError: there is no such choice.
+    """
+    if (option, value) not in {CARRY_OVER, *(row[1:] for row in GRID)}:
+        raise ValueError(f"the grid has no {option}={value}")
+    if option == "subnet":
+        return str(value)
     shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
-    config = replace(base, variant=f"{base.variant}+{option}={shown}")
+    return f"{base}+{option}={shown}"
+
+
+def changed(base: RunConfig, option: str, value: object) -> RunConfig:
+    """`base` with one choice made, wherever the option lives; its variant says which.
+
+    Raises:
+        ValueError: as `variant_of`.
+    """
+    config = replace(base, variant=variant_of(option, value, base.variant))
     if option == "crop":  # the 2023 study's 256 and 224, in proportion
         size = base.data.image_size
         return replace(config, data=replace(base.data, image_size=size * 7 // 8, resize=size))
     if option == "encoder":
         value = base.model.encoder + UNTRAINED
-    for part in ("model", "train"):
-        if option in {field.name for field in fields(getattr(base, part))}:
-            return replace(config, **{part: replace(getattr(base, part), **{option: value})})
-    raise ValueError(f"no such option: {option}")
+    part = "train" if hasattr(base.train, option) else "model"
+    return replace(config, **{part: replace(getattr(base, part), **{option: value})})
 
 
 def fold_plan(base: RunConfig, carry_over: bool) -> list[RunConfig]:
     """One run a fold: fresh, or each going on with the weights of the one before."""
-    config = changed(base, "carry_over", True) if carry_over else base
+    config = changed(base, *CARRY_OVER) if carry_over else base
     folds = range(1, N_FOLDS + 1)
     return [replace(config, data=replace(base.data, fold=fold)) for fold in folds]
 
@@ -88,57 +111,56 @@ def grid_profile(profile: Profile) -> str:
     return profile.name if find(profile.name, "side") else "laptop"
 
 
+def base_by_dataset(profile: str) -> dict[str, RunResult]:
+    """The run of the default AE-FLOW that each data set's ablations start from, by its label.
+
+    The first seed of the study's own split, where validation is labelled.
+    """
+    runs = find(profile, methods=("ae_flow",), variant=BASE)
+    first = [run for run in runs if run.config.seed == 0 and not run.config.data.split]
+    labelled = [run for run in first if np.isfinite(run.metrics["val_auroc"])]
+    return {run.config.data.label: run for run in labelled}
+
+
+def _runs_by_choice(profile: str) -> dict[tuple[str, str], RunResult]:
+    """One run of AE-FLOW by (label of the data set, variant): where it has seeds, the last one."""
+    runs = [*find(profile, "study", ("ae_flow",)), *find(profile, "side", ("ae_flow",))]
+    return {(run.config.data.label, run.config.variant): run for run in runs}
+
+
 def ablation_table(profile: str) -> pd.DataFrame:
-    """Each option's AUROC beside the default's, seed 0, in percent; a row a data set and value.
+    """AUROC of each choice beside the default's, one run each, in percent; a row a choice.
 
     The best value of a question by validation AUROC is marked: it is the one that could be chosen
     honestly. Test figures and their intervals stand beside it, and choose nothing.
     """
-    base = base_by_dataset(profile)
-    side = {(r.config.data.dataset, r.config.variant): r for r in find(profile, "side")}
-    rest = {
-        (r.config.data.dataset, r.config.variant): r for r in find(profile, methods=("ae_flow",))
-    }
-    rows = []
-    for dataset, default in base.items():
-        seen = set()
+    runs, rows = _runs_by_choice(profile), []
+    for dataset, default in base_by_dataset(profile).items():
+        questions = set()
         for question, option, value in GRID:
-            name = changed(default.config, option, value).variant
-            run = rest.get((dataset, value)) if option == "subnet" else side.get((dataset, name))
+            run = runs.get((dataset, variant_of(option, value)))
             if run is None:
                 continue
-            if question not in seen:
-                rows.append(_row(dataset, question, option, _default(option), default, True))
-                seen.add(question)
-            rows.append(_row(dataset, question, option, value, run, False))
+            names = {"data set": dataset, "question": question, "option": option}
+            if question not in questions:
+                rows.append(names | _choice_row(_default(option), default, is_default=True))
+                questions.add(question)
+            rows.append(names | _choice_row(value, run, is_default=False))
     return mark_best(rows, ["data set", "question"])
 
 
-def base_by_dataset(profile: str) -> dict[str, RunResult]:
-    """The run of the default AE-FLOW that each data set's ablations start from."""
-    runs = by_dataset(find(profile, "base", ("ae_flow",), BASE))
-    return {label: run for label, (run,) in runs.items()}
-
-
 def _default(option: str) -> object:
-    if option in ("crop", "encoder"):
-        return {"crop": False, "encoder": "ImageNet"}[option]
-    defaults = {f.name: f.default for c in (AEFlowConfig, TrainConfig) for f in fields(c)}
-    return defaults[option]
+    defaults = asdict(TrainConfig()) | asdict(AEFlowConfig())
+    return (defaults | {"crop": False, "encoder": "ImageNet"})[option]
 
 
-def _row(
-    dataset: str, question: str, option: str, value: object, run: RunResult, default: bool
-) -> dict:
+def _choice_row(value: object, run: RunResult, is_default: bool) -> dict:
     names = {
-        "data set": dataset,
-        "question": question,
-        "option": option,
         "value": ", ".join(map(str, value)) if isinstance(value, tuple) else str(value),
-        "default": default,
+        "default": is_default,
         "parameters": run.environment["trainable_parameters"],
     }
-    return names | judged(run, lambda images: images["image_score"])
+    return names | validation_and_test(run)
 
 
 def mark_best(rows: list[dict], within: list[str]) -> pd.DataFrame:
@@ -150,12 +172,17 @@ def mark_best(rows: list[dict], within: list[str]) -> pd.DataFrame:
     return table.assign(best_on_validation=table["validation"] == best)
 
 
-def judged(run: RunResult, score: Callable[[pd.DataFrame], np.ndarray]) -> dict:
-    """AUROC of a score of stored rows on validation and test, with test's interval, in percent."""
+def validation_and_test(run: RunResult, **options: object) -> dict[str, float]:
+    """AUROC on validation and test, with test's interval, in percent.
+
+    Args:
+        options: of the score, in the place of those that the run had.
+    """
     values = {}
     for split, title in (("val", "validation"), ("test", "test")):
         rows = run.labelled(split)
-        scores = score(rows)
+        config = replace(run.config.model, **options)
+        scores = rescore(rows, config) if options else rows["image_score"]
         values[title] = 100 * metrics.auroc(rows["label"], scores)
     values["low"], values["high"] = (100 * v for v in metrics.auroc_interval(rows["label"], scores))
     return values
@@ -164,20 +191,52 @@ def judged(run: RunResult, score: Callable[[pd.DataFrame], np.ndarray]) -> dict:
 def fold_table(profile: str) -> pd.DataFrame:
     """Cross-validation: losses, and AUROC in percent, of each fold, fresh and carried over."""
     rows = []
-    for run in find(profile, "side"):
-        config = run.config
-        if config.data.fold:
-            way = "weights carried over" if config.train.carry_over else "fresh model"
-            last = run.history.iloc[-1]
-            rows.append(
-                {
-                    "data set": config.data.dataset,
-                    "way": way,
-                    "fold": config.data.fold,
-                    "validation loss": last["val_total"],
-                    "training loss": last["train_total"],
-                    "validation": 100 * run.metrics["val_auroc"],
-                    "test": 100 * run.metrics["auroc"],
-                }
-            )
+    for run in (run for run in find(profile, "side") if run.config.data.fold):
+        way = "weights carried over" if run.config.train.carry_over else "fresh model"
+        last, aurocs = run.history.iloc[-1], run.metrics
+        row = {"data set": run.config.data.dataset, "way": way, "fold": run.config.data.fold}
+        row |= {"validation loss": last["val_total"], "training loss": last["train_total"]}
+        row |= {"validation": 100 * aurocs["val_auroc"], "test": 100 * aurocs["auroc"]}
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def rescore(scores: pd.DataFrame, config: AEFlowConfig) -> np.ndarray:
+    """The image scores (N,) that AE-FLOW would have given with the score options of `config`.
+
+    Args:
+        scores: stored scores with their parts, as `training.score_images` writes them.
+    """
+    import torch  # here, so that tables which re-score nothing are read without it
+
+    from aeflow_utils.models.ae_flow import mix
+
+    columns = scores.select_dtypes("number").items()
+    parts = {name: torch.from_numpy(column.to_numpy(copy=True)) for name, column in columns}
+    return mix(parts, config)[0].numpy()
+
+
+def score_table(profile: str) -> pd.DataFrame:
+    """Form and pooling of the flow score, and features: AUROC in percent, seed 0, beta = 0.9.
+
+    As in `ablation_table`, validation marks the best; test figures choose nothing.
+    """
+    runs, rows = _runs_by_choice(profile), []
+    for dataset, default in base_by_dataset(profile).items():
+        others = (runs.get((dataset, variant_of(o, v))) for _, o, v in GRID if o == "features")
+        for run in filter(None, (default, *others)):
+            for form, pooling in product(CHOICES["flow_score"], CHOICES["pooling"]):
+                names = {"data set": dataset, "features": run.config.model.features}
+                names |= {"form": form, "pooling": pooling}
+                rows.append(names | validation_and_test(run, flow_score=form, pooling=pooling))
+    return mark_best(rows, ["data set"])
+
+
+def weight_table(profile: str) -> pd.DataFrame:
+    """Weight of the flow score and form of the reconstruction score: AUROC in percent, seed 0."""
+    rows = []
+    for dataset, run in base_by_dataset(profile).items():
+        for recon, beta in product(CHOICES["recon_score"], BETAS):
+            names = {"data set": dataset, "reconstruction": recon, "beta": beta}
+            rows.append(names | validation_and_test(run, recon_score=recon, beta=beta))
+    return mark_best(rows, ["data set"])

@@ -75,16 +75,10 @@ def load_run(folder: Path) -> RunResult:
 
 @lru_cache(maxsize=1024)  # an article's tables, claims and figures ask for the same runs
 def _read_run(folder: Path, source: str, stamp: tuple) -> RunResult:
-    config, environment, metrics, history, scores = (folder / name for name in FILES)
-    return RunResult(
-        config=RunConfig.from_dict(_read_json(config)),
-        folder=folder,
-        scores=pd.read_csv(scores),
-        history=pd.read_csv(history),
-        metrics=_read_json(metrics),
-        environment=_read_json(environment),
-        source=source,
-    )
+    config, environment, metrics = (json.loads((folder / name).read_text()) for name in FILES[:3])
+    history, scores = (pd.read_csv(folder / name) for name in FILES[3:])
+    config = RunConfig.from_dict(config)
+    return RunResult(config, folder, scores, history, metrics, environment, source)
 
 
 def read_runs(profile: str, recorded: bool) -> Iterator[RunResult]:
@@ -97,7 +91,3 @@ def read_runs(profile: str, recorded: bool) -> Iterator[RunResult]:
 def write_json(path: Path, content: dict) -> None:
     """Indented JSON with a final newline."""
     path.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def _read_json(path: Path) -> dict:
-    return json.loads(path.read_text())

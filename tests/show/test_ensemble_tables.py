@@ -1,41 +1,24 @@
-"""The ensemble's tables, sentences and plots from run folders written by hand."""
+"""The ensemble's tables and plots from run folders written by hand."""
 
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from aeflow_utils.article import ensemble_story as uncertainty_story
-from aeflow_utils.show import ensemble_figures as uncertainty_figures
+from aeflow_utils.show import ensemble_figures as figures
 from aeflow_utils.show import ensemble_tables as tables
-from aeflow_utils.show import figures
 from aeflow_utils.show.alt_texts import alt_text
 from aeflow_utils.study import ensemble
 from aeflow_utils.study.ensemble import ensembles
+from aeflow_utils.study.recording import published
 from aeflow_utils.study.runs import write_json
 
 
-def write_ensemble(write_run, n_members=3, n=60, dataset="elpv", parts=True):
-    """Members that share a signal, with noise of their own; a second part tells a little more."""
-    rng = np.random.default_rng(0)
-    labels = np.tile([0, 1], n // 2)
-    shared = {split: 1.5 * labels + rng.normal(size=n) for split in ("val", "test")}
-    more = np.concatenate([2 * labels + rng.normal(size=n) for _ in shared])
-    for seed in range(n_members):
-        val, test = ((labels, values + 0.3 * rng.normal(size=n)) for values in shared.values())
-        run = write_run(seed=seed, val=val, test=test, dataset=dataset, variant="conv_like")
-        write_parts(run, *((run.scores["image_score"], more) if parts else (np.nan, np.nan)))
-
-
-def write_parts(run, flow, recon):
-    scores = run.scores.assign(flow_score=flow, recon_score=recon)
-    scores.to_csv(run.folder / "scores.csv", index=False)
-
-
 @pytest.fixture
-def members(write_run):
-    write_ensemble(write_run)
+def members(write_ensemble):
+    write_ensemble()
     return ensembles("smoke")
 
 
@@ -63,27 +46,23 @@ def test_the_choice_does_not_look_at_the_test_split(members):
     assert not np.allclose(before["auroc"], after["auroc"])
 
 
-def test_runs_without_parts_are_judged_by_the_score_alone(write_run):
-    write_ensemble(write_run, parts=False)
+def test_runs_without_parts_are_judged_by_the_score_alone(write_ensemble):
+    write_ensemble(parts=False)
     members = ensembles("smoke")
     table = tables.quality_table(members, n_resamples=2)
     assert not table["measure"].str.endswith("_parts").any()
     referral = tables.referral_table(members, n_resamples=2)
-    assert set(referral["verdict"]) == {ensemble.VERDICTS["scores"]}
-    found = uncertainty_story.evidence(members, n_resamples=2)
-    assert not found["key"].str.startswith("parts").any()
-    assert len(uncertainty_story.ensemble_findings(found)) == 6
+    assert set(referral["verdict"]) == {ensemble.DECISIONS["scores"]}
 
 
-def test_a_data_set_without_abnormal_validation_is_left_out(write_run):
-    for seed in range(2):
-        write_run(seed=seed, val=((0, 0), (1, 2)), variant="conv_like")
+def test_one_member_without_labelled_validation_leaves_its_data_set_out(write_run):
+    for seed, val in enumerate((((0, 1), (1, 2)), ((0, 0), (1, 2)))):
+        write_run(seed=seed, val=val, variant="conv_like")
     members = ensembles("smoke")
     assert len(members) == 1
     assert tables.usable(members) == {}
     assert tables.quality_table(members).empty
-    assert tables.fold_table("smoke", members).empty
-    assert uncertainty_story.ensemble_findings(uncertainty_story.evidence(members)) == []
+    assert tables.members_by_seed_and_fold("smoke", members).empty
 
 
 def test_every_image_is_counted_and_a_constant_detector_is_flagged(members):
@@ -92,11 +71,27 @@ def test_every_image_is_counted_and_a_constant_detector_is_flagged(members):
     assert (counts.sum(axis=1) == 60).all()
     flagged = table["warning"] != ""
     assert table.index[flagged].tolist() == [("elpv", "all abnormal; σ, median")]
+    sigma = published().query("metric == 'sigma_threshold'")["value"].item()
+    assert table["threshold"].iloc[0] == sigma
+    test = tables.per_image(members["elpv"])
+    uncertain = table[["right, uncertain", "wrong, uncertain"]].iloc[0].sum()
+    assert uncertain == (test["sigma"] > sigma).sum()
+
+
+def test_right_and_wrong_are_counted_by_certainty():
+    right = pd.Series([True, True, False, False, False])
+    certain = pd.Series([True, False, True, False, False])
+    assert tables.count_certain(right, certain) == {
+        "right, certain": 1,
+        "right, uncertain": 1,
+        "wrong, certain": 1,
+        "wrong, uncertain": 2,
+    }
 
 
 def test_referral_counts_errors_among_the_least_certain(members):
     row = tables.referral_table(members, n_resamples=10).iloc[0]
-    test = tables.judged(members["elpv"]).sort_values("sigma", ascending=False)
+    test = tables.per_image(members["elpv"]).sort_values("sigma", ascending=False)
     assert row["referred"] == 6
     assert row["errors"] == (~test["correct"]).sum()
     assert row["caught"] == pytest.approx((~test["correct"].iloc[:6]).sum())
@@ -109,10 +104,16 @@ def test_coverage_is_near_nominal_where_splits_are_alike(members):
     assert set(table["class"]) == {"normal", "abnormal"}
 
 
-def test_the_expected_range_is_that_of_chance():
-    found = tables._expected(n_fit=99, n_test=100, alpha=0.1)
-    assert found["expected_low"] == pytest.approx(0.81, abs=0.02)
-    assert found["expected_high"] == pytest.approx(0.97, abs=0.02)
+def test_the_expected_range_is_that_of_chance(write_ensemble):
+    write_ensemble(n_members=2, n=100)  # 50 of each class, in validation and in test
+    rows = tables.coverage_table(ensembles("smoke"), alphas=(0.1,))
+    rng = np.random.default_rng(0)
+    known, new = (np.sort(rng.random((2000, 50)), axis=1) for _ in range(2))
+    higher = 50 - np.array([np.searchsorted(*pair) for pair in zip(known, new, strict=True)])
+    covered = ((1 + higher) / 51 > 0.1).mean(axis=1)
+    low, high = np.quantile(covered, [0.025, 0.975])
+    assert rows["expected_low"].to_numpy() == pytest.approx(low, abs=0.021)  # one image in fifty
+    assert rows["expected_high"].to_numpy() == pytest.approx(high, abs=0.021)
 
 
 def test_quality_by_number_of_members(members):
@@ -130,60 +131,30 @@ def test_folds_are_an_ensemble_too(write_run, members):
         run = write_run(seed=0, variant="conv_like", n_blocks=fold, test=(labels, labels * 1.0))
         config = replace(run.config, data=replace(run.config.data, fold=fold))
         write_json(run.folder / "config.json", config.to_dict())
-        write_parts(run, run.scores["image_score"], 1.0)
-    table = tables.fold_table("smoke", members).set_index("members differ by")
+    table = tables.members_by_seed_and_fold("smoke", members).set_index("members differ by")
     assert table["members"].to_dict() == {"seeds": 3, "folds": 2}
 
 
-def test_evidence_is_a_tidy_table_and_sentences_quote_it(members):
-    found = uncertainty_story.evidence(members, n_resamples=50)
-    assert list(found) == ["key", "data set", "value", "low", "high", "measure"]
-    assert not found.duplicated(["key", "data set"]).any()
-    values = found.set_index("key")["value"]
-    test = tables.judged(members["elpv"])
-    assert values["sigma"] == pytest.approx(ensemble.error_auroc(test, test["sigma"]))
-    assert values["chosen_gain"] == pytest.approx(values["chosen"] - values["sigma"])
-    assert values["members"] == 3
-    findings = uncertainty_story.ensemble_findings(found)
-    assert f"{100 * values['sigma']:.1f} % on ELPV" in findings[0].sentence
-    assert findings[0].numbers["sigma, elpv"] == values["sigma"]
-    assert all("{" not in f.sentence and "nan" not in f.sentence for f in findings)
-
-
 def test_every_plot_draws(members):
-    judged = {name: tables.judged(runs) for name, runs in members.items()}
+    per_image = {name: tables.per_image(runs) for name, runs in members.items()}
     drawn = (
-        uncertainty_figures.mu_sigma(judged),
-        uncertainty_figures.risk_coverage_curves(judged, {"elpv": "chance_of_error_parts"}),
-        uncertainty_figures.reliability_curves(judged, "test"),
-        uncertainty_figures.member_curves(tables.member_table(members)),
+        figures.mu_sigma(per_image),
+        figures.risk_coverage_curves(per_image, {"elpv": "chance_of_error_parts"}),
+        figures.reliability_curves(per_image, "test"),
+        figures.member_curves(tables.member_table(members)),
     )
     for figure in drawn:
         assert figure.axes
         assert "elpv" in alt_text(figure).lower()
         assert "nan" not in alt_text(figure)
-        figures.plt.close(figure)
+        plt.close(figure)
 
 
 def test_the_least_certain_images_are_shown_first(members, small_elpv):
     run = members["elpv"][0]
-    table = tables.judged(members["elpv"])
+    table = tables.per_image(members["elpv"])
     table["path"] = np.resize(small_elpv.test.table["path"].to_numpy(), len(table))
-    figure = uncertainty_figures.doubtful_images(table, "closeness", run.config.data, n=4)
+    figure = figures.doubtful_images(table, "closeness", run.config.data, n=4)
     wrong = (~table.nlargest(4, "closeness")["correct"]).sum()
     assert f"{wrong} of the 4" in figure.get_suptitle()
-    figures.plt.close(figure)
-
-
-def test_an_ensemble_that_never_errs_has_no_errors_to_rank(write_run):
-    labels = np.tile([0, 1], 30)
-    for seed in range(2):
-        scores = (labels, labels + 0.01 * np.arange(60) / 60 * (seed + 1))
-        write_run(seed=seed, val=scores, test=scores, variant="conv_like")
-    found = uncertainty_story.evidence(ensembles("smoke"), n_resamples=5)
-    values = found.set_index("key")["value"]
-    assert values["accuracy"] == 1
-    assert np.isnan(values["sigma"])
-    sentences = [f.sentence for f in uncertainty_story.ensemble_findings(found)]
-    assert "undefined on ELPV" in sentences[0]
-    assert not any("nan" in sentence for sentence in sentences)
+    plt.close(figure)

@@ -7,7 +7,6 @@ import pytest
 from aeflow_utils.errors import UserError
 from aeflow_utils.metrics import auroc
 from aeflow_utils.metrics.calibration import entropy
-from aeflow_utils.show.ensemble_tables import judged
 from aeflow_utils.study import ensemble
 from aeflow_utils.study.runs import load_run
 
@@ -18,8 +17,12 @@ def members(write_run, *scores, **settings):
     return [write_run(seed=s, test=(LABELS, each), **settings) for s, each in enumerate(scores)]
 
 
-def combined(sigma, correct, labels=LABELS):
-    return pd.DataFrame({"label": labels, "sigma": sigma, "correct": correct})
+def judged(runs):
+    return ensemble.judge(*(ensemble.readings(runs, split) for split in ("val", "test")))
+
+
+def decided(correct):
+    return pd.DataFrame({"label": LABELS, "correct": correct})
 
 
 def test_scores_of_members_are_stacked_image_by_image(write_run):
@@ -73,31 +76,8 @@ def test_the_ensemble_decides_by_mean_score_and_mean_threshold(write_run):
     assert table["correct"].tolist() == [True, False, False, True]
 
 
-def test_the_certainty_table_counts_every_image_once():
-    table = ensemble.certainty_table(
-        combined([0.01, 0.2, 0.01, 0.3], [True, True, False, False]), sigma=0.1
-    )
-    assert table.to_dict("index") == {
-        "right": {"certain": 1, "uncertain": 1},
-        "wrong": {"certain": 1, "uncertain": 1},
-    }
-
-
-def test_an_uncertainty_of_exactly_sigma_is_certain():
-    table = ensemble.certainty_table(combined([0.1] * 4, [True] * 4), sigma=0.1)
-    assert table.loc["right"].tolist() == [4, 0]
-    assert table.loc["wrong"].tolist() == [0, 0]
-
-
-@pytest.mark.parametrize(
-    ("predicted", "degenerate"), [([1, 1, 1], True), ([0, 0], True), ([0, 1, 1], False)]
-)
-def test_one_verdict_for_all_images_is_degenerate(predicted, degenerate):
-    assert ensemble.is_degenerate(np.array(predicted)) == degenerate
-
-
 def test_error_auroc_of_a_perfect_a_reversed_and_a_blind_uncertainty():
-    table = combined([0.0] * 4, [True, True, False, False])
+    table = decided([True, True, False, False])
     assert ensemble.error_auroc(table, np.array([1, 2, 3, 4])) == 1
     assert ensemble.error_auroc(table, np.array([4, 3, 2, 1])) == 0
     assert ensemble.error_auroc(table, np.ones(4)) == 0.5
@@ -105,15 +85,7 @@ def test_error_auroc_of_a_perfect_a_reversed_and_a_blind_uncertainty():
 
 @pytest.mark.parametrize("correct", [True, False])
 def test_error_auroc_without_both_right_and_wrong_is_empty(correct):
-    assert np.isnan(ensemble.error_auroc(combined([0.0] * 4, [correct] * 4), np.arange(4)))
-
-
-def test_has_threshold_needs_one_of_every_member(write_run):
-    labelled = write_run(seed=0)
-    unlabelled = write_run(seed=1, val=((0, 0), (1, 2)))
-    assert ensemble.has_threshold([labelled], "val_f1")
-    assert not ensemble.has_threshold([labelled, unlabelled], "val_f1")
-    assert ensemble.has_threshold([labelled, unlabelled], "normal_quantile")
+    assert np.isnan(ensemble.error_auroc(decided([correct] * 4), np.arange(4)))
 
 
 def test_spread_and_closeness_rank_an_error_by_hand(write_run):
@@ -124,15 +96,6 @@ def test_spread_and_closeness_rank_an_error_by_hand(write_run):
     assert table["correct"].mean() == 0.75
     assert ensemble.error_auroc(table, table["sigma"]) == 1
     assert ensemble.error_auroc(table, table["closeness"]) == 1
-
-
-@pytest.mark.parametrize(
-    ("predicted", "words"), [([1, 1], "called abnormal"), ([0, 0], "called normal"), ([0, 1], "")]
-)
-def test_a_degenerate_detector_is_flagged(predicted, words):
-    note = ensemble.verdict_note(np.array(predicted))
-    assert words in note
-    assert bool(note) == bool(words)
 
 
 def reading(labels, scores, parts=None):
@@ -146,12 +109,12 @@ def random_readings(n_members=3, n=60, seed=0, parts=False):
     rng = np.random.default_rng(seed)
     labels = np.tile([0, 1], n // 2)
     shared = labels + rng.normal(size=n)
-    found = []
+    members = []
     for _ in range(n_members):
         scores = shared + 0.2 * rng.normal(size=n)
         two = np.stack([scores, 3 * labels + rng.normal(size=n)], axis=1) if parts else None
-        found.append(reading(labels, scores, two))
-    return found
+        members.append(reading(labels, scores, two))
+    return members
 
 
 def rescaled(member, scale, offset):
@@ -195,7 +158,7 @@ def test_chance_of_error_is_the_probability_of_the_other_verdict():
     expected = np.where(table["predicted"] == 1, 1 - mean, mean)
     np.testing.assert_allclose(table["chance_of_error_parts"], expected)
     np.testing.assert_allclose(table["entropy_parts"], entropy(mean.to_numpy()))
-    own = ensemble.judge(fits, seen, verdict="parts")
+    own = ensemble.judge(fits, seen, decision="parts")
     assert own["predicted"].tolist() == (mean >= 0.5).astype(int).tolist()
     assert own["correct"].mean() > table["correct"].mean()
 
@@ -203,8 +166,8 @@ def test_chance_of_error_is_the_probability_of_the_other_verdict():
 def test_parts_find_errors_that_the_score_hides():
     fits, seen = (random_readings(seed=seed, n=200, parts=True) for seed in (0, 1))
     table = ensemble.judge(fits, seen)
-    found = {n: ensemble.error_auroc(table, table[n]) for n in ensemble.MEASURES}
-    assert found["chance_of_error_parts"] > 0.9 > found["entropy"]
+    aurocs = {n: ensemble.error_auroc(table, table[n]) for n in ensemble.MEASURES}
+    assert aurocs["chance_of_error_parts"] > 0.9 > aurocs["entropy"]
     assert ensemble.chosen_measure(ensemble.cross_fitted(fits)) == "chance_of_error_parts"
 
 
@@ -221,8 +184,8 @@ def test_noise_that_a_calibrator_could_learn_is_not_rewarded():
     rng = np.random.default_rng(0)
     labels = np.tile([0, 1], 30)
     noise = [reading(labels, rng.normal(size=60), rng.normal(size=(60, 20))) for _ in range(2)]
-    fitted = ensemble.judge(noise, noise, verdict="parts")["correct"].mean()
-    honest = ensemble.cross_fitted(noise, verdict="parts")["correct"].mean()
+    fitted = ensemble.judge(noise, noise, decision="parts")["correct"].mean()
+    honest = ensemble.cross_fitted(noise, decision="parts")["correct"].mean()
     assert fitted > 0.7
     assert honest < 0.65
 

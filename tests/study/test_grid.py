@@ -12,15 +12,15 @@ from aeflow_utils.data.table import load_table
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import CHOICES, AEFlowConfig
 from aeflow_utils.models import build_system
-from aeflow_utils.models.scores import POOLINGS
 from aeflow_utils.profiles import PROFILES
-from aeflow_utils.study import experiments, rescoring
-from aeflow_utils.study import grid as ablations
+from aeflow_utils.study import grid
+from aeflow_utils.study.experiments import run
 from aeflow_utils.study.results import find
+from aeflow_utils.study.runs import load_run
 from aeflow_utils.study.training import fit, score_images, seed_everything
 
 SMOKE = PROFILES["smoke"]
-BASE = RunConfig.build(SMOKE, "elpv", "ae_flow", variant=ablations.BASE)
+BASE = RunConfig.build(SMOKE, "elpv", "ae_flow", variant=grid.BASE)
 
 
 def differences(a, b):
@@ -29,20 +29,37 @@ def differences(a, b):
     return {name for name in a.index if a[name] != b[name]}
 
 
-@pytest.mark.parametrize(("question", "option", "value"), ablations.GRID)
+@pytest.mark.parametrize(("question", "option", "value"), grid.GRID)
 def test_each_row_of_the_grid_changes_one_thing(question, option, value):
-    config = ablations.changed(BASE, option, value)
+    config = grid.changed(BASE, option, value)
     expected = {
         "crop": {"data.image_size", "data.resize"},
         "optimizer": {"train.optimizer"},
     }.get(option, {f"model.{option}"})
     assert differences(BASE, config) == expected | {"variant"}
-    assert not config.in_main_tables
+    assert config.variant == grid.variant_of(option, value)
+    assert config.in_main_tables == (option == "subnet")  # that one is a row of the study
     assert RunConfig.from_dict(config.to_dict()) == config
 
 
+def test_a_variant_is_named_by_what_was_changed():
+    assert grid.variant_of("likelihood_unit", "nats") == "conv_like+likelihood_unit=nats"
+    assert grid.variant_of("strides", (16, 32)) == "conv_like+strides=16,32"
+    assert grid.variant_of("encoder", "untrained", base="") == "+encoder=untrained"
+    assert grid.variant_of(*grid.CARRY_OVER) == "conv_like+carry_over=True"
+    assert grid.variant_of("subnet", "resnet_like") == "resnet_like"
+
+
+@pytest.mark.parametrize(("option", "value"), [("alpha", 0.2), ("beta", 0.9), ("subnet", "conv")])
+def test_what_the_grid_does_not_hold_has_no_name(option, value):
+    with pytest.raises(ValueError, match=option):
+        grid.variant_of(option, value)
+    with pytest.raises(ValueError, match=option):
+        grid.changed(BASE, option, value)
+
+
 def test_the_grid_needs_labelled_validation(mvtec_tree, chest_tree):
-    plan = ablations.grid_plan(SMOKE)
+    plan = grid.grid_plan(SMOKE)
     assert {config.data.dataset for config in plan} == {"elpv", "chest_xray"}
     assert len({config.run_name for config in plan}) == len(plan)
     assert all(not config.in_main_tables for config in plan)
@@ -63,27 +80,23 @@ def test_folds_share_nothing_and_together_are_everything(chest_tree):
         assert set(test) == set(whole.loc[whole["split"] == "test", "path"])
 
 
-def test_there_are_five_folds():
-    with pytest.raises(UserError, match="no fold 6: choose 1 to 5"):
-        DataConfig("elpv", fold=6)
+def test_there_are_no_other_folds():
+    with pytest.raises(UserError, match=f"no fold {N_FOLDS + 1}"):
+        DataConfig("elpv", fold=N_FOLDS + 1)
 
 
-def test_weights_are_carried_from_fold_to_fold_only_where_it_is_asked_for(monkeypatch):
-    first, second = ablations.fold_plan(BASE, carry_over=True)[:2]
-    loaded = []
-    load_file = experiments.load_file
-    monkeypatch.setattr(experiments, "load_file", lambda p: loaded.append(p) or load_file(p))
-    result = experiments.run(second)  # runs the first on its way
-    (path,) = loaded
-    assert path.parent.name == first.run_name
-    start = load_file(path)
-    end = load_file(result.folder / experiments.CHECKPOINT)
-    fresh = experiments.run(ablations.fold_plan(BASE, carry_over=False)[1])
-    other = load_file(fresh.folder / experiments.CHECKPOINT)
-    name = "decoder.layers.0.weight"
-    assert torch.norm(end[name] - start[name]) < torch.norm(end[name] - other[name])
-    assert len(loaded) == 1
-    table = ablations.fold_table("smoke")
+def test_weights_are_carried_from_fold_to_fold_only_where_it_is_asked_for(chest_tree):
+    base = RunConfig.build(SMOKE, "chest_xray", "ae_flow", variant=grid.BASE, n_blocks=1)
+    base = replace(base, train=replace(base.train, lr=1e-2))
+    first, second = grid.fold_plan(base, carry_over=True)[:2]
+    carried = run(second)  # runs the first on its way
+    fresh = run(grid.fold_plan(base, carry_over=False)[1])
+    before = load_run(carried.folder.with_name(first.run_name))
+    began, ended = (before.history["train_total"].iloc[epoch] for epoch in (0, -1))
+    goes_on, begins = (result.history["train_total"].iloc[0] for result in (carried, fresh))
+    assert abs(goes_on - ended) < abs(goes_on - began)
+    assert abs(begins - began) < abs(begins - ended)
+    table = grid.fold_table("smoke")
     assert table["way"].value_counts().to_dict() == {"weights carried over": 2, "fresh model": 1}
 
 
@@ -98,7 +111,7 @@ def trained(small_elpv):
 
 
 @pytest.mark.parametrize("form", CHOICES["flow_score"])
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", CHOICES["pooling"])
 @pytest.mark.parametrize(("recon", "beta"), [("ssim", 0.9), ("mse", 0.5)])
 def test_rescoring_stored_parts_is_scoring_again(form, pooling, recon, beta, trained, small_elpv):
     system, stored = trained
@@ -107,7 +120,7 @@ def test_rescoring_stored_parts_is_scoring_again(form, pooling, recon, beta, tra
     before, system.config = system.config, config
     again = score_images(system, small_elpv.test)
     system.config = before
-    np.testing.assert_allclose(rescoring.rescore(stored, config), again["image_score"], rtol=1e-5)
+    np.testing.assert_allclose(grid.rescore(stored, config), again["image_score"], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -133,14 +146,14 @@ def write_study(write_run, rows):
     """Runs by hand: {variant: validation AUROC is 1 or 3/4}."""
     for variant, good in rows.items():
         order = (1, 2, 3, 4) if good else (1, 3, 2, 4)
-        options = {} if variant == ablations.BASE else {"alpha": 0.1 if "0.1" in variant else 0.9}
+        options = {} if variant == grid.BASE else {"alpha": 0.1 if "0.1" in variant else 0.9}
         write_run(variant=variant, val=((0, 0, 1, 1), order), **options)
 
 
 def test_validation_marks_what_could_be_chosen(write_run):
     rows = {"conv_like": False, "conv_like+alpha=0.1": True, "conv_like+alpha=0.9": False}
     write_study(write_run, rows)
-    table = ablations.ablation_table("smoke").set_index("value")
+    table = grid.ablation_table("smoke").set_index("value")
     assert table["best_on_validation"].to_dict() == {"0.5": False, "0.1": True, "0.9": False}
     assert table["default"].to_dict() == {"0.5": True, "0.1": False, "0.9": False}
     assert table["validation"].tolist() == [75, 100, 75]
@@ -154,5 +167,5 @@ def test_ablations_and_folds_stay_out_of_the_main_tables(write_run):
 
 
 def test_without_runs_the_tables_are_empty(home):
-    for table in (ablations.ablation_table, rescoring.score_table, ablations.fold_table):
+    for table in (grid.ablation_table, grid.score_table, grid.fold_table):
         assert table("smoke").empty

@@ -1,0 +1,73 @@
+"""One visual language: a colour a meaning, and one way to draw, save and show a figure."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.display import display
+from matplotlib.figure import Figure
+
+from aeflow_utils.data.layouts import UNLABELLED
+from aeflow_utils.paths import paths
+from aeflow_utils.profiles import Profile
+from aeflow_utils.show.alt_texts import alt_text, show_alt_texts
+
+NORMAL, ABNORMAL = "#3b6ea5", "#c8553d"
+RIGHT, WRONG = NORMAL, ABNORMAL  # decisions
+TEST, VALIDATION = NORMAL, ABNORMAL  # splits
+GUIDE = "0.7"  # lines to compare with: chance, a diagonal
+LABEL_NAMES = {0: "normal", 1: "abnormal", UNLABELLED: "unlabelled"}
+LABEL_COLORS = {0: NORMAL, 1: ABNORMAL, UNLABELLED: "0.6"}
+
+subplots = partial(plt.subplots, layout="constrained")
+
+
+def use_style() -> None:
+    """The bundle's look, for plots and for tables; called once by each notebook."""
+    pd.set_option("display.max_colwidth", None, "display.max_rows", 200)
+    sns.set_theme(context="notebook", style="ticks", palette="colorblind")
+    plt.rcParams.update(
+        {
+            "figure.dpi": 80,
+            "savefig.dpi": 120,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": 12,
+        }
+    )
+    show_alt_texts()
+
+
+def save_figure(figure: Figure, name: str, profile: Profile) -> None:
+    """Write ``<name>.png`` to the profile's figure folder, with its alt text inside."""
+    folder = paths().images(profile.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(
+        folder / f"{name}.png",
+        bbox_inches="tight",
+        facecolor="white",
+        metadata={"Description": alt_text(figure)},
+    )
+
+
+def show(figure: Figure, name: str, profile: Profile) -> None:
+    """Save a figure, display it with its alt text, and close it, or Jupyter shows it once more."""
+    save_figure(figure, name, profile)
+    display(figure)
+    plt.close(figure)
+
+
+def show_image(axis: plt.Axes, pixels: np.ndarray, **options: object) -> None:
+    """An image (C, H, W) in its full range, or a map (H, W), without ticks."""
+    if pixels.ndim == 3:
+        top = 255 if pixels.dtype == np.uint8 else 1
+        options |= {"cmap": "gray", "vmin": 0, "vmax": top}  # never stretch an image's contrast
+        pixels = pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0)
+    axis.imshow(pixels, **options)
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
