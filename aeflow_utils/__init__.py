@@ -21,7 +21,14 @@ _HOMES = {
     "find": "study.results",
     "summary": "study.results",
 }
-_MODULES = ("figures", "image_figures", "tables", "ensemble_figures", "ensemble_tables")
+_MODULES = (
+    "style",
+    "figures",
+    "image_figures",
+    "tables",
+    "ensemble_figures",
+    "ensemble_tables",
+)
 __all__ = [*_HOMES, *_MODULES]
 
 

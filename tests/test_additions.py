@@ -9,13 +9,14 @@ import textwrap
 from dataclasses import dataclass
 from typing import ClassVar
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from helpers import save_noise
 from PIL import Image
 
-from aeflow_utils import figures, find, models, summary, tables
-from aeflow_utils.article import claims, errors_shown
+from aeflow_utils import figures, find, models, style, summary, tables
+from aeflow_utils.article import claims
 from aeflow_utils.article.evidence import Evidence
 from aeflow_utils.data.catalog import SPECS, DatasetSpec
 from aeflow_utils.data.layouts import by_path
@@ -24,6 +25,7 @@ from aeflow_utils.data.table import available
 from aeflow_utils.methods import METHODS, Method, ModelConfig, methods_of
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import get_profile
+from aeflow_utils.show.alt_texts import described
 from aeflow_utils.study.experiments import plan, run_all
 
 SYSTEM = '''
@@ -92,11 +94,10 @@ def test_a_method_is_one_file_and_one_row(toy, write_run):
     drawn.append(figures.auroc_dots(rows))
     for figure in drawn:
         assert figure.get_label()
-        figures.plt.close(figure)
+        plt.close(figure)
 
     ledger = claims.ledger(Evidence("smoke"))
     assert len(ledger) == len(claims.ledger(Evidence("laptop")))
-    assert errors_shown is not None
 
 
 @pytest.fixture
@@ -133,11 +134,11 @@ def test_a_data_set_is_one_entry_of_the_catalog(crates):
 
 def test_a_figure_is_one_function(home):
     def histogram(results):
-        figure, axis = figures.subplots()
+        figure, axis = style.subplots()
         axis.hist([run.metrics["auroc"] for run in results])
-        return figures.described(figure, "How often each AUROC comes up.")
+        return described(figure, "How often each AUROC comes up.")
 
-    figures.show(histogram([]), "toy-histogram", get_profile("laptop"))
+    style.show(histogram([]), "toy-histogram", get_profile("laptop"))
     picture = paths().images("laptop") / "toy-histogram.png"
     assert Image.open(picture).info["Description"] == "How often each AUROC comes up."
-    assert not figures.plt.get_fignums()
+    assert not plt.get_fignums()

@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -25,6 +26,7 @@ from aeflow_utils.models.system import System
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import Profile
 from aeflow_utils.show import figures
+from aeflow_utils.show.style import LABEL_NAMES
 from aeflow_utils.show.tables import format_summary
 from aeflow_utils.study.experiments import load_system, run_all, splits_of
 from aeflow_utils.study.results import run_title, summary
@@ -97,7 +99,7 @@ def _save(figure: Figure, folder: Path, name: str) -> str:
     """Write a figure, and give it as the address of an image inside the page."""
     path = folder / "figures" / f"{name}.png"
     figure.savefig(path, bbox_inches="tight", facecolor="white")
-    figures.plt.close(figure)
+    plt.close(figure)
     return _address(path.read_bytes(), "png")
 
 
@@ -181,9 +183,7 @@ def _counts(splits: Splits) -> list[dict]:
     rows = []
     for name in ("train", "val", "test"):
         labels = getattr(splits, name).labels
-        counts = {
-            title: int((labels == value).sum()) for value, title in figures.LABEL_NAMES.items()
-        }
+        counts = {title: int((labels == value).sum()) for value, title in LABEL_NAMES.items()}
         rows.append({"split": name} | counts)
     return rows
 

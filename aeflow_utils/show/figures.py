@@ -24,8 +24,6 @@ from aeflow_utils.show.style import (
     VALIDATION,
     subplots,
 )
-from aeflow_utils.show.style import save_figure as save_figure
-from aeflow_utils.show.style import use_style as use_style
 from aeflow_utils.study.results import grouped, run_title
 from aeflow_utils.study.runs import RunResult
 

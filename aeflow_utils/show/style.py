@@ -43,7 +43,7 @@ def use_style() -> None:
 
 
 def save_figure(figure: Figure, name: str, profile: Profile) -> None:
-    """Write ``<name>.png`` to the profile's figure folder, with its alt text inside."""
+    """Write ``<name>.png`` with its alt text to the profile's figure folder; close the figure."""
     folder = paths().images(profile.name)
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(
@@ -52,13 +52,13 @@ def save_figure(figure: Figure, name: str, profile: Profile) -> None:
         facecolor="white",
         metadata={"Description": alt_text(figure)},
     )
+    plt.close(figure)  # or Jupyter shows it, once more
 
 
 def show(figure: Figure, name: str, profile: Profile) -> None:
-    """Save a figure, display it with its alt text, and close it, or Jupyter shows it once more."""
-    save_figure(figure, name, profile)
+    """Display a figure with its alt text, and save and close it."""
     display(figure)
-    plt.close(figure)
+    save_figure(figure, name, profile)
 
 
 def show_image(axis: plt.Axes, pixels: np.ndarray, **options: object) -> None:
