@@ -1,13 +1,13 @@
-"""Findings on the published study, one function each: what its own figures say, recomputed.
+"""What arithmetic says of printed figures, one function each: no image, no training, no GPU.
 
-Arithmetic on figures in print, in percent as printed, and on class counts: it needs no image, no
-training and no GPU. Numbers in, a `Finding` out. What takes an enumeration of confusion matrices
-is in `matrix_findings`; `audit` puts in the figures of ``results/published.csv``.
+Figures in percent, as printed, and (normal, abnormal) counts of test images in; a sentence and its
+numbers out. Those that need an enumeration of confusion matrices are in `matrix_findings`; `audit`
+puts in what ``results/published.csv`` holds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -15,27 +15,26 @@ import pandas as pd
 from aeflow_utils import metrics
 from aeflow_utils.article.confusion import all_abnormal, decimals, prints_as, with_n_right
 
+Figures = dict[str, float]  # by metric, in percent
+Counts = tuple[int, int]  # images: normal and abnormal, or certain and uncertain
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that arithmetic shows.
+    """One thing that is shown.
 
     Args:
-        finding: its name.
-        printed: what stands in print.
-        follows: what the recomputation gives.
-        sentence: the verdict, to be quoted; composed from `numbers`.
-        numbers: everything computed, by name.
+        name: to quote it by.
+        sentence: what is shown.
+        numbers: those of the sentence, by name.
     """
 
-    finding: str
-    printed: str
-    follows: str
+    name: str
     sentence: str
-    numbers: dict[str, float]
+    numbers: dict[str, float] = field(default_factory=dict)
 
 
-def figures_text(printed: dict[str, float]) -> str:
+def figures_text(printed: Figures) -> str:
     """``F1 30.76 %, ACC 92.82 %``."""
     return ", ".join(f"{metric.upper()} {value:g} %" for metric, value in printed.items())
 
@@ -43,23 +42,19 @@ def figures_text(printed: dict[str, float]) -> str:
 def auc_column(rows: pd.DataFrame, name: str) -> Finding:
     """Whether a column called AUC is the mean of sensitivity and specificity.
 
-    Args:
-        rows: one a printed row, columns ``auc``, ``sen``, ``spe`` in percent.
-        name: whose rows they are.
-
     A row agrees if the two differ by no more than one unit of the last printed digit: half a unit
     may come from each side's rounding.
+
+    Args:
+        rows: one a printed row, columns ``auc``, ``sen``, ``spe``.
+        name: whose rows they are.
     """
-    mean = (rows["sen"] + rows["spe"]) / 2
     unit = 10.0 ** -rows[["auc", "sen", "spe"]].map(decimals).max(axis=1)
-    deviation = (rows["auc"] - mean).abs()
-    agree = int((deviation <= unit + 1e-9).sum())
-    largest = float(deviation.max())
+    deviation = (rows["auc"] - (rows["sen"] + rows["spe"]) / 2).abs()
+    agree, largest = int((deviation <= unit + 1e-9).sum()), float(deviation.max())
     verdict = {0: "is not", len(rows): "is"}.get(agree, "is sometimes")
     return Finding(
         f"AUC column, {name}",
-        f"AUC in {len(rows)} rows with SEN and SPE",
-        f"(SEN + SPE) / 2 in {agree} of {len(rows)}",
         f"In {agree} of {len(rows)} rows of {name} that print all three, AUC equals "
         f"(SEN + SPE) / 2 within one unit of the last digit (at most {largest:.3g} points apart): "
         f"the column {verdict} balanced accuracy.",
@@ -81,8 +76,6 @@ def auroc_of_decisions(labels: np.ndarray, scores: np.ndarray, threshold: float)
     balanced = 100 * metrics.classification(labels, decisions)["bacc"]
     return Finding(
         "AUROC of decisions",
-        f"scores {list(scores)}, labels {list(labels)}",
-        f"AUROC {right:.1f} % from scores, {wrong:.1f} % from decisions",
         f"The same {len(decisions)} images have an AUROC of {right:.1f} % by their scores and "
         f"{wrong:.1f} % by the decisions at threshold {threshold:g}, which is their balanced "
         f"accuracy ({balanced:.1f} %): a curve through one point depends on the threshold.",
@@ -90,111 +83,81 @@ def auroc_of_decisions(labels: np.ndarray, scores: np.ndarray, threshold: float)
     )
 
 
-def ensemble_counts(
-    right: tuple[int, int], wrong: tuple[int, int], n_normal: int, n_abnormal: int, name: str
-) -> Finding:
+def ensemble_counts(right: Counts, wrong: Counts, images: Counts, name: str) -> Finding:
     """What an ensemble's table of right and wrong decisions says of the decisions.
 
     Args:
-        right, wrong: (certain, uncertain) images.
-        n_normal, n_abnormal: class counts of the test set.
+        right, wrong: (certain, uncertain) decisions.
         name: where the table stands.
     """
-    n_right, n_wrong = sum(right), sum(wrong)
-    one_class = {
-        (n_abnormal, n_normal): "abnormal",
-        (n_normal, n_abnormal): "normal",
-    }.get((n_right, n_wrong))
-    others = with_n_right(n_right, n_normal, n_abnormal)
-    floor = all_abnormal(n_normal, n_abnormal)["f1"]
-    acc, best_f1 = float(others["acc"].iloc[0]), float(others["f1"].max())
-    if one_class is None:
-        follows = f"{n_right} right, {n_wrong} wrong: not the class counts"
-        reading = "These are not the class counts."
-    else:
-        follows = f"{n_right} right, {n_wrong} wrong: every image called {one_class}"
+    n_right, n_wrong, (n_normal, n_abnormal) = sum(right), sum(wrong), images
+    possible = with_n_right(n_right, *images)
+    acc, best_f1 = float(possible["acc"].iloc[0]), float(possible["f1"].max())
+    floor = all_abnormal(*images)["f1"]
+    one_class = {(n_abnormal, n_normal): "abnormal", images: "normal"}.get((n_right, n_wrong))
+    reading = "These are not the class counts."
+    if one_class:
         reading = (
             f"These are exactly the class counts, as if every image had been called {one_class}. "
-            f"{len(others) - 1} other matrices have as many right decisions and cannot be "
+            f"{len(possible) - 1} other matrices have as many right decisions and cannot be "
             "excluded."
         )
     return Finding(
         f"ensemble, {name}",
-        f"right {right[0]} + {right[1]}, wrong {wrong[0]} + {wrong[1]}",
-        follows,
         f"{right[0]} + {right[1]} = {n_right} right and {wrong[0]} + {wrong[1]} = {n_wrong} wrong "
         f"decisions on {n_abnormal} abnormal and {n_normal} normal images. {reading} Whatever the "
         f"matrix, ACC is {acc:.1f} % and F1 at most {best_f1:.1f} %; calling every image abnormal "
         f"has F1 {floor:.1f} %.",
-        {
-            "n_right": n_right,
-            "n_wrong": n_wrong,
-            "matrices": len(others),
-            "acc": acc,
-            "best_f1": best_f1,
-            "floor_f1": floor,
-        },
+        {"n_right": n_right, "n_wrong": n_wrong, "one_class": bool(one_class)}
+        | {"matrices": len(possible), "acc": acc, "best_f1": best_f1, "floor_f1": floor},
     )
 
 
-def uncertain_shares(
-    right: tuple[int, int], wrong: tuple[int, int], printed_right: float, printed_wrong: float
-) -> Finding:
+def uncertain_shares(right: Counts, wrong: Counts, printed: Figures) -> Finding:
     """The uncertain share of right and of wrong decisions, against the printed ones.
 
     Args:
-        right, wrong: (certain, uncertain) images.
-        printed_right, printed_wrong: printed shares in percent.
+        right, wrong: (certain, uncertain) decisions.
+        printed: ``uncertain_right`` and ``uncertain_wrong``.
     """
-    share_right, share_wrong = 100 * right[1] / sum(right), 100 * wrong[1] / sum(wrong)
-    verdicts = [
-        f"{of} decisions {uncertain} of {total}, {share:.1f} % "
-        f"({'as' if prints_as(np.array([share]), figure).all() else 'not the'} printed "
-        f"{figure:g} %)"
-        for of, uncertain, total, share, figure in (
-            ("right", right[1], sum(right), share_right, printed_right),
-            ("wrong", wrong[1], sum(wrong), share_wrong, printed_wrong),
+    numbers, parts = {}, []
+    for name, (certain, uncertain) in {"right": right, "wrong": wrong}.items():
+        share, figure = 100 * uncertain / (certain + uncertain), printed[f"uncertain_{name}"]
+        same = bool(prints_as(np.array([share]), figure).all())
+        numbers |= {name: share, f"{name}_as_printed": same}
+        parts.append(
+            f"{name} decisions {uncertain} of {certain + uncertain}, {share:.1f} % "
+            f"({'as' if same else 'not the'} printed {figure:g} %)"
         )
-    ]
+    rest = 100 - numbers["right"]
     return Finding(
         "uncertain shares",
-        f"{printed_right:g} % of right, {printed_wrong:g} % of wrong",
-        f"{share_right:.1f} % of right, {share_wrong:.1f} % of wrong",
-        f"Uncertain are, of the {'; of the '.join(verdicts)}. The certain share of the right ones "
-        f"is {100 - share_right:.1f} %.",
-        {"right": share_right, "wrong": share_wrong, "certain_right": 100 - share_right},
+        f"Uncertain are, of the {'; of the '.join(parts)}. The certain share of the right ones "
+        f"is {rest:.1f} %.",
+        numbers | {"certain_right": rest},
     )
 
 
-def notebook_epochs(
-    row: dict[str, float], epochs: dict[str, dict[str, float]], lowest: float, highest: float
-) -> Finding:
+def published_epoch(row: Figures, epochs: dict[str, Figures], span: tuple[float, float]) -> Finding:
     """Whether a published row is one of the known epochs of the run behind it.
 
     Args:
-        row: the published figures, in percent.
         epochs: figures of the epochs that are known, by their name.
-        lowest, highest: test AUROC over all epochs, in percent.
+        span: lowest and highest test AUROC over all epochs.
     """
     differ = {
-        name: [m for m in row if m in figures and figures[m] != row[m]]
+        name: [f"{m.upper()} ({figures[m]:g})" for m in row if figures.get(m, row[m]) != row[m]]
         for name, figures in epochs.items()
     }
     same = [name for name, which in differ.items() if not which]
-    each = "; ".join(
-        f"{name} differs in {', '.join(f'{m.upper()} ({epochs[name][m]:g})' for m in which)}"
-        for name, which in differ.items()
-        if which
-    )
+    each = "; ".join(f"{n} differs in {', '.join(which)}" for n, which in differ.items() if which)
     verdict = f"is {', '.join(same)}" if same else "is none of the known epochs"
     return Finding(
         "published row and its epochs",
-        figures_text(row),
-        f"{verdict}: {each}" if each else verdict,
         f"The published row ({figures_text(row)}) {verdict}{': ' + each if each else ''}. Over all "
-        f"epochs test AUROC lies between {lowest:g} and {highest:g} %, a span of "
-        f"{highest - lowest:.1f} points by which the choice of an epoch can move the figure.",
-        {"epochs_that_differ": len(epochs) - len(same), "span": highest - lowest},
+        f"epochs test AUROC lies between {span[0]:g} and {span[1]:g} %, a span of "
+        f"{span[1] - span[0]:.1f} points by which the choice of an epoch can move the figure.",
+        {"epochs_that_differ": len(epochs) - len(same), "span": span[1] - span[0]},
     )
 
 
@@ -205,29 +168,24 @@ def training_counts(printed: int, n_train: int, n_val: int) -> Finding:
     which = reading.get(printed, "neither the training folder nor both folders")
     return Finding(
         "training images",
-        f"{printed:,} normal training images",
-        f"{n_train:,} + {n_val:,} = {both:,}",
         f"{printed:,} normal images for training is {which} ({n_train:,} and {n_val:,} images in "
         "the common copy).",
         {"train": n_train, "both": both, "printed": printed},
     )
 
 
-def below_the_floor(printed: dict[str, float], f1_floor: float, name: str) -> Finding:
+def below_the_floor(printed: Figures, f1_floor: float, name: str) -> Finding:
     """Printed F1 of several methods against calling every image abnormal.
 
     Args:
-        printed: F1 in percent by method.
+        printed: F1 by method.
         f1_floor: of calling every image abnormal.
         name: the data set.
     """
-    below = {method: f1 for method, f1 in printed.items() if f1 < f1_floor}
-    list_of = "; ".join(f"{method} {f1:g} %" for method, f1 in below.items())
+    below = [f"{method} {f1:g} %" for method, f1 in printed.items() if f1 < f1_floor]
     return Finding(
         f"trivial F1, {name}",
-        "; ".join(f"{method} {f1:g} %" for method, f1 in printed.items()),
-        f"all abnormal: {f1_floor:.1f} %",
         f"On {name}, calling every image abnormal has F1 {f1_floor:.1f} %. Of {len(printed)} "
-        f"printed F1, {len(below)} lie below that{': ' + list_of if below else ''}.",
+        f"printed F1, {len(below)} lie below that{': ' + '; '.join(below) if below else ''}.",
         {"floor": f1_floor, "printed": len(printed), "below": len(below)},
     )

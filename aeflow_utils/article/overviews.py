@@ -1,8 +1,10 @@
-"""Schematic overviews for the article's background: three families of detectors, and the rivals."""
+"""Schematic overviews for the article's background: families of detectors, and the baselines."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from itertools import pairwise
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,6 +13,7 @@ from aeflow_utils.article.diagrams import DIM, FRAME, INK, PAD, SMALL, arrow, bo
 from aeflow_utils.show.alt_texts import described
 
 BOX, GAP = (1.35, 0.56), 0.34
+# Heights at which a family's column has its boxes.
 X, ENCODER, Z, FLOW, Z_NEW, DECODER, X_NEW = 6.45, 5.6, 4.75, 3.9, 3.05, 2.2, 1.35
 LABELS = {
     X: ("image $x$", "data"),
@@ -23,13 +26,12 @@ LABELS = {
 }
 
 
-@dataclass(frozen=True)
-class Family:
-    """A column of `draw_families`: the heights it uses, and those its score reads."""
+class Family(NamedTuple):
+    """A column of `draw_families`: the heights of its boxes, and of those that its score reads."""
 
     title: str
     heights: tuple[float, ...]
-    judged: tuple[float, ...]
+    read: tuple[float, ...]
     score: str
     note: str
 
@@ -82,12 +84,12 @@ def _family(axis: Axes, left: float, width: float, family: Family) -> None:
     for height in family.heights:
         label, role = LABELS[height]
         box(axis, (middle, height), BOX, label, role, SMALL)
-    for upper, lower in zip(family.heights, family.heights[1:], strict=False):
+    for upper, lower in pairwise(family.heights):
         arrow(axis, (middle, upper - h / 2 - PAD), (middle, lower + h / 2 + PAD))
     size = (1.95, 1.15)
     box(axis, (right, Z_NEW), size, family.score, "score", SMALL)
     edge = middle + w / 2 + PAD
-    for height in family.judged:
+    for height in family.read:
         if height == Z_NEW:
             arrow(axis, (edge, height), (right - size[0] / 2 - PAD, height))
         else:
@@ -97,106 +99,98 @@ def _family(axis: Axes, left: float, width: float, family: Family) -> None:
     write(axis, (left + width / 2, 0.5), family.note, 12.5, DIM)
 
 
-@dataclass(frozen=True)
-class Rival:
-    """A row of `draw_baselines`; each step is (label, role), plain data where the role is empty."""
+class Sketch(NamedTuple):
+    """A row of `draw_baselines`; its steps are data, or named in `ROLES`."""
 
     name: str
-    steps: tuple[tuple[str, str], ...]
+    steps: str
     learns: str
     score: str
 
 
-FROZEN = (("$x$", ""), ("encoder", "encoder"), ("$z$", ""))
-RIVALS = (
-    Rival(
+# What a part of a detector is: its colour. An encoder of its own is trained like a decoder.
+ROLES = {"encoder": "encoder", "decoder": "decoder", "own encoder": "decoder"}
+ROLES |= {"generator": "decoder", "flow": "flow", "Gaussians": "score", "memory": "score"}
+SKETCHES = (
+    Sketch(
         "plain\nautoencoder",
-        (*FROZEN, ("decoder", "decoder"), ("$x'$", "")),
+        "$x$ > encoder > $z$ > decoder > $x'$",
         "to paint a normal image\nfrom its features",
         "$\\Vert x - x' \\Vert^2$",
     ),
-    Rival(
+    Sketch(
         "FastFlow",
-        (*FROZEN, ("flow", "flow"), ("$z'$", "")),
+        "$x$ > encoder > $z$ > flow > $z'$",
         "how features of normal images\nare distributed, on three scales",
         "how unlikely $z'$ is at\nits least likely place",
     ),
-    Rival(
+    Sketch(
         "GANomaly",
-        (
-            *(("$x$", ""), ("encoder", "decoder"), ("$z$", ""), ("decoder", "decoder")),
-            *(("$x'$", ""), ("encoder", "decoder"), ("$z''$", "")),
-        ),
+        "$x$ > own encoder > $z$ > decoder > $x'$ > own encoder > $z''$",
         "to repaint normal images: alike in pixels,\nto a discriminator, and when encoded",
         "$\\Vert z - z'' \\Vert^2$",
     ),
-    Rival(
+    Sketch(
         "f-AnoGAN",
-        (("$x$", ""), ("encoder", "decoder"), ("$z$", ""), ("generator", "decoder"), ("$x'$", "")),
+        "$x$ > own encoder > $z$ > generator > $x'$",
         "to make normal images out of noise;\nthen to find the noise of an image",
         "$\\Vert x - x' \\Vert^2$, and the same\nin the critic's features",
     ),
-    Rival(
+    Sketch(
         "PaDiM",
-        (*FROZEN, ("Gaussians", "score")),
+        "$x$ > encoder > $z$ > Gaussians",
         "no training: mean and covariance\nof the features at each place",
         "largest Mahalanobis\ndistance of a place",
     ),
-    Rival(
+    Sketch(
         "kNN and\nPatchCore",
-        (*FROZEN, ("memory", "score")),
+        "$x$ > encoder > $z$ > memory",
         "no training: keeps features of\nnormal images, or of their patches",
         "distance to the nearest\nremembered features",
     ),
 )
-
-
-MEANINGS = {
-    "encoder": "frozen",
-    "decoder": "trained",
-    "flow": "trained flow",
-    "score": "fitted",
-}
+MEANINGS = {"encoder": "frozen", "decoder": "trained", "flow": "trained flow", "score": "fitted"}
 
 
 def draw_baselines() -> Figure:
-    """The rivals of AE-FLOW, a row each: how an image passes, what is learnt, what is scored."""
+    """Other detectors, a row each: how an image passes, what is learnt, what is scored."""
     pitch, columns = 0.98, (0.25, 1.95, 8.6, 12.45)
-    height = pitch * len(RIVALS) + 1.05
+    height = pitch * len(SKETCHES) + 1.05
     figure, axis = canvas(15.0, height)
     for x, heading in zip(columns, ("", "an image's way", "learns", "score"), strict=True):
         write(axis, (x, height - 0.25), heading, SMALL, DIM, ha="left", va="baseline")
-    for number, rival in enumerate(RIVALS):
+    for number, sketch in enumerate(SKETCHES):
         y = height - 0.6 - pitch * (number + 0.5)
         axis.plot([0, 15], [y + pitch / 2] * 2, color=FRAME["edgecolor"], linewidth=1)
-        write(axis, (columns[0], y), rival.name, SMALL, weight="bold", ha="left")
-        _way(axis, columns[1], y, rival.steps)
-        write(axis, (columns[2], y), rival.learns, 12.5, ha="left")
-        write(axis, (columns[3], y), rival.score, 12.5, ha="left")
+        write(axis, (columns[0], y), sketch.name, SMALL, weight="bold", ha="left")
+        _way(axis, columns[1], y, sketch.steps.split(" > "))
+        write(axis, (columns[2], y), sketch.learns, 12.5, ha="left")
+        write(axis, (columns[3], y), sketch.score, 12.5, ha="left")
     x = columns[1]
     for role, meaning in MEANINGS.items():
         box(axis, (x + 0.12, 0.15), (0.24, 0.24), role=role)
         write(axis, (x + 0.34, 0.15), meaning, 12, DIM, ha="left")
         x += 1.65
     rows = [
-        f"{_plain(rival.name)}: {_plain(rival.learns)}; score: {_plain(rival.score)}"
-        for rival in RIVALS
+        f"{_plain(sketch.name)}: {_plain(sketch.learns)}; score: {_plain(sketch.score)}"
+        for sketch in SKETCHES
     ]
     return described(
         figure,
-        f"Diagram of {len(RIVALS)} other detectors, a row each, with what it learns and what its "
+        f"Diagram of {len(SKETCHES)} other detectors, a row each, with what it learns and what its "
         f"score is. {'. '.join(rows)}.",
     )
 
 
-def _way(axis: Axes, left: float, y: float, steps: tuple[tuple[str, str], ...]) -> None:
+def _way(axis: Axes, left: float, y: float, steps: list[str]) -> None:
     """Boxes and letters from left to right, joined by arrows."""
-    for number, (label, role) in enumerate(steps):
-        width = 1.05 if role else 0.3
-        if role:
-            box(axis, (left + width / 2, y), (width, 0.52), label, role, 12)
+    for number, step in enumerate(steps):
+        width = 1.05 if step in ROLES else 0.3
+        if step in ROLES:
+            label = step.removeprefix("own ")
+            box(axis, (left + width / 2, y), (width, 0.52), label, ROLES[step], 12)
         else:
-            write(axis, (left + width / 2, y), label, SMALL, INK)
+            write(axis, (left + width / 2, y), step, SMALL, INK)
         if number + 1 < len(steps):
             arrow(axis, (left + width + PAD / 2, y), (left + width + GAP - PAD / 2, y))
         left += width + GAP
@@ -204,8 +198,6 @@ def _way(axis: Axes, left: float, y: float, steps: tuple[tuple[str, str], ...]) 
 
 def _plain(label: str) -> str:
     """A label in words: for a reader who hears it."""
-    words = {"$\\Vert x - x' \\Vert^2$": "squared difference of x and x'"}
-    words |= {"$\\Vert z - z'' \\Vert^2$": "squared difference of z and z''"}
-    for symbols, said in words.items():
-        label = label.replace(symbols, said)
+    squared = r"\$\\Vert (.+?) - (.+?) \\Vert\^2\$"
+    label = re.sub(squared, r"squared difference of \1 and \2", label)
     return " ".join(label.replace("$", "").split())

@@ -121,13 +121,7 @@ def best_cut(wrong: np.ndarray, uncertainty: np.ndarray) -> float:
     It makes the share of errors above it minus the share of right verdicts above it largest
     (Youden's J); the highest such value in a tie. NaN where nothing, or everything, is wrong.
     """
-    wrong, uncertainty = metrics.check_scores(wrong, uncertainty)
-    if len(np.unique(wrong)) < 2:
-        return float("nan")
-    cuts = np.unique(uncertainty)
-    above = uncertainty[None, :] > cuts[:, None]
-    gain = above[:, wrong == 1].mean(axis=1) - above[:, wrong == 0].mean(axis=1)
-    return float(cuts[np.flatnonzero(gain >= gain.max() - 1e-12)[-1]])
+    return metrics.best_threshold(wrong, uncertainty, metrics.youden, strictly=True)
 
 
 def reliability(labels: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> pd.DataFrame:

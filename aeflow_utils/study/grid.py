@@ -37,6 +37,7 @@ GRID = (
     ("optimizer", "optimizer", "adam"),
 )
 BASE = "conv_like"
+CARRY_OVER = ("carry_over", True)  # of cross-validation, not of the grid
 
 
 def grid_plan(profile: Profile) -> list[RunConfig]:
@@ -62,8 +63,7 @@ def grid_plan(profile: Profile) -> list[RunConfig]:
 
 def changed(base: RunConfig, option: str, value: object) -> RunConfig:
     """`base` with one option changed, wherever it lives; its variant says which."""
-    shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
-    config = replace(base, variant=f"{base.variant}+{option}={shown}")
+    config = replace(base, variant=_variant(base.variant, option, value))
     if option == "crop":  # the 2023 study's 256 and 224, in proportion
         size = base.data.image_size
         return replace(config, data=replace(base.data, image_size=size * 7 // 8, resize=size))
@@ -75,9 +75,25 @@ def changed(base: RunConfig, option: str, value: object) -> RunConfig:
     raise ValueError(f"no such option: {option}")
 
 
+def _variant(base: str, option: str, value: object) -> str:
+    shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+    return f"{base}+{option}={shown}"
+
+
+def variant_of(option: str, value: object, base: str = BASE) -> str:
+    """The variant of a planned run with one option changed: ``conv_like+likelihood_unit=nats``.
+
+    Raises:
+        ValueError: the plan changes no such option, or not to this value.
+    """
+    if (option, value) not in [*(row[1:] for row in GRID), CARRY_OVER]:
+        raise ValueError(f"no run of the plan has {option}={value}")
+    return _variant(base, option, value)
+
+
 def fold_plan(base: RunConfig, carry_over: bool) -> list[RunConfig]:
     """One run a fold: fresh, or each going on with the weights of the one before."""
-    config = changed(base, "carry_over", True) if carry_over else base
+    config = changed(base, *CARRY_OVER) if carry_over else base
     folds = range(1, N_FOLDS + 1)
     return [replace(config, data=replace(base.data, fold=fold)) for fold in folds]
 

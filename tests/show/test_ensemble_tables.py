@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aeflow_utils.article import ensemble_story as uncertainty_story
 from aeflow_utils.show import ensemble_figures as uncertainty_figures
 from aeflow_utils.show import ensemble_tables as tables
 from aeflow_utils.show import figures
 from aeflow_utils.show.alt_texts import alt_text
+from aeflow_utils.show.ensemble_measurements import ensemble_measurements
 from aeflow_utils.study import ensemble
 from aeflow_utils.study.ensemble import ensembles
 from aeflow_utils.study.runs import write_json
@@ -70,9 +70,8 @@ def test_runs_without_parts_are_judged_by_the_score_alone(write_run):
     assert not table["measure"].str.endswith("_parts").any()
     referral = tables.referral_table(members, n_resamples=2)
     assert set(referral["verdict"]) == {ensemble.VERDICTS["scores"]}
-    found = uncertainty_story.evidence(members, n_resamples=2)
+    found = ensemble_measurements(members, n_resamples=2)
     assert not found["key"].str.startswith("parts").any()
-    assert len(uncertainty_story.ensemble_findings(found)) == 6
 
 
 def test_a_data_set_without_abnormal_validation_is_left_out(write_run):
@@ -83,7 +82,7 @@ def test_a_data_set_without_abnormal_validation_is_left_out(write_run):
     assert tables.usable(members) == {}
     assert tables.quality_table(members).empty
     assert tables.fold_table("smoke", members).empty
-    assert uncertainty_story.ensemble_findings(uncertainty_story.evidence(members)) == []
+    assert ensemble_measurements(members).empty
 
 
 def test_every_image_is_counted_and_a_constant_detector_is_flagged(members):
@@ -135,8 +134,8 @@ def test_folds_are_an_ensemble_too(write_run, members):
     assert table["members"].to_dict() == {"seeds": 3, "folds": 2}
 
 
-def test_evidence_is_a_tidy_table_and_sentences_quote_it(members):
-    found = uncertainty_story.evidence(members, n_resamples=50)
+def test_measurements_are_a_tidy_table(members):
+    found = ensemble_measurements(members, n_resamples=50)
     assert list(found) == ["key", "data set", "value", "low", "high", "measure"]
     assert not found.duplicated(["key", "data set"]).any()
     values = found.set_index("key")["value"]
@@ -144,10 +143,6 @@ def test_evidence_is_a_tidy_table_and_sentences_quote_it(members):
     assert values["sigma"] == pytest.approx(ensemble.error_auroc(test, test["sigma"]))
     assert values["chosen_gain"] == pytest.approx(values["chosen"] - values["sigma"])
     assert values["members"] == 3
-    findings = uncertainty_story.ensemble_findings(found)
-    assert f"{100 * values['sigma']:.1f} % on ELPV" in findings[0].sentence
-    assert findings[0].numbers["sigma, elpv"] == values["sigma"]
-    assert all("{" not in f.sentence and "nan" not in f.sentence for f in findings)
 
 
 def test_every_plot_draws(members):
@@ -180,10 +175,6 @@ def test_an_ensemble_that_never_errs_has_no_errors_to_rank(write_run):
     for seed in range(2):
         scores = (labels, labels + 0.01 * np.arange(60) / 60 * (seed + 1))
         write_run(seed=seed, val=scores, test=scores, variant="conv_like")
-    found = uncertainty_story.evidence(ensembles("smoke"), n_resamples=5)
-    values = found.set_index("key")["value"]
+    values = ensemble_measurements(ensembles("smoke"), n_resamples=5).set_index("key")["value"]
     assert values["accuracy"] == 1
     assert np.isnan(values["sigma"])
-    sentences = [f.sentence for f in uncertainty_story.ensemble_findings(found)]
-    assert "undefined on ELPV" in sentences[0]
-    assert not any("nan" in sentence for sentence in sentences)

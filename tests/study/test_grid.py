@@ -37,7 +37,14 @@ def test_each_row_of_the_grid_changes_one_thing(question, option, value):
     }.get(option, {f"model.{option}"})
     assert differences(BASE, config) == expected | {"variant"}
     assert not config.in_main_tables
+    assert config.variant == ablations.variant_of(option, value)
     assert RunConfig.from_dict(config.to_dict()) == config
+
+
+def test_the_name_of_a_change_that_the_plan_does_not_make_is_an_error():
+    for option, value in (("alpha", 0.2), ("no_such_option", True)):
+        with pytest.raises(ValueError, match=f"{option}={value}"):
+            ablations.variant_of(option, value)
 
 
 def test_the_grid_needs_labelled_validation(mvtec_tree, chest_tree):

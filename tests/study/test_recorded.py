@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from helpers import REPOSITORY
 
-from aeflow_utils.article.ensemble_story import evidence
 from aeflow_utils.config import N_MEMBERS
 from aeflow_utils.methods import CHOICES
+from aeflow_utils.show.ensemble_measurements import ensemble_measurements
 from aeflow_utils.show.ensemble_tables import coverage_table, usable
 from aeflow_utils.study import ensemble
 from aeflow_utils.study.grid import BASE, GRID, changed
@@ -110,7 +110,8 @@ def test_the_ensemble_has_its_members_where_a_verdict_can_be_chosen(ensembles):
 
 
 def test_the_measure_that_validation_chooses_finds_errors_and_sigma_does_not(ensembles):
-    found = evidence(ensembles, n_resamples=100).set_index(["key", "data set"])["value"]
+    found = ensemble_measurements(ensembles, n_resamples=100)
+    found = found.set_index(["key", "data set"])["value"]
     assert (found["sigma"] < 0.5).all()
     assert (found["chosen"] > 0.75).all()
     assert (found["caught"] > 0.2).all()
