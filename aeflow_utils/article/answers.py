@@ -1,4 +1,8 @@
-"""The study's questions, answered from results: no number and no verdict in prose is typed."""
+"""The study's questions, answered from results: no number and no verdict in prose is typed.
+
+Everywhere, `ledger` is what `claims.ledger` gives, `ensemble` what `ensemble_measurements` gives,
+and `table` what `results.summary` gives.
+"""
 
 from __future__ import annotations
 
@@ -52,12 +56,7 @@ WIDE_GAP = 5  # points of AUROC between validation and test that are worth a war
 
 
 def answers(evidence: Evidence, ledger: pd.DataFrame, ensemble: pd.DataFrame) -> str:
-    """The study's questions with their answers, a paragraph each.
-
-    Args:
-        ledger: as `claims.ledger` gives it.
-        ensemble: as `ensemble_measurements` gives it.
-    """
+    """The study's questions with their answers, a paragraph each."""
     parts = {
         "Is AE-FLOW reproducible?": _reproducible(evidence, ledger),
         "Does it generalise to industry?": _generalises(evidence, ledger),
@@ -153,12 +152,7 @@ def _published(evidence: Evidence) -> str:
 
 
 def error_sentences(errors: pd.DataFrame, where: str) -> str:
-    """What each error does on one data set, as a Markdown list.
-
-    Args:
-        errors: as `errors_shown.error_table` gives them.
-        where: title of the data set.
-    """
+    """What each error of `errors_shown.error_table` does on one data set, as a Markdown list."""
     rows = errors[errors["data set"] == where]
     return "\n".join(f"* *{row.error}.* {row.sentence}" for row in rows.itertuples())
 
@@ -171,11 +165,7 @@ def open_questions(ledger: pd.DataFrame) -> pd.DataFrame:
 
 
 def findings_that_matter(results: list[RunResult], table: pd.DataFrame) -> str:
-    """Three findings as a Markdown list.
-
-    Args:
-        table: as `results.summary` gives it.
-    """
+    """Three findings as a Markdown list."""
     parts = [parts_of_the_score(results), flow_against_gaussian(table), validation_gap(table)]
     return "\n".join(f"* {part}" for part in parts if part)
 

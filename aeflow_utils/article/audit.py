@@ -13,19 +13,17 @@ from aeflow_utils.article.findings import (
     Figures,
     Finding,
     auc_column,
+    auc_from_counts,
     auroc_of_decisions,
     below_the_floor,
-    ensemble_counts,
-    published_epoch,
-    training_counts,
-    uncertain_shares,
-)
-from aeflow_utils.article.matrix_findings import (
-    auc_from_counts,
     double_counting,
+    ensemble_counts,
     fitting_test_sets,
     left_open,
+    published_epoch,
     row_as_one_matrix,
+    training_counts,
+    uncertain_shares,
 )
 from aeflow_utils.data.table import SPECS
 from aeflow_utils.metrics import CLASSIFICATION

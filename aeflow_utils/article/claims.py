@@ -78,10 +78,15 @@ def _figures(rows: str) -> dict[str, float]:
 
 
 def ledger(evidence: Evidence) -> pd.DataFrame:
-    """Every claim with verdict, evidence, file and notebook, indexed by key."""
-    table = claims_in_print()
-    judgements = []
+    """Every claim with verdict, evidence, file and notebook, indexed by key.
+
+    Raises:
+        ValueError: a claim names a judge that there is not.
+    """
+    table, judgements = claims_in_print(), []
     for row in table.itertuples():
+        if row.judge not in JUDGES:
+            raise ValueError(f"claim '{row.Index}': there is no judge '{row.judge}'")
         arguments = dict(pair.split("=", 1) for pair in row.arguments.split("; ") if pair)
         judgements.append(JUDGES[row.judge](evidence, **arguments))
     runs = f"results/*/{evidence.shown}/runs"

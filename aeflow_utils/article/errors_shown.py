@@ -64,23 +64,21 @@ def error_table(evidence: Evidence) -> pd.DataFrame:
 
 def _on_runs(evidence: Evidence) -> Iterator[tuple[str, Demonstration]]:
     """Every error that the runs can show, with the title of its data set."""
+    plain, fastflow = (evidence.of_grid(model) for model in ("autoencoder", "fastflow"))
     without_training = evidence.changed("encoder", "untrained", base="")
-    carried_over = evidence.changed(*CARRY_OVER)
+    fresh, carried_over = evidence.folds, evidence.changed(*CARRY_OVER)
     for dataset, runs in evidence.bases.items():
         if np.isnan(runs[0].metrics["val_auroc"]):
             continue  # no abnormal validation image: most of these errors cannot be made
         where = dataset_title(runs[0].config.data)
         for error in (threshold_on_test, weighted_f1, shifted_f1, counted_twice):
             yield where, error(runs[0])
-        plain, fastflow = (
-            evidence.grid_methods.get((dataset, model, "")) for model in ("autoencoder", "fastflow")
-        )
-        if plain:
-            yield where, flipped_sign(plain[0])
-        if fastflow and dataset in without_training:
-            yield where, untrained_encoder(fastflow[0], without_training[dataset][0])
-        if dataset in evidence.folds and dataset in carried_over:
-            yield where, shared_folds(evidence.folds[dataset], carried_over[dataset])
+        if dataset in plain:
+            yield where, flipped_sign(plain[dataset][0])
+        if dataset in fastflow and dataset in without_training:
+            yield where, untrained_encoder(fastflow[dataset][0], without_training[dataset][0])
+        if dataset in fresh and dataset in carried_over:
+            yield where, shared_folds(fresh[dataset], carried_over[dataset])
 
 
 def store(where: str, demonstrations: list[Demonstration], profile: Profile) -> Path:

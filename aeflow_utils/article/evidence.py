@@ -42,7 +42,7 @@ class Evidence:
     profile: str
 
     @cached_property
-    def runs(self) -> Runs:
+    def runs(self) -> list[RunResult]:
         return find(self.profile)
 
     @property
@@ -75,16 +75,15 @@ class Evidence:
         """The profile whose ablations and folds are shown."""
         return grid_profile(get_profile(self.profile))
 
-    @cached_property
-    def grid_methods(self) -> dict[tuple[str, str, str], Runs]:
-        """As `methods`, of the profile of ablations and folds: they are compared with these."""
-        return self.methods if self.grid == self.shown else grouped(find(self.grid))
+    def of_grid(self, model: str, variant: str = "") -> dict[str, Runs]:
+        """One row of the study by data set, of the profile of `grid`."""
+        rows = grouped(find(self.grid, methods=(model,), variant=variant))
+        return {dataset: runs for (dataset, *_), runs in rows.items()}
 
-    @property
+    @cached_property
     def bases(self) -> dict[str, Runs]:
         """The default AE-FLOW of each data set: what ablations and folds are compared with."""
-        named = self.grid_methods.items()
-        return {d: runs for (d, model, name), runs in named if (model, name) == ("ae_flow", BASE)}
+        return self.of_grid("ae_flow", BASE)
 
     @cached_property
     def _side(self) -> dict[str, dict[str, Runs]]:

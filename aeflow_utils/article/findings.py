@@ -1,8 +1,8 @@
 """What arithmetic says of printed figures, one function each: no image, no training, no GPU.
 
-Figures in percent, as printed, and (normal, abnormal) counts of test images in; a sentence and its
-numbers out. Those that need an enumeration of confusion matrices are in `matrix_findings`; `audit`
-puts in what ``results/published.csv`` holds.
+Everywhere, `printed` is a row of figures by metric, in percent as printed, `images` are (normal,
+abnormal) test images, `right` and `wrong` (certain, uncertain) decisions, and `name` says whose
+they are. `audit` puts in what ``results/published.csv`` holds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.article.confusion import all_abnormal, decimals, prints_as, with_n_right
+from aeflow_utils.article.confusion import (
+    all_abnormal,
+    decimals,
+    matching,
+    prints_as,
+    scan,
+    with_n_right,
+)
 
 Figures = dict[str, float]  # by metric, in percent
 Counts = tuple[int, int]  # images: normal and abnormal, or certain and uncertain
@@ -21,33 +28,27 @@ Counts = tuple[int, int]  # images: normal and abnormal, or certain and uncertai
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is shown.
-
-    Args:
-        name: to quote it by.
-        sentence: what is shown.
-        numbers: those of the sentence, by name.
-    """
+    """One thing that is shown: a name to quote it by, a sentence, and the sentence's numbers."""
 
     name: str
     sentence: str
     numbers: dict[str, float] = field(default_factory=dict)
 
 
-def figures_text(printed: Figures) -> str:
+def _shown(printed: Figures) -> str:
     """``F1 30.76 %, ACC 92.82 %``."""
     return ", ".join(f"{metric.upper()} {value:g} %" for metric, value in printed.items())
+
+
+def _matrix_text(row: pd.Series) -> str:
+    return f"TP {row['tp']:.0f}, FN {row['fn']:.0f}, TN {row['tn']:.0f}, FP {row['fp']:.0f}"
 
 
 def auc_column(rows: pd.DataFrame, name: str) -> Finding:
     """Whether a column called AUC is the mean of sensitivity and specificity.
 
     A row agrees if the two differ by no more than one unit of the last printed digit: half a unit
-    may come from each side's rounding.
-
-    Args:
-        rows: one a printed row, columns ``auc``, ``sen``, ``spe``.
-        name: whose rows they are.
+    may come from each side's rounding. `rows` has the columns ``auc``, ``sen`` and ``spe``.
     """
     unit = 10.0 ** -rows[["auc", "sen", "spe"]].map(decimals).max(axis=1)
     deviation = (rows["auc"] - (rows["sen"] + rows["spe"]) / 2).abs()
@@ -59,6 +60,27 @@ def auc_column(rows: pd.DataFrame, name: str) -> Finding:
         f"(SEN + SPE) / 2 within one unit of the last digit (at most {largest:.3g} points apart): "
         f"the column {verdict} balanced accuracy.",
         {"rows": len(rows), "agree": agree, "largest_difference": largest},
+    )
+
+
+def auc_from_counts(printed: Figures, images: Counts) -> Finding:
+    """Whether one row's AUC is exactly the mean of its rates, by way of the counts behind them.
+
+    Raises:
+        ValueError: the two rates belong to no confusion matrix, or to several.
+    """
+    auc, sen, spe = (printed[name] for name in ("auc", "sen", "spe"))
+    matrices = matching({"sen": sen, "spe": spe}, *images)
+    if len(matrices) != 1:
+        raise ValueError(f"{len(matrices)} confusion matrices have SEN {sen:g} and SPE {spe:g}")
+    row = matrices.iloc[0]
+    exact = bool(abs(row["bacc"] - auc) < 1e-9)
+    return Finding(
+        "AUC from counts",
+        f"SEN {sen:g} % and SPE {spe:g} % are {row['tp']:.0f} of {images[1]} and "
+        f"{row['tn']:.0f} of {images[0]} images; their mean, {row['bacc']:.12g} %, is "
+        f"{'exactly' if exact else 'not'} the printed AUC of {auc:.12g} %.",
+        row[["tp", "tn", "bacc"]].to_dict() | {"exact": exact},
     )
 
 
@@ -84,12 +106,7 @@ def auroc_of_decisions(labels: np.ndarray, scores: np.ndarray, threshold: float)
 
 
 def ensemble_counts(right: Counts, wrong: Counts, images: Counts, name: str) -> Finding:
-    """What an ensemble's table of right and wrong decisions says of the decisions.
-
-    Args:
-        right, wrong: (certain, uncertain) decisions.
-        name: where the table stands.
-    """
+    """What an ensemble's table of right and wrong decisions says of the decisions."""
     n_right, n_wrong, (n_normal, n_abnormal) = sum(right), sum(wrong), images
     possible = with_n_right(n_right, *images)
     acc, best_f1 = float(possible["acc"].iloc[0]), float(possible["f1"].max())
@@ -114,12 +131,7 @@ def ensemble_counts(right: Counts, wrong: Counts, images: Counts, name: str) -> 
 
 
 def uncertain_shares(right: Counts, wrong: Counts, printed: Figures) -> Finding:
-    """The uncertain share of right and of wrong decisions, against the printed ones.
-
-    Args:
-        right, wrong: (certain, uncertain) decisions.
-        printed: ``uncertain_right`` and ``uncertain_wrong``.
-    """
+    """The uncertain share of right and of wrong decisions, against the printed shares."""
     numbers, parts = {}, []
     for name, (certain, uncertain) in {"right": right, "wrong": wrong}.items():
         share, figure = 100 * uncertain / (certain + uncertain), printed[f"uncertain_{name}"]
@@ -135,6 +147,100 @@ def uncertain_shares(right: Counts, wrong: Counts, printed: Figures) -> Finding:
         f"Uncertain are, of the {'; of the '.join(parts)}. The certain share of the right ones "
         f"is {rest:.1f} %.",
         numbers | {"certain_right": rest},
+    )
+
+
+def row_as_one_matrix(printed: Figures, images: Counts, name: str) -> Finding:
+    """Whether a printed row can come from one confusion matrix; if not, what each part implies.
+
+    The numbers have the matrix if it is the only one; if there is none, ``matrices_without_f1``
+    and, where that is one, ``tp_without_f1``, ``tn_without_f1`` and its ``f1_without_f1``.
+    """
+    matrices = matching(printed, *images)
+    numbers: dict[str, float] = {"matrices": len(matrices)}
+    fit = f"fit {len(matrices)} matrices"
+    where = f"{images[0]:,} normal and {images[1]:,} abnormal images"
+    if len(matrices) == 1:
+        numbers |= matrices.iloc[0].to_dict()
+        fit = f"fit {_matrix_text(matrices.iloc[0])}"
+    elif matrices.empty:
+        parts = []
+        for metric in printed:
+            rest = {other: value for other, value in printed.items() if other != metric}
+            left = matching(rest, *images)
+            numbers[f"matrices_without_{metric}"] = len(left)
+            if len(left) == 1:
+                row = left.iloc[0]
+                numbers |= {f"{n}_without_{metric}": row[n] for n in ("tp", "tn", metric)}
+                parts.append(
+                    f"{_shown(rest)} alone mean {_matrix_text(row)}, whose "
+                    f"{metric.upper()} is {row[metric]:.2f} %"
+                )
+        fit = "fit no confusion matrix"
+        where += f": {'; '.join(parts) or 'no matrix, whichever figure is left out'}"
+    sentence = f"{name}: {_shown(printed)} {fit} on {where}."
+    return Finding(f"one matrix, {name}", sentence, numbers)
+
+
+def left_open(f1: float, rival: Figures, images: Counts) -> Finding:
+    """What a row can have been of which only F1 is in print, beside the one it is said to beat."""
+    matrices = matching({"f1": f1}, *images)
+    better_acc = int((matrices["acc"] > rival["acc"]).sum())
+    better_auc = int((matrices["bacc"] > rival["auroc"]).sum())
+    return Finding(
+        "what one F1 leaves open",
+        f"F1 {f1:g} % on {images[0]} normal and {images[1]} abnormal images leaves "
+        f"{len(matrices)} confusion matrices. ACC is above the paper's {rival['acc']:g} % in "
+        f"{better_acc} of them, balanced accuracy above its AUC of {rival['auroc']:g} % in "
+        f"{better_auc}.",
+        {"matrices": len(matrices), "better_acc": better_acc, "better_auc": better_auc},
+    )
+
+
+def double_counting(printed: Figures, images: Counts, n_normals: range) -> Finding:
+    """Whether a row fits a test set whose abnormal images were counted once more as normal.
+
+    `n_normals` are numbers of normal images to try, to see how telling a fit is.
+    """
+    (n_normal, n_abnormal), doubled = images, sum(images)
+    official, copied = (matching(printed, n, n_abnormal) for n in (n_normal, doubled))
+    rounded, cut = (len(matching(printed, doubled, n_abnormal, r)) for r in ("rounded", "cut"))
+    sizes = scan(printed, n_normals, n_abnormal)
+    fit = int((sizes > 0).sum())
+    sentence = (
+        f"{_shown(printed)} fit {len(official)} confusion matrices on the official "
+        f"{n_normal:,} normal and {n_abnormal:,} abnormal images, and {len(copied)} on {doubled:,} "
+        f"normal ones, where every abnormal image is counted as normal too: there {rounded} fit "
+        f"if all figures were rounded, {cut} if all were cut. Of the {len(sizes)} numbers of "
+        f"normal images from {n_normals[0]:,} to {n_normals[-1]:,}, {fit} fit."
+    )
+    numbers = {"official": len(official), "doubled": len(copied), "sizes": len(sizes)}
+    numbers |= {"doubled_rounded": rounded, "doubled_cut": cut, "sizes_that_fit": fit}
+    if len(copied) == 1:
+        row = copied.iloc[0]
+        numbers |= row[["tp", "tn", "fp"]].to_dict()
+        sentence += f" The one on {doubled:,}"
+        if row["fp"] < row["tp"]:  # each hit has a copy that is a false alarm
+            sentence += (
+                f", {_matrix_text(row)}, has fewer false alarms than hits: it is possible only if "
+                "copies were judged unlike their originals, as scores that depend on the batch "
+                "allow."
+            )
+        else:
+            sentence += f" is {_matrix_text(row)}."
+    return Finding("abnormal images counted twice", sentence, numbers)
+
+
+def fitting_test_sets(printed: Figures, test_sets: dict[str, Counts], name: str) -> Finding:
+    """Which of several test sets a printed row fits, and with how many confusion matrices."""
+    matrices = {test: len(matching(printed, *images)) for test, images in test_sets.items()}
+    fits = ", ".join(f"{test} ({n})" for test, n in matrices.items() if n) or "none"
+    misses = ", ".join(test for test, n in matrices.items() if not n) or "none"
+    return Finding(
+        f"which test set, {name}",
+        f"{name}: {_shown(printed)} fit these test sets (with so many confusion matrices): "
+        f"{fits}; they do not fit: {misses}.",
+        matrices,
     )
 
 
@@ -154,7 +260,7 @@ def published_epoch(row: Figures, epochs: dict[str, Figures], span: tuple[float,
     verdict = f"is {', '.join(same)}" if same else "is none of the known epochs"
     return Finding(
         "published row and its epochs",
-        f"The published row ({figures_text(row)}) {verdict}{': ' + each if each else ''}. Over all "
+        f"The published row ({_shown(row)}) {verdict}{': ' + each if each else ''}. Over all "
         f"epochs test AUROC lies between {span[0]:g} and {span[1]:g} %, a span of "
         f"{span[1] - span[0]:.1f} points by which the choice of an epoch can move the figure.",
         {"epochs_that_differ": len(epochs) - len(same), "span": span[1] - span[0]},
@@ -175,13 +281,7 @@ def training_counts(printed: int, n_train: int, n_val: int) -> Finding:
 
 
 def below_the_floor(printed: Figures, f1_floor: float, name: str) -> Finding:
-    """Printed F1 of several methods against calling every image abnormal.
-
-    Args:
-        printed: F1 by method.
-        f1_floor: of calling every image abnormal.
-        name: the data set.
-    """
+    """Printed F1 by method on a data set, against `f1_floor`, of calling every image abnormal."""
     below = [f"{method} {f1:g} %" for method, f1 in printed.items() if f1 < f1_floor]
     return Finding(
         f"trivial F1, {name}",

@@ -101,9 +101,8 @@ def in_order(evidence: Evidence, dataset: str, order: str) -> Judgement:
         order: keys of methods, the one said to be best last: ``fastflow < ae_flow``.
     """
     here = [label for label in evidence.datasets if label.startswith(dataset)]
-    gaps = [
-        g for low, high in pairwise(order.split(" < ")) for g in _gaps(evidence, here, high, low)
-    ]
+    pairs = pairwise(order.split(" < "))
+    gaps = [gap for low, high in pairs for gap in _gaps(evidence, here, high, low)]
     result = judgement("Test AUROC and the difference", gaps)
     categories = len(SPECS[dataset].categories)
     if 0 < len(here) < categories:
@@ -127,10 +126,10 @@ def badly_painted(evidence: Evidence) -> Judgement:
 
 def subnets(evidence: Evidence, subnet: str, dataset: str) -> Judgement:
     """One subnet against the other on one data set, the other way round elsewhere."""
-    others = [name for name in CHOICES["subnet"] if name != subnet]
+    (other,) = (name for name in CHOICES["subnet"] if name != subnet)
     gaps = []
     for label in evidence.datasets:
-        order = (subnet, *others) if label == dataset else (*others, subnet)
+        order = (subnet, other) if label == dataset else (other, subnet)
         pair = [evidence.variant(label, "ae_flow", name) for name in order]
         if all(pair):
             gaps.append(auroc_gap(*pair))
@@ -257,13 +256,12 @@ def folds_help(evidence: Evidence) -> Judgement:
 def choices_matter(evidence: Evidence) -> Judgement:
     """Of the choices that the paper leaves open, the best against the worst by validation."""
     gaps, table = [], ablation_table(evidence.grid)
-    error = variant_of("encoder", "untrained")  # of the study's code: nobody would choose it
-    choices = [evidence.changed(*row[1:]) for row in GRID if variant_of(*row[1:]) != error]
+    no_choice = variant_of("encoder", "untrained")  # but an error of the study's code
+    choices = [evidence.changed(*row[1:]) for row in GRID if variant_of(*row[1:]) != no_choice]
     for dataset, rows in table.groupby("data set", sort=False) if len(table) else ():
-        changed = [runs[dataset] for runs in choices if dataset in runs]
-        ranked = sorted(
-            [evidence.bases[dataset][:1], *changed], key=lambda r: r[0].metrics["val_auroc"]
-        )
+        runs = [changed[dataset] for changed in choices if dataset in changed]
+        runs.append(evidence.bases[dataset][:1])
+        ranked = sorted(runs, key=lambda each: each[0].metrics["val_auroc"])
         gap = auroc_gap(ranked[-1], ranked[0])
         spread = rows["validation"].max() - rows["validation"].min()
         text = f"{gap.text}, a span of {spread:.0f} points on validation"

@@ -17,11 +17,7 @@ def sigma_finds_errors(evidence: Evidence) -> Judgement:
 
 
 def ensemble_change(evidence: Evidence, key: str) -> Judgement:
-    """A change of the chance that doubt is larger for a wrong verdict, against raw sigma's.
-
-    Args:
-        key: of `ensemble_measurements`, a difference.
-    """
+    """A change of that chance against raw sigma's, by its key in `ensemble_measurements`."""
     return judgement("Change of that chance, in points", _of_ensemble(evidence, key, 0.0))
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from helpers import REPOSITORY
 
-from aeflow_utils.article import audit, confusion, findings, matrix_findings, other_judges
+from aeflow_utils.article import audit, confusion, findings, other_judges
 from aeflow_utils.article.story import quote
 from aeflow_utils.metrics import CLASSIFICATION, classification
 from aeflow_utils.metrics.compare import CONFIRMED, PARTLY, REFUTED
@@ -340,9 +340,9 @@ def test_one_unit_of_the_last_digit_is_allowed_and_no_more():
 
 def test_an_auc_need_not_follow_from_its_counts():
     row = {"auc": 82, "sen": 97.692, "spe": 66.239}
-    assert not matrix_findings.auc_from_counts(row, CHEST).numbers["exact"]
+    assert not findings.auc_from_counts(row, CHEST).numbers["exact"]
     with pytest.raises(ValueError, match="confusion matrices"):  # several
-        matrix_findings.auc_from_counts(row | {"sen": 97}, CHEST)
+        findings.auc_from_counts(row | {"sen": 97}, CHEST)
 
 
 def test_the_reading_of_an_ensemble_follows_its_counts():
@@ -364,22 +364,22 @@ def test_shares_are_compared_with_the_printed_ones():
 
 def test_a_row_can_have_no_matrix_whichever_figure_is_left_out():
     printed = {"acc": 51.3, "sen": 47.1}
-    numbers = matrix_findings.row_as_one_matrix(printed, (2, 2), "A row").numbers
+    numbers = findings.row_as_one_matrix(printed, (2, 2), "A row").numbers
     expected = dict.fromkeys(("matrices", "matrices_without_acc", "matrices_without_sen"), 0)
     assert numbers == expected
 
 
 def test_a_row_can_have_several_matrices():
-    numbers = matrix_findings.row_as_one_matrix({"acc": 50}, (2, 2), "A row").numbers
+    numbers = findings.row_as_one_matrix({"acc": 50}, (2, 2), "A row").numbers
     assert numbers == {"matrices": 3}
 
 
 def test_a_doubled_set_whose_false_alarms_cover_its_hits_is_possible():
     row = confusion.matrices(2, 5, 8, 2).iloc[0]  # 6 normal, 2 abnormal, both called abnormal
     printed = {name: round(row[name], 2) for name in ("acc", "f1")}
-    numbers = matrix_findings.double_counting(printed, (6, 2), range(5, 10)).numbers
+    numbers = findings.double_counting(printed, (6, 2), range(5, 10)).numbers
     assert (numbers["tp"], numbers["fp"]) == (2, 3)
-    official = matrix_findings.double_counting(MIIC_ROW, MIIC, range(1387, 1390)).numbers
+    official = findings.double_counting(MIIC_ROW, MIIC, range(1387, 1390)).numbers
     assert official["sizes_that_fit"] == 2
 
 

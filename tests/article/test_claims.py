@@ -148,6 +148,14 @@ def test_a_claim_is_added_by_a_row(home, write_run):
     assert claims.ledger(Evidence("smoke")).loc["new", "verdict"] == CONFIRMED
 
 
+def test_a_claim_without_a_judge_is_named(home, write_run):
+    path = home / "results" / "claims_in_print.csv"
+    path.write_text(f"{path.read_text()}new,study,It works,,by_hand,,03_baselines\n")
+    write_run("fastflow")
+    with pytest.raises(ValueError, match=r"'new'.*'by_hand'"):
+        claims.ledger(Evidence("smoke"))
+
+
 def test_missing_claims_are_named(home):
     (home / "results" / "claims_in_print.csv").unlink()
     with pytest.raises(UserError, match=r"claims_in_print\.csv"):
