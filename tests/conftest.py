@@ -40,10 +40,10 @@ def session_folders(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def home(session_folders, tmp_path_factory, monkeypatch):
-    """A fresh AEFLOW_HOME with the two tables that are sources, and nothing else."""
+    """A fresh AEFLOW_HOME with the three tables that are sources, and nothing else."""
     folder = tmp_path_factory.mktemp("home")
     (folder / "results").mkdir()
-    for name in ("published.csv", "peers.csv"):
+    for name in ("published.csv", "peers.csv", "claims_in_print.csv"):
         shutil.copy(REPOSITORY / "results" / name, folder / "results")
     monkeypatch.setenv("AEFLOW_HOME", str(folder))
     return folder

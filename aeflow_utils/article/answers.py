@@ -1,26 +1,28 @@
-"""The study's questions, answered from results: no number and no verdict in prose is typed."""
+"""The study's questions, answered from results: no number and no verdict in prose is typed.
+
+Everywhere, `ledger` is what `claims.ledger` gives, `ensemble` what `ensemble_measurements` gives,
+and `table` what `results.summary` gives.
+"""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from aeflow_utils.article.evidence import (
+from aeflow_utils.article.evidence import Evidence, auroc_gap, mean_auroc
+from aeflow_utils.article.judges import rivals
+from aeflow_utils.methods import METHODS, method_title, methods_of
+from aeflow_utils.metrics.compare import (
     CONFIRMED,
     NOT_TESTABLE,
     OPEN,
     PARTLY,
     REFUTED,
     VERDICTS,
-    Evidence,
     Measurement,
-    auroc_above,
-    auroc_gap,
 )
-from aeflow_utils.article.judges import rivals
-from aeflow_utils.methods import METHODS, method_title, methods_of
 from aeflow_utils.show.alt_texts import listed
-from aeflow_utils.show.tables import auroc_of_parts, domain_gap
-from aeflow_utils.study.results import dataset_title, label_title
+from aeflow_utils.show.tables import domain_gap, score_parts
+from aeflow_utils.study.results import label_title
 from aeflow_utils.study.runs import RunResult
 
 WORDS = {
@@ -43,16 +45,18 @@ OPEN_QUESTIONS = {
     "Would another measure of uncertainty do better?": "other measure",
     "Does chest X-ray stand for the other data sets?": "representative",
 }
+# Findings of the audit that the answer on published numbers rests on.
+DECISIVE = (
+    "AUC column, the blog's draft",
+    "ensemble, blog",
+    "abnormal images counted twice",
+    "one matrix, Paper, chest X-ray",
+)
 WIDE_GAP = 5  # points of AUROC between validation and test that are worth a warning
 
 
 def answers(evidence: Evidence, ledger: pd.DataFrame, ensemble: pd.DataFrame) -> str:
-    """The study's questions with their answers, a paragraph each.
-
-    Args:
-        ledger: as `claims.ledger` gives it.
-        ensemble: as `uncertainty_story.evidence` gives it.
-    """
+    """The study's questions with their answers, a paragraph each."""
     parts = {
         "Is AE-FLOW reproducible?": _reproducible(evidence, ledger),
         "Does it generalise to industry?": _generalises(evidence, ledger),
@@ -72,20 +76,20 @@ def _reproducible(evidence: Evidence, ledger: pd.DataFrame) -> str:
 
 
 def _generalises(evidence: Evidence, ledger: pd.DataFrame) -> str:
-    first = ledger.loc["medical first"]
     return (
         f"{WORDS[ledger.loc['industrial', 'verdict']]}. {_standings(evidence, 'industrial')} That "
-        f"it would do well in medicine and badly outside is {first['verdict']}."
+        "it would do well in medicine and badly outside is "
+        f"{ledger.loc['medical first', 'verdict']}."
     )
 
 
 def _standings(evidence: Evidence, domain: str) -> str:
-    found = [d for d in evidence.datasets if evidence.domain(d) == domain]
-    return " ".join(_standing(evidence, dataset) for dataset in found) or "No such data are here."
+    """Whom AE-FLOW is ahead of and whom it is behind, on each data set of a domain."""
+    each = [_standing(evidence, dataset) for dataset in evidence.of_domain(domain)]
+    return " ".join(each) or "No such data are here."
 
 
 def _standing(evidence: Evidence, dataset: str) -> str:
-    """Whom AE-FLOW is ahead of on one data set, and whom it is behind."""
     ours = evidence.ae_flow.get(dataset)
     plain = evidence.best(dataset, *methods_of("untrained"))
     if not ours or not plain:
@@ -96,12 +100,10 @@ def _standing(evidence: Evidence, dataset: str) -> str:
         if runs:
             sides[_side(auroc_gap(ours, runs))].append(METHODS[rival].title)
     told = ", ".join(f"{side} {listed(names)}" for side, names in sides.items() if names)
-    levels = [auroc_above(runs, 0).value for runs in (ours, plain)]
-    name, where = METHODS[plain[0].config.model.name].title, dataset_title(ours[0].config.data)
     return (
-        f"On {where} AE-FLOW reaches a test AUROC of {levels[0]:.1f} % and is {told}; it is "
-        f"{_side(auroc_gap(ours, plain))} {name}, which trains nothing and reaches "
-        f"{levels[1]:.1f} %."
+        f"On {label_title(dataset)} AE-FLOW reaches a test AUROC of {mean_auroc(ours):.1f} % and "
+        f"is {told}; it is {_side(auroc_gap(ours, plain))} {plain[0].config.method.title}, which "
+        f"trains nothing and reaches {mean_auroc(plain):.1f} %."
     )
 
 
@@ -110,12 +112,12 @@ def _side(gap: Measurement) -> str:
 
 
 def _knows(ensemble: pd.DataFrame) -> str:
-    judged = ensemble[ensemble["key"] == "sigma"].dropna() if len(ensemble) else ensemble
-    if judged.empty:
+    """Whether sigma, or the chosen measure, tells errors on every data set with an ensemble."""
+    values = ensemble.dropna().set_index(["key", "data set"])
+    datasets = [dataset for key, dataset in values.index if key == "sigma"]
+    if not datasets:
         return "No ensemble that errs is here."
-    values = ensemble.set_index(["key", "data set"])
-    names = list(judged["data set"])
-    sigma, chosen = ([values.loc[key, name] for name in names] for key in ("sigma", "chosen"))
+    sigma, chosen = ([values.loc[key, name] for name in datasets] for key in ("sigma", "chosen"))
     useless, useful = all(v["high"] < 0.5 for v in sigma), all(v["low"] > 0.5 for v in chosen)
     lead = {
         (True, True): "Not by the deviation of its scores, but by another measure",
@@ -125,7 +127,7 @@ def _knows(ensemble: pd.DataFrame) -> str:
     }[useless, useful]
     each = "; ".join(
         f"{label_title(name)} {_percent(a)} for σ and {_percent(b)} for {b['measure']}"
-        for name, a, b in zip(names, sigma, chosen, strict=True)
+        for name, a, b in zip(datasets, sigma, chosen, strict=True)
     )
     return (
         f"{lead}. The chance that a wrong decision looks less certain than a right one (50 % is a "
@@ -139,9 +141,7 @@ def _percent(row: pd.Series) -> str:
 
 
 def _published(evidence: Evidence) -> str:
-    found = {name: finding.numbers for name, finding in evidence.findings.items()}
-    column, table = found["AUC column, the blog's draft"], found["ensemble, blog"]
-    miic, paper = found["abnormal images counted twice"], found["one matrix, Paper, chest X-ray"]
+    column, table, miic, paper = (evidence.findings[name].numbers for name in DECISIVE)
     return (
         f"In {column['agree']:.0f} of {column['rows']:.0f} rows the study's AUC is balanced "
         f"accuracy. Its ensemble's {table['n_right']:.0f} right and {table['n_wrong']:.0f} wrong "
@@ -152,33 +152,41 @@ def _published(evidence: Evidence) -> str:
 
 
 def error_sentences(errors: pd.DataFrame, where: str) -> str:
-    """What each error does on one data set, as a Markdown list.
-
-    Args:
-        errors: as `audit_runs.error_table` gives them.
-    """
+    """What each error of `errors_shown.error_table` does on one data set, as a Markdown list."""
     rows = errors[errors["data set"] == where]
     return "\n".join(f"* *{row.error}.* {row.sentence}" for row in rows.itertuples())
 
 
 def open_questions(ledger: pd.DataFrame) -> pd.DataFrame:
     """What the study of 2023 left open, and the claim of the ledger that takes it up."""
-    rows = [
-        (question, ledger.loc[key, "claim"], ledger.loc[key, "verdict"])
-        for question, key in OPEN_QUESTIONS.items()
-    ]
-    columns = ["asked in 2023", "tested as", "verdict"]
-    return pd.DataFrame(rows, columns=columns).set_index("asked in 2023")
+    table = ledger.loc[list(OPEN_QUESTIONS.values()), ["claim", "verdict"]]
+    table.index = pd.Index(OPEN_QUESTIONS, name="asked in 2023")
+    return table.rename(columns={"claim": "tested as"})
 
 
 def findings_that_matter(results: list[RunResult], table: pd.DataFrame) -> str:
-    """Three findings as a Markdown list.
-
-    Args:
-        table: as `results.summary` gives it.
-    """
+    """Three findings as a Markdown list."""
     parts = [parts_of_the_score(results), flow_against_gaussian(table), validation_gap(table)]
     return "\n".join(f"* {part}" for part in parts if part)
+
+
+def parts_of_the_score(results: list[RunResult]) -> str:
+    """Whether the reconstruction helps the score or harms it."""
+    parts = score_parts(results).groupby("data set", sort=False).mean()
+    if parts.empty:
+        return ""
+    each = [
+        f"{label_title(dataset)} {row['score S']:.1f} % together, {row['flow part']:.1f} % and "
+        f"{row['reconstruction part']:.1f} % alone"
+        for dataset, row in parts.iterrows()
+    ]
+    harmed = [*map(label_title, parts.index[parts["score S"] < parts["flow part"] - 1])]
+    effect, where = ("lowers", f" on {listed(harmed)}") if harmed else ("does not lower", "")
+    return (
+        f"**The reconstruction {effect} AE-FLOW's score{where}.** Test AUROC of the whole score, "
+        "its flow part and its reconstruction part, mean over subnets and seeds: "
+        f"{'; '.join(each)}."
+    )
 
 
 def flow_against_gaussian(table: pd.DataFrame) -> str:
@@ -191,55 +199,12 @@ def flow_against_gaussian(table: pd.DataFrame) -> str:
         for _, row in gaps.iterrows()
     ]
     ahead = int((gaps["difference"] > 0).sum())
-    verdict = {0: "on no data set", len(gaps): "on every data set"}.get(
-        ahead, f"on {ahead} of {len(gaps)} data sets"
-    )
+    some = f"on {ahead} of {len(gaps)} data sets"
+    verdict = {0: "on no data set", len(gaps): "on every data set"}.get(ahead, some)
     return (
         f"**AE-FLOW is ahead of detectors that train nothing {verdict}.** Test AUROC of the "
         "better AE-FLOW against the better of Gaussian and nearest neighbours on the same frozen "
         f"features, both chosen on validation where it has abnormal images: {'; '.join(each)}."
-    )
-
-
-def trivial_winners(table: pd.DataFrame) -> str:
-    """Where one number an image, its darkness or smoothness, does better than AE-FLOW."""
-    each = []
-    for dataset, part in table.groupby("dataset", sort=False):
-        best = part[part["model"] == "ae_flow"]["auroc"].max()
-        trivial = part[part["model"].isin(methods_of("trivial"))]
-        each += [
-            f"*{method_title(row.model)}* reaches {100 * row.auroc:.1f} % on "
-            f"{label_title(dataset)}, where the better AE-FLOW has {100 * best:.1f} %"
-            for row in trivial.itertuples()
-            if row.auroc > best
-        ]
-    if not each:
-        return "No trivial rule beats AE-FLOW here."
-    return (
-        f"**One number an image can be enough.** The row {'; '.join(each)}. Where such a "
-        "rule wins, a data set says little about any method."
-    )
-
-
-def parts_of_the_score(results: list[RunResult]) -> str:
-    """Whether the reconstruction helps the score or harms it."""
-    parts = auroc_of_parts(results).groupby("data set", sort=False).mean()
-    if parts.empty:
-        return ""
-    each = [
-        f"{label_title(dataset)} {row['score S']:.1f} % together, {row['flow part']:.1f} % and "
-        f"{row['reconstruction part']:.1f} % alone"
-        for dataset, row in parts.iterrows()
-    ]
-    harmful = parts[parts["score S"] < parts["flow part"] - 1].index
-    verdict = (
-        f"The reconstruction lowers AE-FLOW's score on {listed([*map(label_title, harmful)])}."
-        if len(harmful)
-        else "The reconstruction does not lower AE-FLOW's score."
-    )
-    return (
-        f"**{verdict}** Test AUROC of the whole score, its flow part and its reconstruction part, "
-        f"mean over subnets and seeds: {'; '.join(each)}."
     )
 
 
@@ -251,15 +216,31 @@ def validation_gap(table: pd.DataFrame) -> str:
     gap = 100 * (part["val_auroc"] - part["auroc"]).groupby(part["dataset"]).mean()
     each = [f"{label_title(dataset)} {value:+.1f} points" for dataset, value in gap.items()]
     wide = [label_title(dataset) for dataset, value in gap.items() if value > WIDE_GAP]
-    verdict = (
-        f"On {listed(wide)}, validation promises more than test keeps."
-        if wide
-        else "Validation speaks for the test split."
-    )
+    promise = f"On {listed(wide)}, validation promises more than test keeps."
     row = part[part["dataset"] == gap.idxmax()].iloc[0]
     return (
-        f"**{verdict}** AE-FLOW's validation AUROC minus its test AUROC: {', '.join(each)}. On "
-        f"{label_title(row['dataset'])}, a threshold that maximises F1 on validation gives "
-        f"sensitivity {100 * row['sen']:.0f} % and specificity {100 * row['spe']:.0f} % on "
-        f"test (AE-FLOW, {row['variant']})."
+        f"**{promise if wide else 'Validation speaks for the test split.'}** AE-FLOW's validation "
+        f"AUROC minus its test AUROC: {', '.join(each)}. On {label_title(row['dataset'])}, a "
+        "threshold that maximises F1 on validation gives sensitivity "
+        f"{100 * row['sen']:.0f} % and specificity {100 * row['spe']:.0f} % on test (AE-FLOW, "
+        f"{row['variant']})."
+    )
+
+
+def trivial_winners(table: pd.DataFrame) -> str:
+    """Where one number an image, its darkness or smoothness, does better than AE-FLOW."""
+    each = []
+    for dataset, part in table.groupby("dataset", sort=False):
+        best = part[part["model"] == "ae_flow"]["auroc"].max()
+        trivial = part[part["model"].isin(methods_of("trivial")) & (part["auroc"] > best)]
+        each += [
+            f"*{method_title(row.model)}* reaches {100 * row.auroc:.1f} % on "
+            f"{label_title(dataset)}, where the better AE-FLOW has {100 * best:.1f} %"
+            for row in trivial.itertuples()
+        ]
+    if not each:
+        return "No trivial rule beats AE-FLOW here."
+    return (
+        f"**One number an image can be enough.** The row {'; '.join(each)}. Where such a "
+        "rule wins, a data set says little about any method."
     )

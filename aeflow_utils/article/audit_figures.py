@@ -5,13 +5,14 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from aeflow_utils.article.evidence import VERDICTS
+from aeflow_utils.metrics.compare import VERDICTS
 from aeflow_utils.show.alt_texts import described
 from aeflow_utils.show.figures import ABNORMAL, NORMAL, subplots
 
 VERDICT_COLORS = dict(
     zip(VERDICTS, (NORMAL, "#8fb3d6", ABNORMAL, "#d9b44a", "#c9c9c9"), strict=True)
 )
+ABOVE = {"frameon": False, "loc": "lower left", "bbox_to_anchor": (0, 1)}  # a legend's place
 
 
 def right_and_wrong(table: pd.DataFrame) -> Figure:
@@ -30,7 +31,7 @@ def right_and_wrong(table: pd.DataFrame) -> Figure:
     axis.set_yticks(table.index, names + " (" + table["measured"] + ")", fontsize=9)
     axis.axvline(50, color="0.85", lw=1, zorder=0)
     axis.set(xlabel="%", ylim=(-0.7, len(table) - 0.3))
-    axis.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    axis.legend(ncols=2, **ABOVE)
     each = "; ".join(f"{n} {r:.1f} to {w:.1f}" for n, r, w in zip(names, right, wrong, strict=True))
     return described(
         figure, f"From the right number to the one with the error, in percent: {each}."
@@ -45,19 +46,15 @@ def verdict_bars(counts: pd.DataFrame) -> Figure:
     """
     figure, axis = subplots(figsize=(9, 0.6 * len(counts) + 0.7))
     left = pd.Series(0, index=counts.index)
-    for word in VERDICTS:
-        bars = axis.barh(
-            counts.index, counts[word], left=left, color=VERDICT_COLORS[word], label=word
-        )
+    for word, color in VERDICT_COLORS.items():
+        bars = axis.barh(counts.index, counts[word], left=left, color=color, label=word)
         axis.bar_label(bars, [n or "" for n in counts[word]], label_type="center", fontsize=10)
         left = left + counts[word]
     axis.invert_yaxis()
     axis.set(xlabel="claims")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.tick_params(axis="y", length=0)
-    axis.legend(
-        frameon=False, ncols=len(VERDICTS), loc="lower left", bbox_to_anchor=(0, 1), fontsize=10
-    )
+    axis.legend(ncols=len(VERDICTS), fontsize=10, **ABOVE)
     each = [
         f"{whose}: {', '.join(f'{n} {word}' for word, n in row.items() if n)}"
         for whose, row in counts.iterrows()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,14 +25,11 @@ from aeflow_utils.show.alt_texts import described
 WIDTH, HEIGHT, TILE = 11.6, 5.1, 2.05
 
 
-@dataclass(frozen=True)
-class Card:
+class Card(NamedTuple):
     """What a card says about a data set beyond its specification.
 
-    Args:
-        file: name of the article's figure, without ``.png``.
-        shows, normal, abnormal: what its images are, and what the two labels mean.
-        draw: draws a schematic image, normal or abnormal, into the unit square of an axis.
+    `file` names the article's figure, without ``.png``; `draw` draws a schematic image, normal or
+    abnormal, into the unit square of an axis.
     """
 
     file: str
@@ -50,7 +47,8 @@ def draw_card(name: str) -> Figure:
     """
     spec, card = get_spec(name), CARDS[name]
     figure, axis = canvas(WIDTH, HEIGHT)
-    _frame(axis, 0, 0, WIDTH, HEIGHT)
+    corners = "round,pad=0,rounding_size=0.12"
+    axis.add_patch(FancyBboxPatch((0, 0), WIDTH, HEIGHT, boxstyle=corners, **FRAME))
     for abnormal, y in ((False, 2.75), (True, 0.45)):
         tile = axis.inset_axes((0.4, y, TILE, TILE - 0.1), transform=axis.transData)
         tile.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
@@ -66,11 +64,7 @@ def draw_card(name: str) -> Figure:
     terms = f"Licence: {spec.licence}. Source: {spec.citation}."
     get = f"To get it: {spec.how_to_get}. Notebook 1 then draws samples-{name}.png."
     axis.plot([left, right], [1.44, 1.44], color=FRAME["edgecolor"], linewidth=1)
-    lines = [
-        _wrapped(terms, 100),
-        "Its images are not part of this repository.",
-        _wrapped(get, 100),
-    ]
+    lines = _wrapped(terms, 100), "Its images are not part of this repository.", _wrapped(get, 100)
     write(axis, (left, 1.3), "\n".join(lines), 11.5, DIM, ha="left", va="top")
     return described(
         figure,
@@ -81,11 +75,6 @@ def draw_card(name: str) -> Figure:
 
 def _wrapped(text: str, width: int) -> str:
     return textwrap.fill(text, width, break_on_hyphens=False)
-
-
-def _frame(axis: Axes, x: float, y: float, width: float, height: float) -> None:
-    corner = {"boxstyle": "round,pad=0,rounding_size=0.12"}
-    axis.add_patch(FancyBboxPatch((x, y), width, height, **corner, **FRAME))
 
 
 def _counts(axis: Axes, left: float, top: float, counts: Counts) -> None:

@@ -78,9 +78,6 @@ def matching(
     return table.reset_index(drop=True)
 
 
-def scan(
-    printed: dict[str, float], n_normals: range, n_abnormal: int, rule: str = "either"
-) -> pd.Series:
+def scan(printed: dict[str, float], n_normals: range, n_abnormal: int) -> pd.Series:
     """How many matrices match for each number of normal images, indexed by that number."""
-    found = {n: len(matching(printed, n, n_abnormal, rule)) for n in n_normals}
-    return pd.Series(found, name="matrices").rename_axis("n_normal")
+    return pd.Series({n: len(matching(printed, n, n_abnormal)) for n in n_normals})

@@ -32,7 +32,7 @@ PAD = 0.07  # gap between an arrow's end and the box it touches, in inches
 
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    # Data units are inches, so that box sizes and font sizes can be judged together.
+    """An empty figure whose data units are inches, like the sizes of its fonts."""
     fig = plt.figure(figsize=(width + 2 * MARGIN, height + 2 * MARGIN), facecolor="white")
     ax = fig.add_axes((0, 0, 1, 1))
     ax.set(xlim=(-MARGIN, width + MARGIN), ylim=(-MARGIN, height + MARGIN))
@@ -46,21 +46,14 @@ def write(ax: Axes, at: Point, label: str, size: float = FONT, color: str = INK,
 
 
 def box(
-    ax: Axes,
-    at: Point,
-    size: Point,
-    label: str = "",
-    role: str = "data",
-    fontsize: float = FONT,
-    **kw,
+    ax: Axes, at: Point, size: Point, label: str = "", role: str = "data", font: float = FONT, **kw
 ) -> None:
     """Draw a rounded box centred on `at`."""
-    (x, y), (w, h) = at, size
-    fill, edge = PALETTE[role]
+    (x, y), (w, h), (fill, edge) = at, size, PALETTE[role]
     style = {"facecolor": fill, "edgecolor": edge, "linewidth": 1.5, "zorder": 3} | kw
     corner = (x - w / 2, y - h / 2)
     ax.add_patch(FancyBboxPatch(corner, w, h, boxstyle="round,pad=0,rounding_size=0.1", **style))
-    write(ax, at, label, fontsize)
+    write(ax, at, label, font)
 
 
 def trapezoid(ax: Axes, at: Point, width: float, heights: Point, label: str, role: str) -> None:
@@ -77,39 +70,20 @@ def arrow(ax: Axes, *points: Point) -> None:
     """Draw an arrow along straight segments through `points`, with a head at the last one."""
     style = {"color": INK, "linewidth": 1.5, "zorder": 2}
     if len(points) > 2:
-        ax.plot(
-            *zip(*points[:-1], strict=True),
-            solid_joinstyle="miter",
-            solid_capstyle="projecting",
-            **style,
-        )
+        corners = {"solid_joinstyle": "miter", "solid_capstyle": "projecting"}
+        ax.plot(*zip(*points[:-1], strict=True), **corners, **style)
     ends = {"arrowstyle": "-|>", "mutation_scale": 15, "shrinkA": 0, "shrinkB": 0}
     ax.add_patch(FancyArrowPatch(points[-2], points[-1], **ends, **style))
 
 
 def chain(ax: Axes, y: float, spans: list[Point]) -> None:
-    """Join neighbouring boxes, given as (left edge, right edge), with short arrows at height y."""
+    """Join neighbouring boxes with short arrows at height y.
+
+    Args:
+        spans: left and right edge of each; the two outermost edges do not count.
+    """
     for (_, right), (left, _) in pairwise(spans):
         arrow(ax, (right + PAD, y), (left - PAD, y))
-
-
-def _subnet_row(
-    ax: Axes,
-    left: float,
-    y: float,
-    gap: float,
-    widths: list[float],
-    height: float,
-    labels: list[str],
-) -> list[Point]:
-    """Draw small flow-coloured boxes from left to right and return their (left, right) edges."""
-    spans = []
-    for width, label in zip(widths, labels, strict=True):
-        box(ax, (left + width / 2, y), (width, height), label, "flow", SMALL)
-        spans.append((left, left + width))
-        left += width + gap
-    chain(ax, y, spans)
-    return spans
 
 
 def draw_coupling_block() -> Figure:
@@ -118,11 +92,27 @@ def draw_coupling_block() -> Figure:
     The block couples first, then applies the global affine map, then permutes the channels.
     """
     fig, ax = canvas(12.4, 7.5)
+    _block(ax)
+    _subnets(ax)
+    return described(
+        fig,
+        """Block diagram of one coupling block. The channels of z are split into z1 and z2. z1
+        stays as it is and feeds a subnet, whose outputs s and t scale and shift z2. Both halves
+        are joined, then every channel is scaled and shifted, then the channels are permuted,
+        which gives z'. The log-determinant grows by the sum of the clamped s and by the number
+        of positions times the sum of the logarithms of the channels' scales. Below, the two
+        subnets: conv_like is a 3 by 3 convolution, ReLU and a 1 by 1 convolution; resnet_like
+        is a 3 by 3 convolution, batch normalisation and ReLU, plus a 1 by 1 convolution beside
+        them.""",
+    )
+
+
+def _block(ax: Axes) -> None:
     box(ax, (6.2, 4.95), (9.4, 4.8), **FRAME)
     write(ax, (1.75, 7.03), "one coupling block", weight="bold", ha="left")
     top, subnet, mid, low, det = 6.35, 5.48, 5.3, 4.25, 3.1
 
-    box(ax, (0.72, mid), (1.1, 0.95), "$z$\n" + SHAPE, fontsize=SMALL)
+    box(ax, (0.72, mid), (1.1, 0.95), "$z$\n" + SHAPE, font=SMALL)
     box(ax, (11.73, top - 0.1), (0.9, 0.7), "$z'$")
     for x, label in ((1.96, "split channels"), (7.72, "concatenate")):
         box(ax, (x, mid), (0.42, 2.8), role="flow")
@@ -137,15 +127,14 @@ def draw_coupling_block() -> Figure:
     jacobian = rf"$\log|\det J| \;\;{{+}}\!{{=}}\;\; {data_part} \;+\; {constant_part}$"
     box(ax, (6.7, det), (7.7, 0.66), jacobian, "score")
 
-    arrow(ax, (1.27 + PAD, mid), (1.75 - PAD, mid))
-    arrow(ax, (2.17 + PAD, top), (7.51 - PAD, top))
-    arrow(ax, (2.17 + PAD, low), (2.85 - PAD, low))
-    arrow(ax, (6.75 + PAD, low), (7.51 - PAD, low))
+    chain(ax, mid, [(0, 1.27), (1.75, 2.17)])
+    chain(ax, top, [(0, 2.17), (7.51, 0)])
+    chain(ax, low, [(0, 2.17), (2.85, 6.75), (7.51, 0)])
+    chain(ax, low + 0.2, [(0, 7.93), (8.45, 0)])
+    chain(ax, top - 0.1, [(0, 10.55), (11.28, 0)])
     arrow(ax, (4.3, top), (4.3, subnet + 0.31 + PAD))
     arrow(ax, (4.3, subnet - 0.31 - PAD), (4.3, low + 0.35 + PAD))
-    arrow(ax, (7.93 + PAD, low + 0.2), (8.45 - PAD, low + 0.2))
     arrow(ax, (9.5, low + 0.75 + PAD), (9.5, top - 0.55 - PAD))
-    arrow(ax, (10.55 + PAD, top - 0.1), (11.28 - PAD, top - 0.1))
     for x in (4.8, 9.5):
         arrow(ax, (x, low - 0.35 - PAD), (x, det + 0.33 + PAD))
     write(ax, (2.48, top + 0.2), "$z_1$")
@@ -155,80 +144,46 @@ def draw_coupling_block() -> Figure:
     write(ax, (4.5, 4.89), "$(s, t)$", ha="left")
     write(ax, (6.35, 4.91), r"$\mathrm{clamp}(s) = \kappa\,\tanh s$", SMALL)
 
-    y, short, h = 1.3, 0.52, 0.56
+
+def _subnets(ax: Axes) -> None:
+    y, short, plus = 1.3, 0.52, 10.88
     conv, point = r"$3{\times}3$ conv", r"$1{\times}1$ conv"
     for left, right, name in ((0.17, 5.68, "conv_like"), (5.83, 12.23, "resnet_like")):
         box(ax, ((left + right) / 2, 1.22), (right - left, 2.3), **FRAME)
         write(ax, (left + 0.25, 2.05), name, weight="bold", ha="left", family="monospace")
         write(ax, (left + 0.35, y), "$z_1$")
         write(ax, (right - 0.4, y), "$(s, t)$")
-    spans = _subnet_row(ax, 1.05, y, 0.3, [1.15, 0.75, 1.15], h, [conv, "ReLU", point])
-    chain(ax, y, [(0.0, 0.62), *spans[:1]])
-    chain(ax, y, [*spans[-1:], (5.05, 5.6)])
-    spans = _subnet_row(ax, 6.73, y, 0.29, [1.1, 1.25, 0.75], h, [conv, "BatchNorm", "ReLU"])
-    chain(ax, y, [(0.0, 6.25), *spans[:1]])
-    plus = 10.88
-    chain(ax, y, [*spans[-1:], (plus - 0.17, plus + 0.17), (11.6, 12.0)])
+    boxes = {conv: 1.15, "ReLU": 0.75, point: 1.15}
+    chain(ax, y, [(0, 0.62), *_row(ax, 1.05, y, 0.3, boxes), (5.05, 0)])
+    boxes = {conv: 1.1, "BatchNorm": 1.25, "ReLU": 0.75}
+    sum_at = (plus - 0.17, plus + 0.17)
+    chain(ax, y, [(0, 6.25), *_row(ax, 6.73, y, 0.29, boxes), sum_at, (11.6, 0)])
     ax.add_patch(Circle((plus, y), 0.17, fc="white", ec=INK, lw=1.5, zorder=3))
     write(ax, (plus, y), "+")
     box(ax, (8.5, short), (1.15, 0.5), point, "flow", SMALL)
     arrow(ax, (6.42, y), (6.42, short), (7.925 - PAD, short))
     arrow(ax, (9.075 + PAD, short), (plus, short), (plus, y - 0.17 - PAD))
-    return described(
-        fig,
-        """Block diagram of one coupling block. The channels of z are split into z1 and z2. z1
-        stays as it is and feeds a subnet, whose outputs s and t scale and shift z2. Both halves
-        are joined, then every channel is scaled and shifted, then the channels are permuted,
-        which gives z'. The log-determinant grows by the sum of the clamped s and by the number
-        of positions times the sum of the logarithms of the channels' scales. Below, the two
-        subnets: conv_like is a 3 by 3 convolution, ReLU and a 1 by 1 convolution; resnet_like
-        is a 3 by 3 convolution, batch normalisation and ReLU, plus a 1 by 1 convolution beside
-        them.""",
-    )
+
+
+def _row(ax: Axes, left: float, y: float, gap: float, boxes: dict[str, float]) -> list[Point]:
+    """Draw boxes of the flow by label and width, from left to right; returns their edges."""
+    spans = []
+    for label, width in boxes.items():
+        box(ax, (left + width / 2, y), (width, 0.56), label, "flow", SMALL)
+        spans.append((left, left + width))
+        left += width + gap
+    return spans
 
 
 def draw_architecture() -> Figure:
     """Draw the AE-FLOW pipeline from image to reconstruction, with its anomaly score and loss."""
     fig, ax = canvas(12.85, 6.0)
-    row, mid, under, foot = 4.4, 2.45, 1.55, 0.68
-
-    box(ax, (0.8, row), (1.2, 1.1), "image $x$\n" + r"$3{\times}H{\times}W$", fontsize=SMALL)
-    trapezoid(ax, (2.45, row), 1.4, (1.8, 1.0), "encoder\n$f$", "encoder")
-    small = r"$C{\times}H/16{\times}W/16$"
-    box(ax, (4.3, row), (1.6, 1.1), "features $z$\n" + small, fontsize=SMALL)
-    box(ax, (6.2, row), (1.5, 1.1), "flow\n$h$", "flow")
-    box(ax, (8.05, row), (1.5, 1.1), "$z'$\n" + r"$\sim \mathcal{N}(0, I)$")
-    trapezoid(ax, (9.9, row), 1.4, (1.0, 1.8), "decoder\n$g$", "decoder")
-    box(ax, (11.8, row), (1.7, 1.1), "reconstruction\n$x'$", fontsize=SMALL)
-    edges = [(0.2, 1.4), (1.75, 3.15), (3.5, 5.1), (5.45, 6.95), (7.3, 8.8), (9.2, 10.6)]
-    chain(ax, row, [*edges, (10.95, 12.65)])
-    for x, role, note in (
-        (2.45, "encoder", "frozen,\nImageNet"),
-        (6.2, "flow", "8 coupling blocks,\ninvertible"),
-        (9.9, "decoder", "transposed convs,\n" + r"$\times 2$, four times"),
-    ):
-        write(ax, (x, row + 1.2), note, SMALL, PALETTE[role][1])
-
-    recon = r"$S_\mathrm{recon}$" + "\n" + r"$=-\mathrm{SSIM}(x, x')$"
-    box(ax, (1.2, mid), (2.0, 0.95), recon, "score")
-    box(ax, (4.5, mid), (3.3, 0.95), role="score", linewidth=2.5)
-    mixed = r"$S = \beta\,S_\mathrm{flow} + (1-\beta)\,S_\mathrm{recon}$"
-    write(ax, (4.5, mid + 0.17), mixed)
-    write(ax, (4.5, mid - 0.23), r"$\beta = 0.9$", SMALL)
-    flow = r"$S_\mathrm{flow}$" + "\n" + r"from likelihood of $z'$"
-    box(ax, (8.05, mid), (2.5, 0.95), flow, "score")
-    top = mid + 0.475 + PAD
-    for x in (0.8, 8.05):
-        arrow(ax, (x, row - 0.55 - PAD), (x, top))
-    bend = ((11.8, row - 0.55 - PAD), (11.8, under), (1.2, under))
-    arrow(ax, *bend, (1.2, mid - 0.475 - PAD))
-    arrow(ax, (2.2 + PAD, mid), (2.85 - PAD, mid))
-    arrow(ax, (6.8 - PAD, mid), (6.15 + PAD, mid))
-
-    box(ax, (6.425, foot), (12.45, 0.95), **FRAME)
+    _pipeline(ax, 4.4)
+    _score(ax, 2.45, 4.4 - 0.55 - PAD)
+    box(ax, (6.425, 0.68), (12.45, 0.95), **FRAME)
     loss = r"$L = \alpha \cdot \mathrm{bits/dim} + (1-\alpha) \cdot \mathrm{MSE}(x, x')$"
-    write(ax, (6.425, foot + 0.17), "training loss   " + loss)
-    write(ax, (6.425, foot - 0.23), r"$\alpha = 0.5$", SMALL)
+    write(ax, (6.425, 0.85), "training loss   " + loss)
+    write(ax, (6.425, 0.45), r"$\alpha = 0.5$", SMALL)
     return described(
         fig,
         """Block diagram of AE-FLOW. An image x goes through a frozen encoder f to features z,
@@ -238,3 +193,39 @@ def draw_architecture() -> Figure:
         reconstruction part, minus the structural similarity of x and x', with weight 0.1. The
         training loss is the mean of bits per dimension and mean squared error.""",
     )
+
+
+def _pipeline(ax: Axes, y: float) -> None:
+    box(ax, (0.8, y), (1.2, 1.1), "image $x$\n" + r"$3{\times}H{\times}W$", font=SMALL)
+    trapezoid(ax, (2.45, y), 1.4, (1.8, 1.0), "encoder\n$f$", "encoder")
+    small = r"$C{\times}H/16{\times}W/16$"
+    box(ax, (4.3, y), (1.6, 1.1), "features $z$\n" + small, font=SMALL)
+    box(ax, (6.2, y), (1.5, 1.1), "flow\n$h$", "flow")
+    box(ax, (8.05, y), (1.5, 1.1), "$z'$\n" + r"$\sim \mathcal{N}(0, I)$")
+    trapezoid(ax, (9.9, y), 1.4, (1.0, 1.8), "decoder\n$g$", "decoder")
+    box(ax, (11.8, y), (1.7, 1.1), "reconstruction\n$x'$", font=SMALL)
+    edges = [(0.2, 1.4), (1.75, 3.15), (3.5, 5.1), (5.45, 6.95), (7.3, 8.8), (9.2, 10.6)]
+    chain(ax, y, [*edges, (10.95, 12.65)])
+    for x, role, note in (
+        (2.45, "encoder", "frozen,\nImageNet"),
+        (6.2, "flow", "8 coupling blocks,\ninvertible"),
+        (9.9, "decoder", "transposed convs,\n" + r"$\times 2$, four times"),
+    ):
+        write(ax, (x, y + 1.2), note, SMALL, PALETTE[role][1])
+
+
+def _score(ax: Axes, y: float, top: float) -> None:
+    """The three parts of the score at height y, and arrows to them from the pipeline's edge."""
+    recon = r"$S_\mathrm{recon}$" + "\n" + r"$=-\mathrm{SSIM}(x, x')$"
+    box(ax, (1.2, y), (2.0, 0.95), recon, "score")
+    box(ax, (4.5, y), (3.3, 0.95), role="score", linewidth=2.5)
+    mixed = r"$S = \beta\,S_\mathrm{flow} + (1-\beta)\,S_\mathrm{recon}$"
+    write(ax, (4.5, y + 0.17), mixed)
+    write(ax, (4.5, y - 0.23), r"$\beta = 0.9$", SMALL)
+    flow = r"$S_\mathrm{flow}$" + "\n" + r"from likelihood of $z'$"
+    box(ax, (8.05, y), (2.5, 0.95), flow, "score")
+    for x in (0.8, 8.05):
+        arrow(ax, (x, top), (x, y + 0.475 + PAD))
+    arrow(ax, (11.8, top), (11.8, y - 0.9), (1.2, y - 0.9), (1.2, y - 0.475 - PAD))
+    arrow(ax, (2.2 + PAD, y), (2.85 - PAD, y))
+    arrow(ax, (6.8 - PAD, y), (6.15 + PAD, y))

@@ -1,23 +1,29 @@
-"""Errors in evaluation code, demonstrated: the right and the wrong number from the same run.
+"""Errors in evaluation code, demonstrated: the right and the wrong number from the same runs.
 
-Each error was found in public code of the study. These need a finished run's scores only; those
-that need the trained system are in `system_demonstrations`. Numbers are in [0, 1].
+Each error was found in public code of the study. Those on scores need finished runs only; the two
+that need a trained system are in `system_errors`, and are made where it is, and stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
+from aeflow_utils.article.evidence import Evidence
 from aeflow_utils.errors import UserError
-from aeflow_utils.study.results import run_title
+from aeflow_utils.metrics.detection import Criterion
+from aeflow_utils.paths import paths
+from aeflow_utils.profiles import Profile
+from aeflow_utils.show.tables import save_table
+from aeflow_utils.study.grid import CARRY_OVER
+from aeflow_utils.study.recording import SYSTEM_ERRORS
+from aeflow_utils.study.results import dataset_title, run_title
 from aeflow_utils.study.runs import RunResult
-
-Criterion = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,8 @@ class Demonstration:
     Args:
         error: what was done.
         measured: what `right` and `wrong` are.
-        right, wrong: the number without and with the error.
-        sentence: both, to be quoted.
-        also: further numbers, by name.
+        right, wrong: the number without and with the error, in [0, 1].
+        sentence: both, to be quoted, with others beside them.
     """
 
     error: str
@@ -37,13 +42,58 @@ class Demonstration:
     right: float
     wrong: float
     sentence: str
-    also: dict[str, float] = field(default_factory=dict)
 
 
 def demonstration_table(demonstrations: list[Demonstration]) -> pd.DataFrame:
     """A row a demonstration: error, measured, right, wrong, sentence."""
-    rows = [(d.error, d.measured, d.right, d.wrong, d.sentence) for d in demonstrations]
-    return pd.DataFrame(rows, columns=["error", "measured", "right", "wrong", "sentence"])
+    columns = [field.name for field in fields(Demonstration)]
+    return pd.DataFrame([asdict(each) for each in demonstrations], columns=columns)
+
+
+def error_table(evidence: Evidence) -> pd.DataFrame:
+    """A row an error and data set: data set, error, measured, right, wrong, sentence.
+
+    AE-FLOW is the one with the default subnet, first seed, of the profile that has ablations.
+    """
+    shown = list(_on_runs(evidence))
+    table = demonstration_table([demonstration for _, demonstration in shown])
+    table.insert(0, "data set", [where for where, _ in shown])
+    table = pd.concat([table, stored(evidence.grid)], ignore_index=True)
+    return table.sort_values(["error", "data set"], kind="stable", ignore_index=True)
+
+
+def _on_runs(evidence: Evidence) -> Iterator[tuple[str, Demonstration]]:
+    """Every error that the runs can show, with the title of its data set."""
+    plain, fastflow = (evidence.of_grid(model) for model in ("autoencoder", "fastflow"))
+    without_training = evidence.changed("encoder", "untrained", base="")
+    fresh, carried_over = evidence.folds, evidence.changed(*CARRY_OVER)
+    for dataset, runs in evidence.bases.items():
+        if np.isnan(runs[0].metrics["val_auroc"]):
+            continue  # no abnormal validation image: most of these errors cannot be made
+        where = dataset_title(runs[0].config.data)
+        for error in (threshold_on_test, weighted_f1, shifted_f1, counted_twice):
+            yield where, error(runs[0])
+        if dataset in plain:
+            yield where, flipped_sign(plain[dataset][0])
+        if dataset in fastflow and dataset in without_training:
+            yield where, untrained_encoder(fastflow[dataset][0], without_training[dataset][0])
+        if dataset in fresh and dataset in carried_over:
+            yield where, shared_folds(fresh[dataset], carried_over[dataset])
+
+
+def store(where: str, demonstrations: list[Demonstration], profile: Profile) -> Path:
+    """Keep the demonstrations that need a trained system with the profile's tables."""
+    table = demonstration_table(demonstrations)
+    table.insert(0, "data set", where)
+    return save_table(table, SYSTEM_ERRORS, profile)
+
+
+def stored(profile: str) -> pd.DataFrame:
+    """What `store` kept on this machine, else what is recorded, else nothing."""
+    for folder in (paths().results(profile) / "tables", paths().recorded(profile).parent):
+        if (folder / f"{SYSTEM_ERRORS}.csv").exists():
+            return pd.read_csv(folder / f"{SYSTEM_ERRORS}.csv")
+    return pd.DataFrame()
 
 
 def _split(run: RunResult, name: str, score: str = "image_score") -> tuple[np.ndarray, np.ndarray]:
@@ -63,158 +113,88 @@ def _f1(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
     return metrics.classification(labels, scores >= threshold)["f1"]
 
 
-def flipped_sign(run: RunResult, score: str = "recon_score") -> Demonstration:
+def flipped_sign(run: RunResult) -> Demonstration:
     """+SSIM as an anomaly score: similar, and so normal, images score highest.
 
     The AUROC of scores with the wrong sign is one minus the right one; the F1-max threshold then
     hides it by calling nearly everything abnormal.
-
-    Args:
-        score: the column whose sign is turned; in the study, the reconstruction's.
     """
+    score = "recon_score"
     labels, scores = _split(run, "test", score)
-    right, wrong = metrics.auroc(labels, scores), metrics.auroc(labels, -scores)
-    f1 = {
-        name: _f1(labels, s, metrics.f1_max_threshold(labels, s))
-        for name, s in (("right F1", scores), ("wrong F1", -scores))
-    }
-    return Demonstration(
-        "score with the wrong sign",
-        "test AUROC",
-        right,
-        wrong,
+    signs = (scores, -scores)
+    right, wrong = (metrics.auroc(labels, each) for each in signs)
+    best, best_wrong = (_f1(labels, s, metrics.f1_max_threshold(labels, s)) for s in signs)
+    sentence = (
         f"With its sign turned, {score} has a test AUROC of {percent(wrong)} instead of "
         f"{percent(right)}; the largest F1 that a threshold on test can give is "
-        f"{percent(f1['wrong F1'])} instead of {percent(f1['right F1'])}.",
-        f1,
+        f"{percent(best_wrong)} instead of {percent(best)}."
     )
-
-
-def shifted_f1(run: RunResult) -> Demonstration:
-    """``precision + 1, recall + 1`` before F1, on validation: the maximum moves."""
-
-    def criterion(tp, fp, fn, tn):
-        precision, recall = tp / (tp + fp) + 1, tp / (tp + fn) + 1
-        return 2 * precision * recall / (precision + recall)
-
-    return _other_criterion(run, "one added to precision and recall before F1", criterion)
+    return Demonstration("score with the wrong sign", "test AUROC", right, wrong, sentence)
 
 
 def weighted_f1(run: RunResult) -> Demonstration:
-    """`class_weighted_f1` as criterion on validation."""
-    return _other_criterion(run, "class-weighted F1 as criterion", class_weighted_f1)
+    """`metrics.class_weighted_f1` as criterion on validation."""
+    return _other_criterion(run, "class-weighted F1 as criterion", metrics.class_weighted_f1)
 
 
-def class_weighted_f1(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> np.ndarray:
-    """The mean of both classes' F1, weighted by their images, of counts of one shape."""
-    abnormal, normal = tp + fn, fp + tn
-    f1_abnormal, f1_normal = 2 * tp / (2 * tp + fp + fn), 2 * tn / (2 * tn + fp + fn)
-    return (abnormal * f1_abnormal + normal * f1_normal) / (abnormal + normal)
+def shifted_f1(run: RunResult) -> Demonstration:
+    """`f1_of_shifted_rates` as criterion on validation: the maximum moves."""
+    error = "one added to precision and recall before F1"
+    return _other_criterion(run, error, f1_of_shifted_rates)
 
 
-def threshold_table(results: list[RunResult]) -> pd.DataFrame:
-    """AE-FLOW's test metrics in percent at thresholds chosen on validation by three criteria.
-
-    Mean over subnets and seeds; data sets without labelled validation are left out.
-    """
-    rows = []
-    for run in results:
-        labelled = run.labelled("val")["label"].nunique() == 2
-        if run.config.model.name == "ae_flow" and labelled:
-            val, test = _split(run, "val"), _split(run, "test")
-            cuts = {
-                "F1-max": metrics.f1_max_threshold(*val),
-                "class-weighted F1, its maximum": best_threshold(*val, class_weighted_f1),
-                "95 % of normals below": run.metrics["thresholds"]["normal_quantile"],
-            }
-            for criterion, cut in cuts.items():
-                at_cut = metrics.classification(test[0], test[1] >= cut)
-                row = {"data set": run.config.data.label, "threshold on validation": criterion}
-                rows.append(row | {name: 100 * value for name, value in at_cut.items()})
-    keys = ["data set", "threshold on validation"]
-    table = pd.DataFrame(rows, columns=[*keys, *metrics.CLASSIFICATION])
-    return table.groupby(keys, sort=False).mean()
+def f1_of_shifted_rates(
+    tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray
+) -> np.ndarray:
+    """F1 from counts of one shape, after ``precision + 1, recall + 1``."""
+    precision, recall = tp / (tp + fp) + 1, tp / (tp + fn) + 1
+    return 2 * precision * recall / (precision + recall)
 
 
 def _other_criterion(run: RunResult, error: str, criterion: Criterion) -> Demonstration:
     """Two thresholds chosen on validation, and F1 of both, there and on test."""
     val, test = _split(run, "val"), _split(run, "test")
-    cuts = metrics.f1_max_threshold(*val), best_threshold(*val, criterion)
-    right, wrong = (_f1(*val, cut) for cut in cuts)
-    test_right, test_wrong = (_f1(*test, cut) for cut in cuts)
-    return Demonstration(
-        error,
-        "validation F1",
-        right,
-        wrong,
+    cuts = metrics.f1_max_threshold(*val), metrics.best_threshold(*val, criterion)
+    (right, wrong), (test_right, test_wrong) = (
+        [_f1(*split, cut) for cut in cuts] for split in (val, test)
+    )
+    sentence = (
         f"With {error} the threshold is {cuts[1]:.4g} instead of {cuts[0]:.4g}, and F1 is "
         f"{percent(wrong)} instead of {percent(right)} on validation, {percent(test_wrong)} "
-        f"instead of {percent(test_right)} on test.",
-        {
-            "right threshold": cuts[0],
-            "wrong threshold": cuts[1],
-            "right test F1": test_right,
-            "wrong test F1": test_wrong,
-        },
+        f"instead of {percent(test_right)} on test."
     )
-
-
-def best_threshold(labels: np.ndarray, scores: np.ndarray, criterion: Criterion) -> float:
-    """The score that maximises a criterion when used as threshold; the highest in a tie.
-
-    Args:
-        labels, scores: (N,), both classes present.
-        criterion: values (T,) from tp, fp, fn, tn (T,) at each candidate threshold.
-    """
-    labels, scores = metrics.check_scores(labels, scores)
-    candidates = np.unique(scores)
-    called = scores[None, :] >= candidates[:, None]
-    tp, fp = (called & (labels == 1)).sum(1), (called & (labels == 0)).sum(1)
-    values = criterion(tp, fp, labels.sum() - tp, (1 - labels).sum() - fp)
-    return float(candidates[np.flatnonzero(values >= values.max() - 1e-12)[-1]])
+    return Demonstration(error, "validation F1", right, wrong, sentence)
 
 
 def threshold_on_test(run: RunResult) -> Demonstration:
     """The F1-max threshold chosen on the test images that it is then judged on."""
     val, test = _split(run, "val"), _split(run, "test")
-    cuts = metrics.f1_max_threshold(*val), metrics.f1_max_threshold(*test)
-    right, wrong = (_f1(*test, cut) for cut in cuts)
-    return Demonstration(
-        "threshold chosen on test",
-        "test F1",
-        right,
-        wrong,
+    right, wrong = (_f1(*test, metrics.f1_max_threshold(*chosen_on)) for chosen_on in (val, test))
+    sentence = (
         f"A threshold chosen on test gives F1 {percent(wrong)}; chosen on validation, the same "
-        f"scores give {percent(right)}.",
-        {"right threshold": cuts[0], "wrong threshold": cuts[1]},
+        f"scores give {percent(right)}."
     )
+    return Demonstration("threshold chosen on test", "test F1", right, wrong, sentence)
 
 
-def counted_twice(run: RunResult, regime: str = "normal_quantile") -> Demonstration:
+def counted_twice(run: RunResult) -> Demonstration:
     """The abnormal test images counted once more as normal, as a glob without an anchor does.
 
     A copy has its original's score, so AUROC loses the share of copies among the normals times
     what the detector is better than chance, and F1 cannot exceed 2/3.
-
-    Args:
-        regime: of the threshold behind F1, the same for both.
     """
-    labels, scores = _split(run, "test")
+    labels, scores = once = _split(run, "test")
     copies = scores[labels == 1]
-    both = np.concatenate([labels, np.zeros(len(copies), int)]), np.append(scores, copies)
-    right, wrong = metrics.auroc(labels, scores), metrics.auroc(*both)
-    cut = run.metrics["thresholds"][regime]
-    f1_right, f1_wrong = _f1(labels, scores, cut), _f1(*both, cut)
-    return Demonstration(
-        "abnormal images counted twice",
-        "test AUROC",
-        right,
-        wrong,
+    twice = np.append(labels, np.zeros(len(copies), int)), np.append(scores, copies)
+    right, wrong = (metrics.auroc(*images) for images in (once, twice))
+    cut = run.metrics["thresholds"]["normal_quantile"]
+    f1, f1_wrong = (_f1(*images, cut) for images in (once, twice))
+    sentence = (
         f"With its {len(copies)} abnormal images counted as normal too, the test set gives AUROC "
         f"{percent(wrong)} instead of {percent(right)} and F1 {percent(f1_wrong)} instead of "
-        f"{percent(f1_right)} at the same threshold.",
-        {"right F1": f1_right, "wrong F1": f1_wrong},
+        f"{percent(f1)} at the same threshold."
     )
+    return Demonstration("abnormal images counted twice", "test AUROC", right, wrong, sentence)
 
 
 def untrained_encoder(run: RunResult, untrained: RunResult) -> Demonstration:
@@ -224,14 +204,11 @@ def untrained_encoder(run: RunResult, untrained: RunResult) -> Demonstration:
         run, untrained: one method, seed and data set; only the encoder's weights differ.
     """
     right, wrong = run.metrics["auroc"], untrained.metrics["auroc"]
-    return Demonstration(
-        "encoder of random weights",
-        "test AUROC",
-        right,
-        wrong,
+    sentence = (
         f"On an encoder that nobody trained, {run_title(run)} has a test AUROC of "
-        f"{percent(wrong)} instead of {percent(right)}.",
+        f"{percent(wrong)} instead of {percent(right)}."
     )
+    return Demonstration("encoder of random weights", "test AUROC", right, wrong, sentence)
 
 
 def shared_folds(fresh: list[RunResult], carried: list[RunResult]) -> Demonstration:
@@ -244,16 +221,36 @@ def shared_folds(fresh: list[RunResult], carried: list[RunResult]) -> Demonstrat
         [float(np.mean([run.metrics[name] for run in runs])) for name in ("val_auroc", "auroc")]
         for runs in (fresh, carried)
     )
-    return Demonstration(
-        "folds that share weights",
-        "validation AUROC",
-        right,
-        wrong,
+    sentence = (
         f"With weights carried from fold to fold, mean validation AUROC is {percent(wrong)} "
         f"instead of {percent(right)}; on test it is {percent(test_wrong)} instead of "
-        f"{percent(test_right)}.",
-        {"right test": test_right, "wrong test": test_wrong},
+        f"{percent(test_right)}."
     )
+    return Demonstration("folds that share weights", "validation AUROC", right, wrong, sentence)
+
+
+def threshold_table(results: list[RunResult]) -> pd.DataFrame:
+    """AE-FLOW's test metrics in percent at thresholds chosen on validation by three criteria.
+
+    Mean over subnets and seeds; data sets without labelled validation are left out.
+    """
+    rows, keys = [], ["data set", "threshold on validation"]
+    for run in results:
+        val = run.labelled("val")
+        if run.config.model.name == "ae_flow" and val["label"].nunique() == 2:
+            val, (labels, scores) = (val["label"], val["image_score"]), _split(run, "test")
+            weighted = metrics.best_threshold(*val, metrics.class_weighted_f1)
+            cuts = {
+                "F1-max": metrics.f1_max_threshold(*val),
+                "class-weighted F1, its maximum": weighted,
+                "95 % of normals below": run.metrics["thresholds"]["normal_quantile"],
+            }
+            for criterion, cut in cuts.items():
+                at_cut = metrics.classification(labels, scores >= cut)
+                values = [100 * at_cut[name] for name in metrics.CLASSIFICATION]
+                rows.append([run.config.data.label, criterion, *values])
+    table = pd.DataFrame(rows, columns=[*keys, *metrics.CLASSIFICATION])
+    return table.groupby(keys, sort=False).mean()
 
 
 def percent(value: float) -> str:

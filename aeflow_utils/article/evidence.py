@@ -1,7 +1,7 @@
-"""What the results here say: measurements with intervals, and one rule from them to a verdict.
+"""What the runs say: differences with intervals, in percentage points.
 
-Values are in percentage points. Images are resampled; both sides of a comparison see the same
-resamples, so its interval is that of the difference.
+Images are resampled; both sides of a comparison see the same resamples, so its interval is that of
+the difference.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.article import ensemble_story as uncertainty_story
 from aeflow_utils.article.audit import audit_findings
 from aeflow_utils.article.findings import Finding
 from aeflow_utils.config import DataConfig
 from aeflow_utils.data.table import SPECS
+from aeflow_utils.methods import get_method
+from aeflow_utils.metrics.compare import Measurement
 from aeflow_utils.profiles import get_profile
+from aeflow_utils.show.ensemble_measurements import ensemble_measurements
 from aeflow_utils.show.tables import SCORE_COLUMNS
 from aeflow_utils.study.ensemble import ensembles
-from aeflow_utils.study.grid import BASE, ablation_table, fold_table, grid_profile
+from aeflow_utils.study.grid import BASE, grid_profile, variant_of
 from aeflow_utils.study.results import (
     dataset_title,
     find,
@@ -31,44 +33,7 @@ from aeflow_utils.study.results import (
 )
 from aeflow_utils.study.runs import RunResult
 
-CONFIRMED, PARTLY, REFUTED = "confirmed", "partly", "refuted"
-OPEN, NOT_TESTABLE = "open", "not testable here"
-VERDICTS = (CONFIRMED, PARTLY, REFUTED, OPEN, NOT_TESTABLE)
-Runs = list[RunResult]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One number that speaks for a claim where it is above 0, and against it below.
-
-    Args:
-        where: title of the data set.
-        value, low, high: the number and its 95 % interval, in points.
-        text: the same for readers, without the data set.
-    """
-
-    where: str
-    value: float
-    low: float
-    high: float
-    text: str
-
-
-def verdict_of(measurements: list[Measurement]) -> str:
-    """One word for all of them.
-
-    A measurement supports a claim when its whole interval lies above 0, and contradicts it when
-    it lies below. All support: confirmed. Some do: partly. None does and at least one contradicts:
-    refuted. None says either: open. Nothing was measured: not testable here.
-    """
-    if not measurements:
-        return NOT_TESTABLE
-    supports = sum(m.low > 0 for m in measurements)
-    if supports == len(measurements):
-        return CONFIRMED
-    if supports:
-        return PARTLY
-    return REFUTED if any(m.high < 0 for m in measurements) else OPEN
+Runs = list[RunResult]  # of one method on one data set: they differ by seed, or by fold
 
 
 @dataclass(frozen=True)
@@ -78,7 +43,7 @@ class Evidence:
     profile: str
 
     @cached_property
-    def runs(self) -> Runs:
+    def runs(self) -> list[RunResult]:
         return find(self.profile)
 
     @property
@@ -93,64 +58,99 @@ class Evidence:
 
     @cached_property
     def datasets(self) -> list[str]:
+        """Labels of the data sets with runs."""
         return list(dict.fromkeys(dataset for dataset, *_ in self.methods))
 
     @cached_property
     def findings(self) -> dict[str, Finding]:
         """Findings of the audit, by name."""
-        return {finding.finding: finding for finding in audit_findings()}
+        return {finding.name: finding for finding in audit_findings()}
 
     @cached_property
     def ensemble(self) -> pd.DataFrame:
-        """What the ensembles show, as `uncertainty_story.evidence` gives it."""
-        return uncertainty_story.evidence(ensembles(self.profile))
+        """What the ensembles show, as `ensemble_measurements` gives it."""
+        return ensemble_measurements(ensembles(self.profile))
 
     @cached_property
     def grid(self) -> str:
         """The profile whose ablations and folds are shown."""
         return grid_profile(get_profile(self.profile))
 
-    @cached_property
-    def grid_methods(self) -> dict[tuple[str, str, str], Runs]:
-        """As `methods`, of the profile of ablations and folds: they are compared with these."""
-        return self.methods if self.grid == self.shown else grouped(find(self.grid))
+    def of_grid(self, model: str, variant: str = "") -> dict[str, Runs]:
+        """One row of the study by data set, of the profile of `grid`."""
+        rows = grouped(find(self.grid, methods=(model,), variant=variant))
+        return {dataset: runs for (dataset, *_), runs in rows.items()}
 
-    @property
+    @cached_property
     def bases(self) -> dict[str, Runs]:
         """The default AE-FLOW of each data set: what ablations and folds are compared with."""
-        found = self.grid_methods.items()
-        return {d: runs for (d, model, name), runs in found if (model, name) == ("ae_flow", BASE)}
+        return self.of_grid("ae_flow", BASE)
 
     @cached_property
-    def side(self) -> dict[tuple[str, str], Runs]:
-        """Ablations and folds by (data set, variant); the folds of one way are together."""
-        found: dict[tuple[str, str], Runs] = {}
+    def _side(self) -> dict[str, dict[str, Runs]]:
+        """Ablations and folds by variant and data set; the folds of one way are together."""
+        side: dict[str, dict[str, Runs]] = {}
         for run in find(self.grid, "side"):
-            found.setdefault((run.config.data.dataset, run.config.variant), []).append(run)
-        return found
+            of_variant = side.setdefault(run.config.variant, {})
+            of_variant.setdefault(run.config.data.dataset, []).append(run)
+        return side
 
-    @cached_property
-    def choices(self) -> pd.DataFrame:
-        return ablation_table(self.grid)
+    @property
+    def folds(self) -> dict[str, Runs]:
+        """The default trained anew on each fold, by data set."""
+        return self._side.get(BASE, {})
 
-    @cached_property
-    def folds(self) -> pd.DataFrame:
-        return fold_table(self.grid)
+    def changed(self, option: str, value: object, base: str = BASE) -> dict[str, Runs]:
+        """The default with one option changed, by data set.
+
+        Args:
+            base: the variant that is changed; empty for a method that has only one.
+
+        Raises:
+            ValueError: the plan changes no such option, or not to this value.
+        """
+        return self._side.get(variant_of(option, value, base), {})
+
+    def variant(self, dataset: str, model: str, name: str) -> Runs | None:
+        """One of a method's rows in the study.
+
+        Raises:
+            ValueError: the method has no such row.
+        """
+        if name not in get_method(model).variants:
+            raise ValueError(f"the study has no variant '{name}' of {model}")
+        return self.methods.get((dataset, model, name))
 
     def domain(self, dataset: str) -> str:
         """``medical`` or ``industrial``."""
         return SPECS[dataset.partition("-")[0]].domain
 
+    def of_domain(self, domain: str) -> list[str]:
+        """Labels of the data sets of a domain that have runs.
+
+        Raises:
+            ValueError: no data set is of this domain.
+        """
+        if domain not in {spec.domain for spec in SPECS.values()}:
+            raise ValueError(f"no data set is of the domain '{domain}'")
+        return [label for label in self.datasets if self.domain(label) == domain]
+
     def best(self, dataset: str, *models: str) -> Runs | None:
-        """Of the methods of these models, the one that validation prefers, else the first."""
-        found = [r for (d, model, _), r in self.methods.items() if d == dataset and model in models]
-        return max(found, key=_validation_auroc, default=None)
+        """Of the rows of these models, the one that validation prefers, else the first.
+
+        Raises:
+            UserError: there is no such model.
+        """
+        for model in models:
+            get_method(model)
+        rows = [r for (d, model, _), r in self.methods.items() if d == dataset and model in models]
+        return max(rows, key=_validation_auroc, default=None)
 
     @cached_property
     def ae_flow(self) -> dict[str, Runs]:
         """AE-FLOW's `best` of each data set that has one."""
-        found = {dataset: self.best(dataset, "ae_flow") for dataset in self.datasets}
-        return {dataset: runs for dataset, runs in found.items() if runs}
+        best = {dataset: self.best(dataset, "ae_flow") for dataset in self.datasets}
+        return {dataset: runs for dataset, runs in best.items() if runs}
 
 
 def _validation_auroc(runs: Runs) -> float:
@@ -158,32 +158,37 @@ def _validation_auroc(runs: Runs) -> float:
     return -1.0 if np.isnan(value) else float(value)
 
 
-def auroc_gap(
-    runs: Runs, others: Runs, column: str = "image_score", where: DataConfig | None = None
-) -> Measurement:
+def mean_auroc(runs: Runs, column: str = "image_score") -> float:
+    """Test AUROC of a column of the stored scores, mean over seeds, in percent."""
+    labels, scores = labels_and_scores(runs, column)
+    return 100 * np.mean([metrics.auroc(labels, each) for each in scores])
+
+
+def auroc_gap(runs: Runs, others: Runs, column: str = "image_score") -> Measurement:
     """Test AUROC of `runs` minus that of `others`, both means over seeds.
 
     Args:
         column: of the stored scores, for `others`.
-        where: the data set to name, if not that of `runs`.
     """
     labels, ours = labels_and_scores(runs)
     theirs = labels_and_scores(others, column)[1]
-    a, b = (100 * np.mean([metrics.auroc(labels, s) for s in side]) for side in (ours, theirs))
+    a, b = mean_auroc(runs), mean_auroc(others, column)
     draws = 100 * (metrics.auroc_draws(labels, ours) - metrics.auroc_draws(labels, theirs))
-    theirs_name = run_title(others[0]) if column == "image_score" else f"its {_part(column)}"
-    text = f"{run_title(runs[0])} {a:.1f} %, {theirs_name} {b:.1f} %"
-    return measured(where or runs[0].config.data, a - b, draws, text)
+    name = run_title(others[0])
+    if column != "image_score":
+        part = next(title for title, stored in SCORE_COLUMNS.items() if stored == column)
+        name = f"its {part} alone"
+    text = f"{run_title(runs[0])} {a:.1f} %, {name} {b:.1f} %"
+    return measured(runs[0].config.data, a - b, draws, text)
 
 
 def auroc_above(runs: Runs, level: float, column: str = "image_score") -> Measurement:
     """Test AUROC, mean over seeds, minus `level`, in percent."""
     labels, scores = labels_and_scores(runs, column)
-    value = 100 * np.mean([metrics.auroc(labels, s) for s in scores])
-    draws = 100 * metrics.auroc_draws(labels, scores) - level
-    low, high = metrics.percentile_interval(draws + level)
+    value, draws = mean_auroc(runs, column), 100 * metrics.auroc_draws(labels, scores)
+    low, high = metrics.percentile_interval(draws)
     text = f"{value:.1f} % [{low:.1f}, {high:.1f}]"
-    return measured(runs[0].config.data, value - level, draws, text, with_span=False)
+    return measured(runs[0].config.data, value - level, draws - level, text, with_span=False)
 
 
 def f1_gap(runs: Runs, cuts: np.ndarray, other_cuts: np.ndarray) -> Measurement:
@@ -214,7 +219,3 @@ def measured(
 def signed(value: float) -> str:
     """``+1.2`` or ``−1.2``, with a minus and not a hyphen."""
     return f"{value:+.1f}".replace("-", "−")
-
-
-def _part(column: str) -> str:
-    return next(title for title, name in SCORE_COLUMNS.items() if name == column) + " alone"

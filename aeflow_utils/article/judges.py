@@ -1,48 +1,57 @@
-"""How each claim is judged: evidence in, a verdict and a sentence with its numbers out."""
+"""How each claim about detectors is judged: runs in, a verdict and what it rests on out.
+
+The claims and a judge's arguments are rows of ``results/claims_in_print.csv``; every argument is
+text. Judges of ensembles and of printed figures are in `other_judges`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise, product
 
 import numpy as np
 
 from aeflow_utils import metrics
-from aeflow_utils.article.errors_shown import best_threshold, class_weighted_f1
+from aeflow_utils.article.audit import printed_row
 from aeflow_utils.article.evidence import (
+    Evidence,
+    Runs,
+    auroc_above,
+    auroc_gap,
+    f1_gap,
+    mean_auroc,
+    measured,
+)
+from aeflow_utils.data.table import SPECS
+from aeflow_utils.methods import CHOICES, methods_of
+from aeflow_utils.metrics.compare import (
     CONFIRMED,
     NOT_TESTABLE,
     OPEN,
     PARTLY,
     REFUTED,
-    Evidence,
     Measurement,
-    auroc_above,
-    auroc_gap,
-    f1_gap,
-    measured,
     verdict_of,
 )
-from aeflow_utils.data.table import SPECS
-from aeflow_utils.methods import methods_of
 from aeflow_utils.profiles import PROFILES
+from aeflow_utils.study.grid import GRID, ablation_table, fold_table, variant_of
 from aeflow_utils.study.results import dataset_title, labels_and_scores
 
 NOMINAL, TOLERANCE = 5.0, 3.0  # per cent of normal images flagged; points that count as transfer
 F1_LOSS = 2.0  # points of F1 that a threshold from validation may cost
 NEAR_ZERO = 0.05  # share of its first value below which a loss rests at zero
-CHEST = "chest_xray"
 MISSING = "No run here measures it: the data are not here."
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """One of `evidence.VERDICTS`, and the sentence that it rests on."""
+    """One of `compare.VERDICTS`, and for readers what it rests on."""
 
     verdict: str
-    evidence: str
+    told: str
 
 
-def judged(lead: str, measurements: list[Measurement]) -> Judgement:
+def judgement(lead: str, measurements: list[Measurement]) -> Judgement:
     """The verdict of the rule, and `lead` with each measurement behind it."""
     measurements = [m for m in measurements if np.isfinite(m.value)]
     if not measurements:
@@ -54,86 +63,82 @@ def judged(lead: str, measurements: list[Measurement]) -> Judgement:
     return Judgement(verdict_of(measurements), f"{lead}. {told}")
 
 
+def of_parts(holds: list[bool]) -> str:
+    """The verdict on a claim that is not measured but holds or fails in each of its parts."""
+    return CONFIRMED if all(holds) else PARTLY if any(holds) else REFUTED
+
+
 def rivals() -> tuple[str, ...]:
     """Every method beside AE-FLOW that is trained."""
     return tuple(key for key in methods_of("trained", "gan") if key != "ae_flow")
 
 
+def _gaps(evidence: Evidence, datasets: list[str], model: str, *others: str) -> list[Measurement]:
+    """AUROC of a method minus that of the better of others, on each data set that has both."""
+    pairs = [(evidence.best(d, model), evidence.best(d, *others)) for d in datasets]
+    return [auroc_gap(*pair) for pair in pairs if all(pair)]
+
+
 def against_rivals(evidence: Evidence, domain: str) -> Judgement:
     """AE-FLOW against every method that is trained, on the data sets of a domain."""
-    return judged(
-        "Test AUROC of AE-FLOW, the rival and the difference",
-        [
-            measurement
-            for rival in rivals()
-            for measurement in _gaps(evidence, "ae_flow", rival, domain=domain)
-        ],
-    )
+    here = evidence.of_domain(domain)
+    gaps = [gap for rival in rivals() for gap in _gaps(evidence, here, "ae_flow", rival)]
+    return judgement("Test AUROC of AE-FLOW, the rival and the difference", gaps)
 
 
 def against_untrained(evidence: Evidence) -> Judgement:
-    """AE-FLOW against the better of Gaussian and nearest neighbours on the same features."""
-    lead = "Test AUROC of AE-FLOW, of the best detector that trains nothing, and the difference"
-    return judged(lead, _gaps(evidence, "ae_flow", *methods_of("untrained")))
+    """AE-FLOW against the best method that trains nothing."""
+    return judgement(
+        "Test AUROC of AE-FLOW, of the best detector that trains nothing, and the difference",
+        _gaps(evidence, evidence.datasets, "ae_flow", *methods_of("untrained")),
+    )
 
 
-def _gaps(
-    evidence: Evidence, model: str, *rivals: str, domain: str = "", dataset: str = ""
-) -> list[Measurement]:
-    found = []
-    for label in evidence.datasets:
-        if domain in ("", evidence.domain(label)) and label.startswith(dataset):
-            ours, theirs = evidence.best(label, model), evidence.best(label, *rivals)
-            if ours and theirs:
-                found.append(auroc_gap(ours, theirs))
-    return found
+def in_order(evidence: Evidence, dataset: str, order: str) -> Judgement:
+    """Each of several methods against the one before it, on one data set.
 
-
-def one_beats_other(evidence: Evidence, model: str, rival: str, dataset: str) -> Judgement:
-    """One method against another on one data set, all categories that are here."""
-    found = judged("Test AUROC and the difference", _gaps(evidence, model, rival, dataset=dataset))
-    here = sum(label.startswith(dataset) for label in evidence.datasets)
+    Args:
+        order: keys of methods, the one said to be best last: ``fastflow < ae_flow``.
+    """
+    here = [label for label in evidence.datasets if label.startswith(dataset)]
+    pairs = pairwise(order.split(" < "))
+    gaps = [gap for low, high in pairs for gap in _gaps(evidence, here, high, low)]
+    result = judgement("Test AUROC and the difference", gaps)
     categories = len(SPECS[dataset].categories)
-    if 0 < here < categories:
-        return Judgement(OPEN, f"{found.evidence} Only {here} of {categories} categories is here.")
-    return found
-
-
-def in_between(evidence: Evidence) -> Judgement:
-    """On chest X-ray, the plain autoencoder above FastFlow and below AE-FLOW."""
-    pairs = (("autoencoder", "fastflow"), ("ae_flow", "autoencoder"))
-    found = [m for pair in pairs for m in _gaps(evidence, *pair, dataset=CHEST)]
-    return judged("Test AUROC and the difference", found)
+    if 0 < len(here) < categories:
+        only = f"Only {len(here)} of {categories} categories is here."
+        return Judgement(OPEN, f"{result.told} {only}")
+    return result
 
 
 def joined(evidence: Evidence) -> Judgement:
     """The whole score against each of its parts, on the same runs."""
-    found, columns = evidence.ae_flow.values(), ("flow_score", "recon_score")
-    measurements = [auroc_gap(runs, runs, column) for column in columns for runs in found]
-    return judged("Test AUROC of the whole score, of one part, and the difference", measurements)
+    columns, best = ("flow_score", "recon_score"), evidence.ae_flow.values()
+    gaps = [auroc_gap(runs, runs, column) for column in columns for runs in best]
+    return judgement("Test AUROC of the whole score, of one part, and the difference", gaps)
 
 
 def badly_painted(evidence: Evidence) -> Judgement:
     """Whether the reconstruction alone ranks abnormal images above normal ones."""
-    found = evidence.ae_flow.values()
-    measurements = [auroc_above(runs, 50, "recon_score") for runs in found]
-    return judged("Test AUROC of the reconstruction score alone, against chance", measurements)
+    levels = [auroc_above(runs, 50, "recon_score") for runs in evidence.ae_flow.values()]
+    return judgement("Test AUROC of the reconstruction score alone, against chance", levels)
 
 
-def subnets(evidence: Evidence) -> Judgement:
-    """conv_like against resnet_like on chest X-ray, the other way round elsewhere."""
-    found = []
-    for dataset in evidence.datasets:
-        order = ("conv_like", "resnet_like") if dataset == CHEST else ("resnet_like", "conv_like")
-        pair = [evidence.methods.get((dataset, "ae_flow", variant)) for variant in order]
+def subnets(evidence: Evidence, subnet: str, dataset: str) -> Judgement:
+    """One subnet against the other on one data set, the other way round elsewhere."""
+    (other,) = (name for name in CHOICES["subnet"] if name != subnet)
+    gaps = []
+    for label in evidence.datasets:
+        order = (subnet, other) if label == dataset else (other, subnet)
+        pair = [evidence.variant(label, "ae_flow", name) for name in order]
         if all(pair):
-            found.append(auroc_gap(*pair))
-    return judged("Test AUROC of the subnet named, of the other, and the difference", found)
+            gaps.append(auroc_gap(*pair))
+    return judgement("Test AUROC of the subnet named, of the other, and the difference", gaps)
 
 
 def normals_suffice(evidence: Evidence) -> Judgement:
     """Whether a threshold from normal validation images flags as many test normals as it should."""
-    found = []
+    measurements = []
     for runs in evidence.ae_flow.values():
         labels, scores = labels_and_scores(runs)
         cuts = np.array([r.metrics["thresholds"]["normal_quantile"] for r in runs])
@@ -142,13 +147,14 @@ def normals_suffice(evidence: Evidence) -> Judgement:
         low, high = metrics.percentile_interval(draws)
         text = f"{flagged.mean():.1f} % [{low:.1f}, {high:.1f}]"
         room, data = NOMINAL + TOLERANCE, runs[0].config.data
-        found.append(measured(data, room - flagged.mean(), room - draws, text, False))
+        measurements.append(measured(data, room - flagged.mean(), room - draws, text, False))
     lead = f"Share of normal test images above a threshold meant for {NOMINAL:g} %"
-    return judged(f"{lead} ({TOLERANCE:g} points allowed)", found)
+    return judgement(f"{lead} ({TOLERANCE:g} points allowed)", measurements)
 
 
-def printed_auroc(evidence: Evidence, dataset: str, printed: float) -> Judgement:
-    """A printed AUROC against runs in the paper's own setting, if there are any."""
+def printed_auroc(evidence: Evidence, dataset: str) -> Judgement:
+    """The paper's AUROC against runs in its own setting, if there are any."""
+    printed = printed_row(source="paper", table="main", dataset=dataset, method="AE-FLOW")["auroc"]
     runs = evidence.ae_flow.get(dataset)
     if not runs:
         return Judgement(NOT_TESTABLE, MISSING)
@@ -157,118 +163,115 @@ def printed_auroc(evidence: Evidence, dataset: str, printed: float) -> Judgement
     text = f"Test AUROC with {setting}: {above.text}"
     if config.model.encoder != PROFILES["paper"].encoder:
         return Judgement(NOT_TESTABLE, f"{text}; the paper's encoder and size have not been run.")
-    agrees = above.low <= 0 <= above.high
-    return Judgement(CONFIRMED if agrees else REFUTED, f"{text}.")
+    return Judgement(of_parts([above.low <= 0 <= above.high]), f"{text}.")
 
 
 def medical_first(evidence: Evidence) -> Judgement:
     """AE-FLOW's AUROC on each medical set minus that on each industrial one."""
-    found, measurements = evidence.ae_flow, []
-    for medical in (d for d in found if evidence.domain(d) == "medical"):
-        for industrial in (d for d in found if evidence.domain(d) == "industrial"):
-            a, b = (auroc_above(found[d], 0) for d in (medical, industrial))
-            sides = [labels_and_scores(found[d]) for d in (medical, industrial)]
-            draws = [100 * metrics.auroc_draws(*pair, seed=k) for k, pair in enumerate(sides)]
-            datas = [found[d][0].config.data for d in (medical, industrial)]
-            text = f"{a.value:.1f} %, {dataset_title(datas[1])}: {b.value:.1f} %"
-            gap = measured(datas[0], a.value - b.value, draws[0] - draws[1], text)
-            measurements.append(gap)
-    return judged("Test AUROC on a medical and an industrial set, and the difference", measurements)
+    best, gaps = evidence.ae_flow, []
+    medical, industrial = (
+        [best[label] for label in evidence.of_domain(domain) if label in best]
+        for domain in ("medical", "industrial")
+    )
+    for pair in product(medical, industrial):
+        a, b = map(mean_auroc, pair)
+        sides = [labels_and_scores(runs) for runs in pair]
+        draws = [100 * metrics.auroc_draws(*side, seed=seed) for seed, side in enumerate(sides)]
+        ours, theirs = (runs[0].config.data for runs in pair)
+        text = f"{a:.1f} %, {dataset_title(theirs)}: {b:.1f} %"
+        gaps.append(measured(ours, a - b, draws[0] - draws[1], text))
+    return judgement("Test AUROC on a medical and an industrial set, and the difference", gaps)
 
 
 def bits_against_nats(evidence: Evidence) -> Judgement:
-    """The default loss against the likelihood summed over all dimensions."""
-    found = _choice_gaps(evidence, "conv_like+likelihood_unit=nats")
-    return judged("Test AUROC in bits per dimension, summed in nats, and the difference", found)
-
-
-def _choice_gaps(evidence: Evidence, variant: str) -> list[Measurement]:
-    """The default, first seed, against one of its changes, a data set each."""
-    found = []
-    for dataset, base in evidence.bases.items():
-        changed = evidence.side.get((dataset, variant))
-        if changed:
-            found.append(auroc_gap(base[:1], changed))
-    return found
+    """The default loss, first seed, against the likelihood summed over all dimensions."""
+    gaps = [
+        auroc_gap(evidence.bases[dataset][:1], in_nats)
+        for dataset, in_nats in evidence.changed("likelihood_unit", "nats").items()
+        if dataset in evidence.bases
+    ]
+    return judgement("Test AUROC in bits per dimension, summed in nats, and the difference", gaps)
 
 
 def losses_cancel(evidence: Evidence) -> Judgement:
     """Whether the literal loss comes to rest near 0, where its terms have equal size."""
     texts, rests = [], []
-    for (dataset, variant), runs in evidence.side.items():
-        if variant == "conv_like+likelihood_unit=nats":
-            total = runs[0].history["train_total"].to_numpy()
-            rests.append(abs(total[-1]) < NEAR_ZERO * abs(total[0]))
-            texts.append(f"{SPECS[dataset].title}: {total[0]:,.0f} and {total[-1]:,.0f}")
+    for dataset, in_nats in evidence.changed("likelihood_unit", "nats").items():
+        total = in_nats[0].history["train_total"].to_numpy()
+        rests.append(abs(total[-1]) < NEAR_ZERO * abs(total[0]))
+        texts.append(f"{SPECS[dataset].title}: {total[0]:,.0f} and {total[-1]:,.0f}")
     if not texts:
         return Judgement(NOT_TESTABLE, "No run here has the literal loss.")
-    verdict = CONFIRMED if all(rests) else PARTLY if any(rests) else REFUTED
-    return Judgement(verdict, f"The summed loss in the first and last epoch: {'; '.join(texts)}.")
+    told = f"The summed loss in the first and last epoch: {'; '.join(texts)}."
+    return Judgement(of_parts(rests), told)
+
+
+def _labelled(evidence: Evidence) -> list[Runs]:
+    """AE-FLOW's runs on each data set whose validation has abnormal images."""
+    best = evidence.ae_flow.values()
+    return [r for r in best if all(np.isfinite(x.metrics["val_auroc"]) for x in r)]
 
 
 def threshold_transfers(evidence: Evidence) -> Judgement:
     """What a threshold from labelled validation costs against the best one on test."""
-    found = []
+    measurements = []
     for runs in _labelled(evidence):
         cuts = [[r.metrics["thresholds"][k] for r in runs] for k in ("val_f1", "oracle_f1")]
         gap = f1_gap(runs, *cuts)
-        moved = [getattr(gap, name) + F1_LOSS for name in ("value", "low", "high")]
-        found.append(Measurement(gap.where, *moved, gap.text))
+        moved = [value + F1_LOSS for value in (gap.value, gap.low, gap.high)]
+        measurements.append(Measurement(gap.where, *moved, gap.text))
     lead = "Test F1 at the threshold from validation and at the best one on test"
-    return judged(f"{lead} ({F1_LOSS:g} points allowed)", found)
+    return judgement(f"{lead} ({F1_LOSS:g} points allowed)", measurements)
 
 
 def weighted_f1_is_worse(evidence: Evidence) -> Judgement:
     """F1 at the F1-max threshold against that at the class-weighted one, both from validation."""
-    found = []
+    gaps = []
     for runs in _labelled(evidence):
-        parts = [run.labelled("val") for run in runs]
-        pairs = [(p["label"].to_numpy(), p["image_score"].to_numpy()) for p in parts]
-        weighted = [best_threshold(*pair, class_weighted_f1) for pair in pairs]
-        found.append(f1_gap(runs, [r.metrics["thresholds"]["val_f1"] for r in runs], weighted))
-    return judged("Test F1 by F1-max, by class-weighted F1, and the difference", found)
-
-
-def _labelled(evidence: Evidence) -> list:
-    """AE-FLOW's runs on each data set whose validation has abnormal images."""
-    found = evidence.ae_flow.values()
-    return [r for r in found if all(np.isfinite(x.metrics["val_auroc"]) for x in r)]
+        splits = [run.labelled("val") for run in runs]
+        weighted = [
+            metrics.best_threshold(val["label"], val["image_score"], metrics.class_weighted_f1)
+            for val in splits
+        ]
+        gaps.append(f1_gap(runs, [r.metrics["thresholds"]["val_f1"] for r in runs], weighted))
+    return judgement("Test F1 by F1-max, by class-weighted F1, and the difference", gaps)
 
 
 def folds_help(evidence: Evidence) -> Judgement:
     """Fresh folds against the single split on test; validation of both ways is told."""
-    found, told = [], []
+    gaps, told, table = [], [], fold_table(evidence.grid)
     for dataset, base in evidence.bases.items():
-        fresh = evidence.side.get((dataset, "conv_like"))
+        fresh = evidence.folds.get(dataset)
         if fresh:
-            found.append(auroc_gap(fresh, base[:1], where=base[0].config.data))
-            table = evidence.folds[evidence.folds["data set"] == dataset]
-            means = table.groupby("way")["validation"].mean()
+            gaps.append(auroc_gap(fresh, base[:1]))
+            of_set = table[table["data set"] == dataset]
+            means = of_set.groupby("way")["validation"].mean()
             ways = " and ".join(f"{value:.1f} % ({way})" for way, value in means.items())
             told.append(f"{SPECS[dataset].title} {ways}")
-    result = judged("Test AUROC, mean of fresh folds, of one split, and the difference", found)
-    told = f" Mean validation AUROC: {'; '.join(told)}." if told else ""
-    return Judgement(result.verdict, result.evidence + told)
+    result = judgement("Test AUROC, mean of fresh folds, of one split, and the difference", gaps)
+    validation = f" Mean validation AUROC: {'; '.join(told)}." if told else ""
+    return Judgement(result.verdict, result.told + validation)
 
 
 def choices_matter(evidence: Evidence) -> Judgement:
     """Of the choices that the paper leaves open, the best against the worst by validation."""
-    found, choices = [], evidence.choices
-    for dataset, rows in choices.groupby("data set", sort=False) if len(choices) else ():
-        base = evidence.bases[dataset][:1]
-        runs = {v: r for (d, v), r in evidence.side.items() if d == dataset and "+" in v}
-        runs = {v: r for v, r in runs.items() if "encoder=untrained" not in v and len(r) == 1}
-        ranked = sorted([base, *runs.values()], key=lambda r: r[0].metrics["val_auroc"])
+    gaps, table = [], ablation_table(evidence.grid)
+    no_choice = variant_of("encoder", "untrained")  # but an error of the study's code
+    choices = [evidence.changed(*row[1:]) for row in GRID if variant_of(*row[1:]) != no_choice]
+    for dataset, rows in table.groupby("data set", sort=False) if len(table) else ():
+        runs = [changed[dataset] for changed in choices if dataset in changed]
+        runs.append(evidence.bases[dataset][:1])
+        ranked = sorted(runs, key=lambda each: each[0].metrics["val_auroc"])
         gap = auroc_gap(ranked[-1], ranked[0])
         spread = rows["validation"].max() - rows["validation"].min()
         text = f"{gap.text}, a span of {spread:.0f} points on validation"
-        found.append(Measurement(gap.where, gap.value, gap.low, gap.high, text))
-    return judged("Test AUROC of validation's best and worst choice, and the difference", found)
+        gaps.append(Measurement(gap.where, gap.value, gap.low, gap.high, text))
+    return judgement("Test AUROC of validation's best and worst choice, and the difference", gaps)
 
 
 def residual_maps(evidence: Evidence) -> Judgement:
     """Pixel AUROC of the autoencoder's residual minus that of AE-FLOW's likelihood map."""
-    found = []
+    measurements = []
     for dataset in evidence.datasets:
         pair = [evidence.best(dataset, model) for model in ("autoencoder", "ae_flow")]
         if all(pair) and all("pixel_auroc" in run.metrics for runs in pair for run in runs):
@@ -276,5 +279,6 @@ def residual_maps(evidence: Evidence) -> Judgement:
             gaps = a[:, None] - b[None, :]
             where = dataset_title(pair[0][0].config.data)
             text = f"{a.mean():.1f} % against {b.mean():.1f} %"
-            found.append(Measurement(where, gaps.mean(), gaps.min(), gaps.max(), text))
-    return judged("Pixel AUROC of the residual image, of the likelihood map, mean of seeds", found)
+            measurements.append(Measurement(where, gaps.mean(), gaps.min(), gaps.max(), text))
+    lead = "Pixel AUROC of the residual image, of the likelihood map, mean of seeds"
+    return judgement(lead, measurements)

@@ -38,10 +38,10 @@ def notebook_files() -> list[Path]:
         UserError: there are none, because the home folder is not a checkout.
     """
     folder = paths().home / "notebooks"
-    found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-    if not found:
+    notebooks = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not notebooks:
         raise UserError(f"no notebooks in {folder}: set AEFLOW_HOME to the checkout")
-    return found
+    return notebooks
 
 
 def reproduce(profile: Profile) -> None:

@@ -208,7 +208,7 @@ def _plain(text: str) -> str:
 
 def _picture(content: bytes, kind: str, alt: str) -> str:
     if not alt.strip():
-        raise UserError("a picture has no alt text: see aeflow_utils.alt_texts.described")
+        raise UserError("a picture has no alt text: see aeflow_utils.show.alt_texts.described")
     width, height = Image.open(BytesIO(content)).size
     address = f"data:{kind};base64,{base64.b64encode(content).decode()}"
     return (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from IPython.display import Markdown
 
-from aeflow_utils.article.audit import TEST_SPLIT as STUDY_SPLIT
+from aeflow_utils.article.audit import TEST_SPLIT
 from aeflow_utils.article.findings import Finding
 from aeflow_utils.config import DataConfig
 from aeflow_utils.data.table import SPECS, available
@@ -19,20 +19,13 @@ if TYPE_CHECKING:  # torch, which nothing else here needs
 
 def dataset_cards() -> pd.DataFrame:
     """What each data set is, its licence, and whether it is here."""
-    here = available()
-    rows = []
+    columns = ["data set", "domain", "licence", "source", "here"]
+    present, rows = available(), []
     for name, spec in SPECS.items():
-        found = [category or "here" for dataset, category in here if dataset == name]
-        rows.append(
-            {
-                "data set": spec.title,
-                "domain": spec.domain,
-                "licence": spec.licence,
-                "source": spec.citation,
-                "here": ", ".join(found) or f"no: {spec.how_to_get}",
-            }
-        )
-    return pd.DataFrame(rows)
+        here = ", ".join(category or "here" for dataset, category in present if dataset == name)
+        where = here or f"no: {spec.how_to_get}"
+        rows.append((spec.title, spec.domain, spec.licence, spec.citation, where))
+    return pd.DataFrame(rows, columns=columns)
 
 
 def dataset_facts(with_runs: list[str]) -> pd.DataFrame:
@@ -43,10 +36,10 @@ def dataset_facts(with_runs: list[str]) -> pd.DataFrame:
     """
     rows = []
     for name, spec in SPECS.items():
-        found = [label for label in with_runs if label.partition("-")[0] == name]
-        categories = ", ".join(filter(None, (label.partition("-")[2] for label in found)))
+        labels = [label for label in with_runs if label.partition("-")[0] == name]
+        categories = ", ".join(filter(None, (label.partition("-")[2] for label in labels)))
         sizes = pd.DataFrame(list(spec.counts.values())).sum()
-        split = STUDY_SPLIT.get(name, "test")
+        split = TEST_SPLIT.get(name, "test")
         rows.append(
             {
                 "data set": spec.title,
@@ -55,7 +48,7 @@ def dataset_facts(with_runs: list[str]) -> pd.DataFrame:
                 "test normal": _count(sizes, (split, 0)),
                 "test abnormal": _count(sizes, (split, 1)),
                 "licence": spec.licence,
-                "runs": categories or ("yes" if found else "none, absent"),
+                "runs": categories or ("yes" if labels else "none, absent"),
             }
         )
     return pd.DataFrame(rows).set_index("data set")
@@ -101,8 +94,8 @@ def quote(findings: list[Finding], *beginnings: str) -> Markdown:
     """
     parts = []
     for beginning in beginnings:
-        found = [f for f in findings if f.finding.startswith(beginning)]
-        if not found:
+        chosen = [f for f in findings if f.name.startswith(beginning)]
+        if not chosen:
             raise ValueError(f"no finding begins with '{beginning}'")
-        parts += [f"> {f.sentence}" for f in found]
+        parts += [f"> {f.sentence}" for f in chosen]
     return Markdown("\n\n".join(parts))

@@ -12,13 +12,16 @@ from aeflow_utils.metrics.detection import (
     CLASSIFICATION,
     aupro,
     auroc,
+    best_threshold,
     check_scores,
+    class_weighted_f1,
     classification,
     classification_of_counts,
     f1_max_threshold,
     normal_quantile_threshold,
     pixel_auroc,
     thresholds,
+    youden,
 )
 
 __all__ = [
@@ -27,7 +30,9 @@ __all__ = [
     "auroc",
     "auroc_draws",
     "auroc_interval",
+    "best_threshold",
     "check_scores",
+    "class_weighted_f1",
     "classification",
     "classification_draws",
     "classification_interval",
@@ -38,4 +43,5 @@ __all__ = [
     "pixel_auroc",
     "resampled",
     "thresholds",
+    "youden",
 ]

@@ -1,12 +1,51 @@
-"""How sure a metric is: bootstrap draws over test images, and intervals from them."""
+"""How sure a metric is: bootstrap draws, intervals, and one rule from intervals to a verdict."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from aeflow_utils.metrics.detection import check_scores, classification_of_counts
+
+CONFIRMED, PARTLY, REFUTED = "confirmed", "partly", "refuted"
+OPEN, NOT_TESTABLE = "open", "not testable here"
+VERDICTS = (CONFIRMED, PARTLY, REFUTED, OPEN, NOT_TESTABLE)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number that speaks for a claim where it is above 0, and against it below.
+
+    Args:
+        where: title of the data set.
+        value, low, high: the number and its 95 % interval, in percentage points.
+        text: the same for readers, without the data set.
+    """
+
+    where: str
+    value: float
+    low: float
+    high: float
+    text: str
+
+
+def verdict_of(measurements: list[Measurement]) -> str:
+    """One of `VERDICTS` for all of them.
+
+    A measurement supports a claim when its whole interval lies above 0, and contradicts it when
+    it lies below. All support: confirmed. Some do: partly. None does and at least one contradicts:
+    refuted. None says either: open. Nothing was measured: not testable here.
+    """
+    if not measurements:
+        return NOT_TESTABLE
+    supports = sum(m.low > 0 for m in measurements)
+    if supports == len(measurements):
+        return CONFIRMED
+    if supports:
+        return PARTLY
+    return REFUTED if any(m.high < 0 for m in measurements) else OPEN
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:

@@ -6,11 +6,14 @@ image is called abnormal when ``score >= threshold``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.ndimage import label as label_regions
-from sklearn.metrics import auc, precision_recall_curve, roc_auc_score, roc_curve
+from sklearn.metrics import auc, roc_auc_score, roc_curve
 
 CLASSIFICATION = ("f1", "acc", "sen", "spe", "bacc")
+Criterion = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def check_scores(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -73,19 +76,51 @@ def classification_of_counts(
         }
 
 
-def f1_max_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
-    """The score that, used as threshold, gives the largest F1; the highest such score in a tie.
+def f1(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> np.ndarray:
+    """F1 of the abnormal class from counts of one shape."""
+    return 2 * tp / (2 * tp + fp + fn)
+
+
+def class_weighted_f1(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> np.ndarray:
+    """The mean of both classes' F1, weighted by their images, from counts of one shape."""
+    abnormal, normal = tp + fn, fp + tn
+    return (abnormal * f1(tp, fp, fn, tn) + normal * f1(tn, fn, fp, tp)) / (abnormal + normal)
+
+
+def youden(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, tn: np.ndarray) -> np.ndarray:
+    """Youden's J from counts of one shape: sensitivity minus the share of false alarms."""
+    return tp / (tp + fn) - fp / (fp + tn)
+
+
+def best_threshold(
+    labels: np.ndarray, scores: np.ndarray, criterion: Criterion, strictly: bool = False
+) -> float:
+    """The score that, used as threshold, makes a criterion largest; the highest one in a tie.
 
     NaN where there is no abnormal image: then no threshold has a meaning, and the smallest score
-    (everything abnormal) must not stand in for one.
+    (everything abnormal) must not stand in for one. NaN too where the criterion has no value.
+
+    Args:
+        labels, scores: (N,).
+        criterion: `f1`, `class_weighted_f1`, `youden` or another function of tp, fp, fn and tn,
+            (T,) each, the counts at each of the T distinct scores; returns values (T,).
+        strictly: call an image abnormal when its score lies above the threshold, not at it.
     """
     labels, scores = check_scores(labels, scores)
     if not labels.any():
         return float("nan")
-    precision, recall, thresholds = precision_recall_curve(labels, scores)
-    precision, recall = precision[:-1], recall[:-1]  # the last point has no threshold
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    return float(thresholds[np.flatnonzero(f1 >= f1.max() - 1e-12)[-1]])
+    candidates, side = np.unique(scores), "right" if strictly else "left"
+    tn, fn = (np.searchsorted(np.sort(scores[labels == k]), candidates, side) for k in (0, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = criterion((labels == 1).sum() - fn, (labels == 0).sum() - tn, fn, tn)
+    if np.isnan(values).any():
+        return float("nan")
+    return float(candidates[np.flatnonzero(values >= values.max() - 1e-12)[-1]])
+
+
+def f1_max_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
+    """`best_threshold` by F1: the rule of the study."""
+    return best_threshold(labels, scores, f1)
 
 
 def normal_quantile_threshold(normal_scores: np.ndarray, quantile: float = 0.95) -> float:

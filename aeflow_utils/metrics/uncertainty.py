@@ -1,8 +1,8 @@
 """Judging an uncertainty: does it find the errors, is it calibrated, does a set keep its promise?
 
 Arrays in, arrays out. Everywhere: `wrong` (N,) says which verdicts are errors, `uncertainty` (N,)
-is higher where less is known, and only its order counts. Images of equal uncertainty stand in no
-order: every figure is the expected one over all orders of them.
+is higher where less is known, and only its order counts. Where images tie, every figure is its
+mean over all their orders.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def quality(wrong: np.ndarray, uncertainty: np.ndarray) -> dict[str, float]:
         ValueError: lengths differ, or an uncertainty is not finite.
     """
     groups, wrong = _groups(wrong, uncertainty)
-    found = _quality_of(groups, wrong, np.arange(len(wrong))[None])
-    return {name: float(values[0]) for name, values in found.items()}
+    figures = _quality_of(groups, wrong, np.arange(len(wrong))[None])
+    return {name: float(values[0]) for name, values in figures.items()}
 
 
 def quality_draws(
@@ -67,10 +67,10 @@ def _quality_of(
     perfect = np.maximum(kept - (n - n_wrong[:, None]), 0)
     right = counts - errors
     below = np.cumsum(right, axis=1) - right / 2
-    found, seen = (np.cumsum(part[:, ::-1], axis=1) for part in (errors, counts))
+    errors_seen, seen = (np.cumsum(part[:, ::-1], axis=1) for part in (errors, counts))
     with np.errstate(invalid="ignore", divide="ignore"):
         ranked = np.where((n_wrong > 0) & (n_wrong < n), 1.0, np.nan)
-        precision = errors[:, ::-1] * found / np.maximum(seen, 1)
+        precision = errors[:, ::-1] * errors_seen / np.maximum(seen, 1)
         values = {
             "auroc": ranked * np.sum(errors * below, axis=1) / (n_wrong * (n - n_wrong)),
             "aupr": ranked * np.sum(precision, axis=1) / n_wrong,
@@ -121,13 +121,7 @@ def best_cut(wrong: np.ndarray, uncertainty: np.ndarray) -> float:
     It makes the share of errors above it minus the share of right verdicts above it largest
     (Youden's J); the highest such value in a tie. NaN where nothing, or everything, is wrong.
     """
-    wrong, uncertainty = metrics.check_scores(wrong, uncertainty)
-    if len(np.unique(wrong)) < 2:
-        return float("nan")
-    cuts = np.unique(uncertainty)
-    above = uncertainty[None, :] > cuts[:, None]
-    gain = above[:, wrong == 1].mean(axis=1) - above[:, wrong == 0].mean(axis=1)
-    return float(cuts[np.flatnonzero(gain >= gain.max() - 1e-12)[-1]])
+    return metrics.best_threshold(wrong, uncertainty, metrics.youden, strictly=True)
 
 
 def reliability(labels: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> pd.DataFrame:
@@ -139,12 +133,12 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, n_bins: int = 10)
     labels, probabilities = metrics.check_scores(labels, probabilities)
     if probabilities.size and not (probabilities.min() >= 0 and probabilities.max() <= 1):
         raise ValueError("probabilities must lie in [0, 1]")
-    bins = np.minimum((probabilities * n_bins).astype(int), n_bins - 1)
-    rows = pd.DataFrame({"bin": bins, "forecast": probabilities, "observed": labels})
-    found = rows.groupby("bin").agg(
+    number = np.minimum((probabilities * n_bins).astype(int), n_bins - 1)
+    rows = pd.DataFrame({"bin": number, "forecast": probabilities, "observed": labels})
+    bins = rows.groupby("bin").agg(
         forecast=("forecast", "mean"), observed=("observed", "mean"), images=("observed", "size")
     )
-    return found.reset_index(drop=True)
+    return bins.reset_index(drop=True)
 
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> float:

@@ -13,7 +13,7 @@ from aeflow_utils.study.results import find, grouped, run_title
 from aeflow_utils.study.runs import RunResult
 
 SYSTEM_ERRORS = "system-demonstrations"  # table of what errors do to trained systems
-RESULTS_THAT_COME = ("recorded", "published.csv", "peers.csv")
+RESULTS_THAT_COME = ("recorded", "published.csv", "peers.csv", "claims_in_print.csv")
 # By how much a metric may move on another machine before it counts as different, by kind of method.
 # From one processor to another, same seeds: likelihood models moved by up to 0.02; adversarial
 # ones, whose training follows its own rounding, by up to 0.08, as far as another seed takes them.

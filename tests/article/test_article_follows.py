@@ -8,7 +8,9 @@ import pytest
 from helpers import REPOSITORY
 from nbclient import NotebookClient
 
+from aeflow_utils.article.claims import claims_in_print
 from aeflow_utils.article.notebooks import ARTICLE
+from aeflow_utils.metrics.compare import CONFIRMED, PARTLY
 
 
 @pytest.fixture
@@ -44,11 +46,9 @@ def test_other_results_make_another_article(perturbed):
     assert "reaches a test AUROC of 100.0 %" in answer(after, question)
     assert "behind FastFlow" in answer(before, question)
     assert "behind" not in answer(after, question)
-    claim = (
-        "**On medical images AE-FLOW beats reconstruction-based and likelihood-based detectors: "
-    )
-    assert f"{claim}partly" in before
-    assert f"{claim}confirmed" in after
+    claim = claims_in_print().loc["medical", "claim"]
+    assert f"**{claim}: {PARTLY}" in before
+    assert f"**{claim}: {CONFIRMED}" in after
     # What was not touched says what it said.
     untouched = "What was wrong with the published numbers?"
     assert answer(before, untouched) == answer(after, untouched)

@@ -5,55 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import REPOSITORY
 
 from aeflow_utils.article import answers, claims, judges
-from aeflow_utils.article.evidence import (
-    CONFIRMED,
-    NOT_TESTABLE,
-    OPEN,
-    PARTLY,
-    REFUTED,
-    VERDICTS,
-    Evidence,
-    Measurement,
-    auroc_above,
-    auroc_gap,
-    verdict_of,
-)
+from aeflow_utils.article.evidence import Evidence, auroc_above, auroc_gap
+from aeflow_utils.data.table import SPECS
+from aeflow_utils.errors import UserError
+from aeflow_utils.metrics.compare import CONFIRMED, NOT_TESTABLE, OPEN, REFUTED, VERDICTS
 from aeflow_utils.paths import paths
+from aeflow_utils.profiles import PROFILES
+from aeflow_utils.show.tables import published
 
 LABELS = [0] * 30 + [1] * 30
 PERFECT = (LABELS, np.arange(60))
 REVERSED = (LABELS, -np.arange(60))
 RANDOM = (LABELS, np.random.default_rng(0).permutation(60))
 NORMAL_ONLY = ([0, 0, 0, 0], (1, 2, 3, 4))
-
-
-def measurement(low, high):
-    return Measurement("here", (low + high) / 2, low, high, "")
-
-
-FOR, AGAINST, NEITHER = measurement(1, 2), measurement(-2, -1), measurement(-1, 1)
-
-
-@pytest.mark.parametrize(
-    ("found", "word"),
-    [
-        ([FOR, FOR], CONFIRMED),
-        ([FOR, NEITHER], PARTLY),
-        ([FOR, AGAINST], PARTLY),
-        ([AGAINST, NEITHER], REFUTED),
-        ([AGAINST], REFUTED),
-        ([NEITHER, NEITHER], OPEN),
-        ([], NOT_TESTABLE),
-    ],
-)
-def test_the_rule_from_measurements_to_a_verdict(found, word):
-    assert verdict_of(found) == word
-
-
-def test_an_interval_that_touches_zero_supports_nothing():
-    assert verdict_of([measurement(0, 2)]) == OPEN
 
 
 def test_a_gap_is_the_difference_of_means_over_seeds_with_a_paired_interval(write_run):
@@ -77,6 +44,22 @@ def test_the_better_variant_is_the_one_that_validation_prefers(write_run):
     assert Evidence("smoke").best("elpv", "padim") is None
 
 
+def test_what_the_study_does_not_know_is_an_error_and_not_missing(write_run):
+    write_run("ae_flow", variant="conv_like")
+    evidence = Evidence("smoke")
+    assert evidence.changed("alpha", 0.1) == {}
+    assert evidence.variant("elpv", "ae_flow", "resnet_like") is None
+    for option, value in (("alpha", 0.2), ("likelihood", "nats")):
+        with pytest.raises(ValueError, match=f"{option}={value}"):
+            evidence.changed(option, value)
+    with pytest.raises(ValueError, match="'linear_like' of ae_flow"):
+        evidence.variant("elpv", "ae_flow", "linear_like")
+    with pytest.raises(ValueError, match="'military'"):
+        evidence.of_domain("military")
+    with pytest.raises(UserError, match="'glow'"):
+        judges.in_order(evidence, "elpv", "glow < ae_flow")
+
+
 @pytest.mark.parametrize(
     ("flow", "fastflow", "word"),
     [(PERFECT, REVERSED, CONFIRMED), (REVERSED, PERFECT, REFUTED), (RANDOM, RANDOM, OPEN)],
@@ -95,23 +78,23 @@ def test_one_category_of_many_decides_nothing(write_run):
     write_run("autoencoder", test=PERFECT, **options)
     row = claims.ledger(Evidence("smoke")).loc["autoencoder on mvtec"]
     assert row["verdict"] == OPEN
-    assert "Only 1 of 15 categories" in row["evidence"]
+    assert f"1 of {len(SPECS['mvtec'].categories)}" in row["evidence"]
 
 
-def test_a_printed_auroc_is_judged_in_the_papers_setting_only(write_run):
+def test_a_printed_auroc_is_judged_in_the_papers_setting_only(write_run, home):
     run = write_run("ae_flow", variant="conv_like", dataset="chest_xray", test=PERFECT)
-    evidence = Evidence("smoke")
-    judge = judges.printed_auroc
-    assert judge(evidence, "oct2017", 98.15).verdict == NOT_TESTABLE
-    found = judge(evidence, "chest_xray", 92.0)
-    assert found.verdict == NOT_TESTABLE
-    assert "have not been run" in found.evidence
-    model = replace(run.config.model, encoder="wide_resnet50_2")
+    evidence, judge = Evidence("smoke"), judges.printed_auroc
+    for dataset in ("oct2017", "chest_xray"):
+        assert judge(evidence, dataset).verdict == NOT_TESTABLE
+    model = replace(run.config.model, encoder=PROFILES["paper"].encoder)
     paper = replace(run, config=replace(run.config, model=model))
     evidence = Evidence("smoke")
     evidence.__dict__["runs"] = [paper]
-    assert judge(evidence, "chest_xray", 100.0).verdict == CONFIRMED
-    assert judge(evidence, "chest_xray", 92.0).verdict == REFUTED
+    assert judge(evidence, "chest_xray").verdict == REFUTED
+    table = published()
+    table.loc[(table["source"] == "paper") & (table["metric"] == "auroc"), "value"] = 100
+    table.to_csv(home / "results" / "published.csv", index=False)
+    assert judge(evidence, "chest_xray").verdict == CONFIRMED
 
 
 @pytest.mark.parametrize(("flagged", "word"), [(0, CONFIRMED), (30, REFUTED)])
@@ -122,7 +105,7 @@ def test_a_threshold_from_normals_is_judged_by_test_normals(write_run, flagged, 
     write_run("ae_flow", variant="conv_like", test=(LABELS, scores))
     found = judges.normals_suffice(Evidence("smoke"))
     assert found.verdict == word
-    assert f"{100 * flagged / 30:.1f} %" in found.evidence
+    assert f"{100 * flagged / 30:.1f} %" in found.told
 
 
 @pytest.mark.parametrize(
@@ -137,25 +120,58 @@ def test_losses_cancel_where_their_sum_comes_to_rest_at_zero(write_run, totals, 
     assert judges.losses_cancel(Evidence("smoke")).verdict == word
 
 
-def test_every_claim_is_named_once_and_shown_somewhere():
-    keys = [claim.key for claim in claims.CLAIMS]
-    assert len(keys) == len(set(keys))
-    for claim in claims.CLAIMS:
-        assert claim.by in ("paper", "study")
+def test_every_claim_is_named_once_and_has_a_judge_and_a_notebook():
+    table = claims.claims_in_print()
+    assert table.index.is_unique
+    assert set(table["by"]) == {"paper", "study"}
+    assert set(table["judge"]) == set(claims.JUDGES)
+    for name in table["notebook"]:
+        assert (REPOSITORY / "notebooks" / f"{name}.ipynb").is_file()
+
+
+def test_printed_numbers_of_a_claim_come_from_the_published_file(home):
+    table = published()
+    of_paper = (table["source"] == "paper") & (table["metric"] == "auroc")
+    table.loc[of_paper & (table["dataset"] == "chest_xray"), "value"] = 12.5
+    table.to_csv(home / "results" / "published.csv", index=False)
+    assert "12.50" in claims.claims_in_print().loc["chest auroc", "claim"]
+
+
+def test_a_claim_is_added_by_a_row(home, write_run):
+    path = home / "results" / "claims_in_print.csv"
+    row = (
+        "new,study,PaDiM beats FastFlow,,in_order,dataset=elpv; order=fastflow < padim,03_baselines"
+    )
+    path.write_text(f"{path.read_text()}{row}\n")
+    write_run("padim", variant="stride_16", test=PERFECT)
+    write_run("fastflow", test=REVERSED)
+    assert claims.ledger(Evidence("smoke")).loc["new", "verdict"] == CONFIRMED
+
+
+def test_a_claim_without_a_judge_is_named(home, write_run):
+    path = home / "results" / "claims_in_print.csv"
+    path.write_text(f"{path.read_text()}new,study,It works,,by_hand,,03_baselines\n")
+    write_run("fastflow")
+    with pytest.raises(ValueError, match=r"'new'.*'by_hand'"):
+        claims.ledger(Evidence("smoke"))
+
+
+def test_missing_claims_are_named(home):
+    (home / "results" / "claims_in_print.csv").unlink()
+    with pytest.raises(UserError, match=r"claims_in_print\.csv"):
+        claims.claims_in_print()
 
 
 def test_the_ledger_of_a_single_run_is_whole(write_run):
     write_run("ae_flow", variant="conv_like")
     ledger = claims.ledger(Evidence("smoke"))
-    assert list(ledger.index) == [claim.key for claim in claims.CLAIMS]
+    assert list(ledger.index) == list(claims.claims_in_print().index)
     assert ledger["verdict"].isin(VERDICTS).all()
     assert ledger["evidence"].str.endswith(".").all()
-    assert claims.counts(ledger).to_numpy().sum() == len(claims.CLAIMS)
+    assert claims.counts(ledger).to_numpy().sum() == len(ledger)
 
 
 def test_the_ledger_is_written_apart_for_other_profiles(write_run):
-    from aeflow_utils.profiles import PROFILES
-
     write_run("ae_flow", variant="conv_like")
     ledger = claims.ledger(Evidence("smoke"))
     written = claims.save_ledger(ledger, PROFILES["smoke"])
@@ -167,8 +183,9 @@ def test_the_ledger_is_written_apart_for_other_profiles(write_run):
 def test_a_citation_has_claim_verdict_and_evidence(write_run):
     write_run("ae_flow", variant="conv_like")
     ledger = claims.ledger(Evidence("smoke"))
-    text = claims.cite(ledger, "auc column").data
-    assert text.startswith("> **The column AUC can be set beside the paper's AUROC: refuted.** SEN")
+    text = claims.cite(ledger, "auc column", "miic").data
+    for key in ("auc column", "miic"):
+        assert all(ledger.loc[key, name] in text for name in ("claim", "verdict", "evidence"))
     with pytest.raises(KeyError):
         claims.cite(ledger, "no such claim")
 
@@ -180,10 +197,9 @@ def test_answers_say_who_is_ahead(write_run):
         write_run("autoencoder", dataset=dataset, test=PERFECT)
         write_run("knn", dataset=dataset, test=REVERSED)
     evidence = Evidence("smoke")
-    text = answers.answers(evidence, claims.ledger(evidence), pd.DataFrame())
+    text = answers.answers(evidence, claims.ledger(evidence), evidence.ensemble)
     assert "ahead of FastFlow, level with plain autoencoder" in text
     assert "it is ahead of kNN, pooled features" in text
-    assert "No ensemble that errs is here." in text
 
 
 def test_ablations_are_compared_with_runs_of_their_own_profile(write_run):
@@ -193,4 +209,4 @@ def test_ablations_are_compared_with_runs_of_their_own_profile(write_run):
         write_run("ae_flow", variant=variant, test=RANDOM, profile="laptop", recorded=True)
     found = judges.bits_against_nats(Evidence("smoke"))
     assert found.verdict == OPEN
-    assert "+0.0 [+0.0, +0.0]" in found.evidence
+    assert "+0.0 [+0.0, +0.0]" in found.told

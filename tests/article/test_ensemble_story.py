@@ -1,49 +1,44 @@
-"""What the ensemble shows, as values with intervals and the findings that quote them."""
+"""Sentences on the ensembles hold the numbers that were measured."""
 
 import numpy as np
-import pytest
+import pandas as pd
 
-from aeflow_utils.article.ensemble_story import ensemble_findings, evidence
-from aeflow_utils.show.ensemble_tables import per_image
-from aeflow_utils.study.ensemble import ensembles, error_auroc
+from aeflow_utils.article.ensemble_story import OF_PARTS, SENTENCES, ensemble_findings
+from aeflow_utils.data.table import SPECS
 
-
-def test_evidence_is_a_tidy_table_and_findings_quote_it(write_ensemble):
-    write_ensemble()
-    members = ensembles("smoke")
-    table = evidence(members, n_resamples=50)
-    assert list(table) == ["key", "data set", "value", "low", "high", "measure"]
-    assert not table.duplicated(["key", "data set"]).any()
-    values = table.set_index("key")["value"]
-    test = per_image(members["elpv"])
-    assert values["sigma"] == pytest.approx(error_auroc(test, test["sigma"]))
-    assert values["chosen_gain"] == pytest.approx(values["chosen"] - values["sigma"])
-    assert values["members"] == len(members["elpv"])
-    findings = ensemble_findings(table)
-    assert findings[0].numbers["sigma, elpv"] == values["sigma"]
-    assert all("{" not in f.sentence and "nan" not in f.sentence for f in findings)
+KEYS = ["sigma", "standardised", "standardising_change", "mean_gain", "chosen", "chosen_gain"]
+KEYS += ["caught", "sigma_caught", "accuracy", "rest_accuracy", "covered_normal"]
+KEYS += ["covered_abnormal", "parts_auroc_gain", "parts_accuracy", "parts_chosen", "parts_caught"]
 
 
-def test_an_ensemble_that_never_errs_has_no_errors_to_rank(write_run):
-    labels = np.tile([0, 1], 30)
-    for seed in range(2):
-        scores = (labels, labels + 0.01 * np.arange(60) / 60 * (seed + 1))
-        write_run(seed=seed, val=scores, test=scores, variant="conv_like")
-    table = evidence(ensembles("smoke"), n_resamples=5)
-    values = table.set_index("key")["value"]
-    assert values["accuracy"] == 1
-    assert np.isnan(values["sigma"])
-    assert not any("nan" in finding.sentence for finding in ensemble_findings(table))
+def measurements(keys=KEYS, **values):
+    rows = [(key, "elpv", values.get(key, 0.5), 0.25, 0.75, "a measure") for key in keys]
+    return pd.DataFrame(rows, columns=["key", "data set", "value", "low", "high", "measure"])
 
 
-def test_runs_without_parts_have_no_evidence_from_parts(write_ensemble):
-    write_ensemble(parts=False)
-    table = evidence(ensembles("smoke"), n_resamples=2)
-    assert not table["key"].str.startswith("parts").any()
-    assert ensemble_findings(table)
+def sentences(table):
+    return {finding.name: finding.sentence for finding in ensemble_findings(table)}
 
 
-def test_without_labelled_validation_there_is_nothing_to_find(write_run):
-    for seed in range(2):
-        write_run(seed=seed, val=((0, 0), (1, 2)), variant="conv_like")
-    assert ensemble_findings(evidence(ensembles("smoke"))) == []
+def test_a_sentence_has_each_value_with_its_data_set_and_interval():
+    found = sentences(measurements(sigma=0.4321, chosen_gain=-0.1))
+    assert list(found) == list(SENTENCES)
+    where = SPECS["elpv"].title
+    assert f"43.2 % on {where} [25.0, 75.0]" in found["ensemble, raw sigma"]
+    assert f"-10.0 points on {where} [+25.0, +75.0]" in found["ensemble, chosen measure"]
+    assert f"“a measure” ({where})" in found["ensemble, chosen measure"]
+
+
+def test_a_system_without_parts_has_no_finding_on_them():
+    found = sentences(measurements([key for key in KEYS if "parts" not in key]))
+    assert set(found) == set(SENTENCES) - {OF_PARTS}
+
+
+def test_an_ensemble_without_errors_has_no_order_to_judge():
+    found = sentences(measurements(sigma=np.nan))["ensemble, raw sigma"]
+    assert "undefined on" in found
+    assert "nan" not in found
+
+
+def test_without_an_ensemble_there_is_nothing_to_say():
+    assert ensemble_findings(measurements([])) == []

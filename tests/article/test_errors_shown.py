@@ -1,5 +1,6 @@
 """Each error on scores whose right and wrong numbers are known, and on a tiny real system."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -7,10 +8,14 @@ import pytest
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from aeflow_utils import metrics
 from aeflow_utils.article import errors_shown as d
 from aeflow_utils.article.system_errors import (
+    among_and_alone,
+    auroc_in_mode,
     batch_data_range,
     batch_statistics,
+    reconstructed,
     ssim_of_batch_range,
 )
 from aeflow_utils.config import RunConfig
@@ -59,17 +64,16 @@ def with_recon(write_run):
     return make
 
 
+def numbers(text):
+    """Every number of a sentence, in order, but for the one in F1."""
+    return [float(number) for number in re.findall(r"(?<!F)\b\d+(?:\.\d+)?", text)]
+
+
 def test_a_flipped_sign_gives_one_minus_the_auroc(with_recon):
-    found = d.flipped_sign(with_recon(((0, 0, 1, 1), (9, 9, 9, 9)), [1, 3, 2, 4]))
-    assert (found.right, found.wrong) == (0.75, 0.25)
-    # Right: from 2 on, two hits and a false alarm. Wrong: only all four have both hits.
-    assert found.also == pytest.approx({"right F1": 4 / 5, "wrong F1": 2 * 2 / (2 * 2 + 2)})
-    assert "25.0 % instead of 75.0 %" in found.sentence
-
-
-def test_another_score_can_be_flipped(write_run):
-    found = d.flipped_sign(write_run(test=FOUR), "image_score")
-    assert (found.right, found.wrong) == (0.75, 0.25)
+    shown = d.flipped_sign(with_recon(((0, 0, 1, 1), (9, 9, 9, 9)), [1, 3, 2, 4]))
+    assert (shown.right, shown.wrong) == (0.75, 0.25)
+    # F1 right: from 2 on, two hits and a false alarm. Wrong: only all four have both hits.
+    assert numbers(shown.sentence) == [25, 75, 66.7, 80]
 
 
 # Scores fall from left to right. The best F1 takes two images (precision and recall 1/2, F1 1/2);
@@ -79,87 +83,26 @@ SHIFT_MOVES = (0, 1, 0, 0, 0, 0, 1), (7, 6, 5, 4, 3, 2, 1)
 WEIGHTS_MOVE = (1, 0, 1), (3, 2, 1)
 
 
-def test_best_threshold_tries_every_score_and_keeps_the_highest_of_a_tie():
-    labels, scores = (np.array(part) for part in SHIFT_MOVES)
-    seen = {}
-
-    def criterion(tp, fp, fn, tn):
-        seen.update(tp=tp.tolist(), fp=fp.tolist(), fn=fn.tolist(), tn=tn.tolist())
-        return np.where(tp == 1, 1.0, 0.0)  # thresholds 2 to 6
-
-    assert d.best_threshold(labels, scores, criterion) == 6
-    assert seen == {
-        "tp": [2, 1, 1, 1, 1, 1, 0],
-        "fp": [5, 5, 4, 3, 2, 1, 1],
-        "fn": [0, 1, 1, 1, 1, 1, 2],
-        "tn": [0, 0, 1, 2, 3, 4, 4],
-    }
-
-
 def test_one_added_to_precision_and_recall_moves_the_threshold(write_run):
-    found = d.shifted_f1(write_run(val=SHIFT_MOVES, test=FOUR))
-    assert (found.right, found.wrong) == pytest.approx((1 / 2, 4 / 9))
-    assert found.also == pytest.approx(
-        {
-            "right threshold": 6,
-            "wrong threshold": 1,
-            "right test F1": 0,  # no test score reaches 6
-            "wrong test F1": 2 * 2 / (2 * 2 + 2),
-        }
-    )
-    assert "the threshold is 1 instead of 6" in found.sentence
-    assert "44.4 % instead of 50.0 % on validation" in found.sentence
+    shown = d.shifted_f1(write_run(val=SHIFT_MOVES, test=FOUR))
+    assert (shown.right, shown.wrong) == pytest.approx((1 / 2, 4 / 9))
+    # The threshold, 1 for 6, and F1 on validation and test, where no score reaches 6.
+    expected = [1, 6, 44.4, 50, 66.7, 0]
+    assert numbers(shown.sentence.partition("threshold is")[2]) == expected
 
 
 def test_class_weights_move_the_threshold(write_run):
-    found = d.weighted_f1(write_run(val=WEIGHTS_MOVE, test=FOUR))
-    assert (found.right, found.wrong) == pytest.approx((4 / 5, 2 / 3))
-    assert (found.also["right threshold"], found.also["wrong threshold"]) == (1, 3)
-    assert found.also["right test F1"] == pytest.approx(2 / 3)
-    assert found.also["wrong test F1"] == pytest.approx(1 / 2)
+    shown = d.weighted_f1(write_run(val=WEIGHTS_MOVE, test=FOUR))
+    assert (shown.right, shown.wrong) == pytest.approx((4 / 5, 2 / 3))
+    expected = [3, 1, 66.7, 80, 50, 66.7]
+    assert numbers(shown.sentence.partition("threshold is")[2]) == expected
 
 
-def f1_of(pairs, of):
-    hits = sum(label == call == of for label, call in pairs)
-    either = sum((label == of) + (call == of) for label, call in pairs)
-    return 2 * hits / either if either else 0
-
-
-def shifted_by_hand(pairs):
-    hits = sum(label == call == 1 for label, call in pairs)
-    precision = hits / sum(call for _, call in pairs) + 1
-    recall = hits / sum(label for label, _ in pairs) + 1
-    return 2 / (1 / precision + 1 / recall)
-
-
-def weighted_by_hand(pairs):
-    return sum(f1_of(pairs, of=label) for label, _ in pairs) / len(pairs)  # its own class's F1
-
-
-@pytest.mark.parametrize(
-    ("demonstrate", "value"), [(d.shifted_f1, shifted_by_hand), (d.weighted_f1, weighted_by_hand)]
-)
-def test_thresholds_are_those_found_by_trying_each_in_plain_python(demonstrate, value, write_run):
-    rng = np.random.default_rng(0)
-    for seed in range(20):
-        labels = np.append(rng.integers(0, 2, 10), [0, 0, 0, 1])
-        scores = rng.permutation(14)
-        images = list(zip(labels.tolist(), scores.tolist(), strict=True))
-        tried = {
-            cut: value([(label, int(score >= cut)) for label, score in images]) for cut in range(14)
-        }
-        best = max(cut for cut in tried if tried[cut] >= max(tried.values()) - 1e-9)
-        found = demonstrate(write_run(seed=seed, val=(labels, scores), test=FOUR))
-        assert found.also["wrong threshold"] == best
-
-
-def test_criteria_that_agree_say_so(write_run):
-    run = write_run()  # perfect scores
-    for demonstrate in (d.shifted_f1, d.weighted_f1):
-        found = demonstrate(run)
-        assert found.right == found.wrong == 1
-        assert found.also["right threshold"] == found.also["wrong threshold"] == 3
-        assert "100.0 % instead of 100.0 % on validation" in found.sentence
+def test_f1_of_shifted_rates_by_hand():
+    tp, fp, fn, tn = np.array([[1, 2], [1, 5], [1, 0], [4, 0]])
+    rates = [(1 / 2 + 1, 1 / 2 + 1), (2 / 7 + 1, 2)]
+    expected = [2 / (1 / precision + 1 / recall) for precision, recall in rates]
+    np.testing.assert_allclose(d.f1_of_shifted_rates(tp, fp, fn, tn), expected)
 
 
 def test_no_criterion_beats_f1_max_on_its_own_images(write_run):
@@ -171,37 +114,32 @@ def test_no_criterion_beats_f1_max_on_its_own_images(write_run):
             assert demonstrate(run).wrong <= demonstrate(run).right
 
 
+def test_criteria_agree_on_perfect_scores(write_run):
+    run = write_run()
+    for demonstrate in (d.shifted_f1, d.weighted_f1):
+        assert demonstrate(run).right == demonstrate(run).wrong == 1
+
+
 def test_a_threshold_chosen_on_test_flatters(write_run):
-    found = d.threshold_on_test(write_run(val=((0, 0, 1, 1), (1, 2, 4, 5)), test=FOUR))
+    shown = d.threshold_on_test(write_run(val=((0, 0, 1, 1), (1, 2, 4, 5)), test=FOUR))
     # 4 from validation finds one of two and nothing else; 2 from test finds both and one more.
-    assert found.also == {"right threshold": 4, "wrong threshold": 2}
-    assert (found.right, found.wrong) == pytest.approx((2 / 3, 4 / 5))
-    assert "on test gives F1 80.0 %" in found.sentence
+    assert (shown.right, shown.wrong) == pytest.approx((2 / 3, 4 / 5))
 
 
 def test_counting_abnormal_images_twice_pulls_towards_chance(write_run):
     val = ((0, 0, 1, 1), (2.5, 2.5, 3, 4))  # 95 % quantile of the normals: 2.5
-    found = d.counted_twice(write_run(val=val, test=((0, 0, 0, 1, 1), (1, 2, 3, 4, 5))))
-    assert found.right == 1
-    assert found.wrong == pytest.approx((3 * 1 + 2 * 0.5) / 5)
-    # At 2.5: two hits and a false alarm; each hit brings a false alarm more.
-    assert found.also == pytest.approx({"right F1": 4 / 5, "wrong F1": 4 / 7})
+    shown = d.counted_twice(write_run(val=val, test=((0, 0, 0, 1, 1), (1, 2, 3, 4, 5))))
+    assert shown.right == 1
+    assert shown.wrong == pytest.approx((3 * 1 + 2 * 0.5) / 5)
+    # F1 at 2.5: two hits and a false alarm; each hit brings a false alarm more.
+    assert numbers(shown.sentence) == [2, 80, 100, 57.1, 80]
 
 
 def test_the_loss_from_counting_twice_follows_from_the_counts(write_run):
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], (30, 12))
-    found = d.counted_twice(write_run(test=(labels, rng.normal(size=42) + labels)))
-    assert found.wrong == pytest.approx((30 * found.right + 12 * 0.5) / 42)
-
-
-@pytest.mark.parametrize("regime", ["normal_quantile", "val_f1", "oracle_f1"])
-def test_counting_twice_uses_one_threshold_for_both(write_run, regime):
-    run = write_run(test=FOUR, val=((0, 0, 1, 1), (1, 3, 2, 4)))
-    cut, found = run.metrics["thresholds"][regime], d.counted_twice(run, regime)
-    hits = sum(score >= cut for score in (2, 4))
-    alarms = int(cut <= 3)
-    assert found.also["wrong F1"] == pytest.approx(2 * hits / (2 * hits + alarms + hits + 2 - hits))
+    shown = d.counted_twice(write_run(test=(labels, rng.normal(size=42) + labels)))
+    assert shown.wrong == pytest.approx((30 * shown.right + 12 * 0.5) / 42)
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -216,7 +154,7 @@ def test_the_table_has_a_row_a_demonstration(write_run):
     each = [d.shifted_f1(run), d.threshold_on_test(run), d.counted_twice(run)]
     table = d.demonstration_table(each)
     assert list(table.columns) == ["error", "measured", "right", "wrong", "sentence"]
-    assert table["wrong"].tolist() == [found.wrong for found in each]
+    assert table["wrong"].tolist() == [shown.wrong for shown in each]
     assert table["error"].is_unique
 
 
@@ -239,34 +177,35 @@ def test_torchmetrics_takes_the_range_from_the_batch():
 
 def test_the_range_of_the_batch_makes_a_score_depend_on_its_mates(system_of, small_elpv):
     system, test = system_of("conv_like"), small_elpv.test
-    found = batch_data_range(system, test)
-    largest = found.also["largest change"]
-    assert found.also["largest change, fixed range"] < 1e-5 < 1e-3 < largest
-    assert abs(found.also["alone"] - found.also["among others"]) == pytest.approx(largest)
-    assert 0 <= found.also["median change"] <= largest
-    assert f"{found.also['alone']:.4f} alone" in found.sentence
+    pairs = reconstructed(system, test, np.arange(len(test)), 64)
+    change = {}
+    for score in (ssim, ssim_of_batch_range):
+        among, alone = among_and_alone(score, pairs)
+        change[score] = float((among - alone).abs().max())
+    assert change[ssim] < 1e-5 < 1e-3 < change[ssim_of_batch_range]
+    alone = [reconstructed(system, test, np.array([k]), 1)[0] for k in range(4)]
+    torch.testing.assert_close(*among_and_alone(ssim_of_batch_range, alone))
+    shown = batch_data_range(system, test)
     scores = score_images(system, test)["recon_score"]
-    assert found.right == pytest.approx(d.metrics.auroc(test.labels, scores))
-    without_mates = batch_data_range(system, test, batch_size=1)
-    assert without_mates.also["largest change"] < 1e-6
+    assert shown.right == pytest.approx(metrics.auroc(test.labels, scores))
+    assert f"a change of {change[ssim_of_batch_range]:.2g}" in shown.sentence
 
 
 def test_training_mode_changes_scores_with_the_order(system_of, small_elpv):
     system, test = system_of("resnet_like"), small_elpv.test
-    found = batch_statistics(system, test, batch_size=8)
+    shown = batch_statistics(system, test, batch_size=8)
     scores = score_images(system, test)["image_score"]
-    expected = d.metrics.auroc(test.labels, scores)
-    assert found.right == found.also["eval mode"] == pytest.approx(expected)
-    assert found.wrong == found.also["training mode, by class"]
-    assert len(set(found.also.values())) == 3
-    assert "its 2 BatchNorm layers" in found.sentence  # two blocks with one subnet each
+    assert shown.right == pytest.approx(metrics.auroc(test.labels, scores))
+    shuffled = numbers(shown.sentence)[2] / 100
+    assert len({round(value, 3) for value in (shown.right, shown.wrong, shuffled)}) == 3
+    assert numbers(shown.sentence)[0] == 2  # BatchNorm layers: two blocks with one subnet each
 
 
 def test_one_batch_of_all_images_does_not_depend_on_their_order(system_of, small_elpv):
-    found = batch_statistics(system_of("resnet_like"), small_elpv.test, batch_size=1000)
+    system, test = system_of("resnet_like"), small_elpv.test
     by_class, shuffled = (
-        found.also["training mode, by class"],
-        found.also["training mode, shuffled"],
+        auroc_in_mode(system, test, order, 1000, training=True)
+        for order in (np.argsort(test.labels), np.random.default_rng(0).permutation(len(test)))
     )
     assert by_class == pytest.approx(shuffled, abs=0.01)
 
@@ -292,9 +231,11 @@ def test_class_order_is_made_not_assumed(system_of, small_elpv):
 
 
 def test_without_batchnorm_the_mode_changes_nothing(system_of, small_elpv):
-    found = batch_statistics(system_of("conv_like"), small_elpv.test, batch_size=8)
-    assert len(set(found.also.values())) == 1
-    assert "its 0 BatchNorm layers" in found.sentence
+    shown = batch_statistics(system_of("conv_like"), small_elpv.test, batch_size=8)
+    assert shown.right == shown.wrong
+    layers, in_order, shuffled, right = numbers(shown.sentence)
+    assert layers == 0
+    assert in_order == shuffled == right
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -320,20 +261,14 @@ def test_the_threshold_table_has_a_row_a_criterion_and_leaves_out_what_it_must(w
     assert len(table) == 3
 
 
-def test_class_weighted_f1_of_a_hand_case():
-    # F1 of the abnormal class 2/3, of the normal class 6/7; 2 abnormal, 3 normal images
-    assert d.class_weighted_f1(1, 0, 1, 3) == pytest.approx((2 * 2 / 3 + 3 * 6 / 7) / 5)
-
-
 # --- on pairs of runs
 
 
 def test_an_untrained_encoder_is_set_beside_the_trained_one(write_run):
     right = write_run("fastflow", test=FOUR)
     wrong = write_run("fastflow", test=((0, 0, 1, 1), (4, 3, 2, 1)), variant="+encoder=untrained")
-    found = d.untrained_encoder(right, wrong)
-    assert (found.right, found.wrong) == (0.75, 0.0)
-    assert "FastFlow has a test AUROC of 0.0 % instead of 75.0 %" in found.sentence
+    shown = d.untrained_encoder(right, wrong)
+    assert (shown.right, shown.wrong) == (0.75, 0.0)
 
 
 def test_folds_that_share_weights_are_judged_by_their_means(write_run):
@@ -342,6 +277,6 @@ def test_folds_that_share_weights_are_judged_by_their_means(write_run):
     def fold(val, test):
         return replace(run, metrics=run.metrics | {"val_auroc": val, "auroc": test})
 
-    found = d.shared_folds([fold(0.8, 0.7), fold(0.6, 0.7)], [fold(0.9, 0.7), fold(1.0, 0.8)])
-    assert (found.right, found.wrong) == pytest.approx((0.7, 0.95))
-    assert found.also == pytest.approx({"right test": 0.7, "wrong test": 0.75})
+    shown = d.shared_folds([fold(0.8, 0.7), fold(0.6, 0.7)], [fold(0.9, 0.7), fold(1.0, 0.8)])
+    assert (shown.right, shown.wrong) == pytest.approx((0.7, 0.95))
+    assert numbers(shown.sentence) == [95, 70, 75, 70]

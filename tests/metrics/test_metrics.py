@@ -95,6 +95,73 @@ def test_f1_max_threshold_equals_brute_force_on_tied_scores(seed):
     assert metrics.f1_max_threshold(labels, scores) == best
 
 
+# Scores fall from left to right.
+SEVEN = np.array([0, 1, 0, 0, 0, 0, 1]), np.array([7, 6, 5, 4, 3, 2, 1])
+
+
+@pytest.mark.parametrize("strictly", [False, True])
+def test_best_threshold_tries_every_score_and_keeps_the_highest_of_a_tie(strictly):
+    seen = {}
+
+    def criterion(tp, fp, fn, tn):
+        seen.update(tp=tp.tolist(), fp=fp.tolist(), fn=fn.tolist(), tn=tn.tolist())
+        return np.where(tp == 1, 1.0, 0.0)
+
+    found = metrics.best_threshold(*SEVEN, criterion, strictly)
+    at_or_above = {  # the thresholds are 1 to 7
+        "tp": [2, 1, 1, 1, 1, 1, 0],
+        "fp": [5, 5, 4, 3, 2, 1, 1],
+        "fn": [0, 1, 1, 1, 1, 1, 2],
+        "tn": [0, 0, 1, 2, 3, 4, 4],
+    }
+    nothing = {"tp": 0, "fp": 0, "fn": 2, "tn": 5}
+    above = {name: [*counts[1:], nothing[name]] for name, counts in at_or_above.items()}
+    assert seen == (above if strictly else at_or_above)
+    assert found == (5 if strictly else 6)
+
+
+def f1_of(called, labels, of):
+    hits = sum(c == label == of for c, label in zip(called, labels, strict=True))
+    either = sum((c == of) + (label == of) for c, label in zip(called, labels, strict=True))
+    return 2 * hits / either if either else 0
+
+
+def weighted_by_hand(called, labels):
+    return sum(f1_of(called, labels, of=label) for label in labels) / len(labels)
+
+
+def youden_by_hand(called, labels):
+    shares = [
+        np.mean([c for c, label in zip(called, labels, strict=True) if label == k]) for k in (0, 1)
+    ]
+    return shares[1] - shares[0]
+
+
+@pytest.mark.parametrize(
+    ("criterion", "value"),
+    [(metrics.class_weighted_f1, weighted_by_hand), (metrics.youden, youden_by_hand)],
+)
+@pytest.mark.parametrize("seed", range(20))
+def test_best_threshold_is_the_one_found_by_trying_each_in_plain_python(criterion, value, seed):
+    rng = np.random.default_rng(seed)
+    labels, scores = np.append(rng.integers(0, 2, 12), [0, 1]), rng.integers(0, 9, 14)
+    plain = labels.tolist()
+    tried = {cut: value([int(s >= cut) for s in scores], plain) for cut in np.unique(scores)}
+    best = max(cut for cut in tried if tried[cut] >= max(tried.values()) - 1e-9)
+    assert metrics.best_threshold(labels, scores, criterion) == best
+
+
+def test_a_criterion_without_a_value_has_no_best_threshold():
+    assert np.isnan(metrics.best_threshold([1, 1], [1, 2], metrics.youden))  # no normal image
+    assert np.isnan(metrics.best_threshold([0, 0], [1, 2], metrics.youden))
+
+
+def test_class_weighted_f1_of_a_hand_case():
+    # F1 of the abnormal class 2/3, of the normal class 6/7; 2 abnormal, 3 normal images
+    found = metrics.class_weighted_f1(1, 0, 1, 3)
+    assert found == pytest.approx((2 * 2 / 3 + 3 * 6 / 7) / 5)
+
+
 def test_normal_quantile_threshold():
     assert metrics.normal_quantile_threshold(np.arange(101)) == pytest.approx(95)
     assert metrics.normal_quantile_threshold(np.arange(101), 0.5) == pytest.approx(50)

@@ -112,7 +112,12 @@ def test_the_risk_coverage_curve_ends_at_the_error_rate():
 
 def test_the_best_cut_parts_errors_from_right_verdicts():
     assert uncertainty.best_cut(WRONG, RISING) == 7  # uncertain is what lies above
-    assert np.isnan(uncertainty.best_cut(np.zeros(3), np.arange(3)))
+    for wrong in (np.zeros(3), np.ones(3)):
+        assert np.isnan(uncertainty.best_cut(wrong, np.arange(3)))
+
+
+def test_the_best_cut_of_a_reversed_uncertainty_calls_nothing_uncertain():
+    assert uncertainty.best_cut(WRONG, -RISING) == 0
 
 
 def test_calibration_error_by_hand():

@@ -10,6 +10,7 @@ import pytest
 from aeflow_utils.show import ensemble_figures as figures
 from aeflow_utils.show import ensemble_tables as tables
 from aeflow_utils.show.alt_texts import alt_text
+from aeflow_utils.show.ensemble_measurements import ensemble_measurements
 from aeflow_utils.study import ensemble
 from aeflow_utils.study.ensemble import ensembles
 from aeflow_utils.study.recording import published
@@ -53,6 +54,8 @@ def test_runs_without_parts_are_judged_by_the_score_alone(write_ensemble):
     assert not table["measure"].str.endswith("_parts").any()
     referral = tables.referral_table(members, n_resamples=2)
     assert set(referral["verdict"]) == {ensemble.DECISIONS["scores"]}
+    found = ensemble_measurements(members, n_resamples=2)
+    assert not found["key"].str.startswith("parts").any()
 
 
 def test_one_member_without_labelled_validation_leaves_its_data_set_out(write_run):
@@ -63,6 +66,7 @@ def test_one_member_without_labelled_validation_leaves_its_data_set_out(write_ru
     assert tables.usable(members) == {}
     assert tables.quality_table(members).empty
     assert tables.members_by_seed_and_fold("smoke", members).empty
+    assert ensemble_measurements(members).empty
 
 
 def test_every_image_is_counted_and_a_constant_detector_is_flagged(members):
@@ -135,6 +139,17 @@ def test_folds_are_an_ensemble_too(write_run, members):
     assert table["members"].to_dict() == {"seeds": 3, "folds": 2}
 
 
+def test_measurements_are_a_tidy_table(members):
+    found = ensemble_measurements(members, n_resamples=50)
+    assert list(found) == ["key", "data set", "value", "low", "high", "measure"]
+    assert not found.duplicated(["key", "data set"]).any()
+    values = found.set_index("key")["value"]
+    test = tables.per_image(members["elpv"])
+    assert values["sigma"] == pytest.approx(ensemble.error_auroc(test, test["sigma"]))
+    assert values["chosen_gain"] == pytest.approx(values["chosen"] - values["sigma"])
+    assert values["members"] == 3
+
+
 def test_every_plot_draws(members):
     per_image = {name: tables.per_image(runs) for name, runs in members.items()}
     drawn = (
@@ -158,3 +173,13 @@ def test_the_least_certain_images_are_shown_first(members, small_elpv):
     wrong = (~table.nlargest(4, "closeness")["correct"]).sum()
     assert f"{wrong} of the 4" in figure.get_suptitle()
     plt.close(figure)
+
+
+def test_an_ensemble_that_never_errs_has_no_errors_to_rank(write_run):
+    labels = np.tile([0, 1], 30)
+    for seed in range(2):
+        scores = (labels, labels + 0.01 * np.arange(60) / 60 * (seed + 1))
+        write_run(seed=seed, val=scores, test=scores, variant="conv_like")
+    values = ensemble_measurements(ensembles("smoke"), n_resamples=5).set_index("key")["value"]
+    assert values["accuracy"] == 1
+    assert np.isnan(values["sigma"])
