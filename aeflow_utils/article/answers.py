@@ -21,7 +21,7 @@ from aeflow_utils.metrics.compare import (
     Measurement,
 )
 from aeflow_utils.show.alt_texts import listed
-from aeflow_utils.show.tables import domain_gap, score_parts
+from aeflow_utils.show.tables import auroc_of_parts, domain_gap
 from aeflow_utils.study.results import label_title
 from aeflow_utils.study.runs import RunResult
 
@@ -172,7 +172,7 @@ def findings_that_matter(results: list[RunResult], table: pd.DataFrame) -> str:
 
 def parts_of_the_score(results: list[RunResult]) -> str:
     """Whether the reconstruction helps the score or harms it."""
-    parts = score_parts(results).groupby("data set", sort=False).mean()
+    parts = auroc_of_parts(results).groupby("data set", sort=False).mean()
     if parts.empty:
         return ""
     each = [

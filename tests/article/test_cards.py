@@ -12,7 +12,7 @@ from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import get_profile
 from aeflow_utils.show.alt_texts import alt_text
-from aeflow_utils.show.figures import save_figure
+from aeflow_utils.show.style import save_figure
 
 IMAGES = REPOSITORY / "images"
 
