@@ -25,7 +25,7 @@ from aeflow_utils.article.matrix_findings import (
     left_open,
     row_as_one_matrix,
 )
-from aeflow_utils.data.table import SPECS
+from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.metrics import CLASSIFICATION
 from aeflow_utils.show.tables import published
 

@@ -17,7 +17,7 @@ from aeflow_utils.article import ensemble_story as uncertainty_story
 from aeflow_utils.article.audit import audit_findings
 from aeflow_utils.article.findings import Finding
 from aeflow_utils.config import DataConfig, get_profile
-from aeflow_utils.data.table import SPECS
+from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.show.tables import SCORE_COLUMNS
 from aeflow_utils.study.ensemble import ensembles
 from aeflow_utils.study.grid import BASE, ablation_table, fold_table, grid_profile
@@ -138,7 +138,7 @@ class Evidence:
 
     def domain(self, dataset: str) -> str:
         """``medical`` or ``industrial``."""
-        return SPECS[dataset.partition("-")[0]].domain
+        return SPECS[parse_label(dataset)[0]].domain
 
     def best(self, dataset: str, *models: str) -> Runs | None:
         """Of the methods of these models, the one that validation prefers, else the first."""

@@ -23,7 +23,7 @@ from aeflow_utils.article.evidence import (
     verdict_of,
 )
 from aeflow_utils.config import PROFILES
-from aeflow_utils.data.table import SPECS
+from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.methods import methods_of
 from aeflow_utils.study.results import dataset_title, labels_and_scores
 
@@ -82,7 +82,7 @@ def _gaps(
 ) -> list[Measurement]:
     found = []
     for label in evidence.datasets:
-        if domain in ("", evidence.domain(label)) and label.startswith(dataset):
+        if domain in ("", evidence.domain(label)) and dataset in ("", parse_label(label)[0]):
             ours, theirs = evidence.best(label, model), evidence.best(label, *rivals)
             if ours and theirs:
                 found.append(auroc_gap(ours, theirs))
@@ -92,7 +92,7 @@ def _gaps(
 def one_beats_other(evidence: Evidence, model: str, rival: str, dataset: str) -> Judgement:
     """One method against another on one data set, all categories that are here."""
     found = judged("Test AUROC and the difference", _gaps(evidence, model, rival, dataset=dataset))
-    here = sum(label.startswith(dataset) for label in evidence.datasets)
+    here = sum(parse_label(label)[0] == dataset for label in evidence.datasets)
     categories = len(SPECS[dataset].categories)
     if 0 < here < categories:
         return Judgement(OPEN, f"{found.evidence} Only {here} of {categories} categories is here.")

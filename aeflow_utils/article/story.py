@@ -10,7 +10,8 @@ from IPython.display import Markdown
 from aeflow_utils.article.audit import TEST_SPLIT as STUDY_SPLIT
 from aeflow_utils.article.findings import Finding
 from aeflow_utils.config import DataConfig
-from aeflow_utils.data.table import SPECS, available
+from aeflow_utils.data.catalog import SPECS, parse_label
+from aeflow_utils.data.table import available
 from aeflow_utils.study.runs import RunResult
 
 if TYPE_CHECKING:  # torch, which nothing else here needs
@@ -43,8 +44,8 @@ def dataset_facts(with_runs: list[str]) -> pd.DataFrame:
     """
     rows = []
     for name, spec in SPECS.items():
-        found = [label for label in with_runs if label.partition("-")[0] == name]
-        categories = ", ".join(filter(None, (label.partition("-")[2] for label in found)))
+        found = [rest for key, rest in map(parse_label, with_runs) if key == name]
+        categories = ", ".join(filter(None, found))
         sizes = pd.DataFrame(list(spec.counts.values())).sum()
         split = STUDY_SPLIT.get(name, "test")
         rows.append(

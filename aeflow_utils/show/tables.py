@@ -9,7 +9,7 @@ import pandas as pd
 
 from aeflow_utils import metrics
 from aeflow_utils.config import Profile
-from aeflow_utils.data.table import SPECS, get_spec
+from aeflow_utils.data.catalog import SPECS, get_spec
 from aeflow_utils.methods import method_title, methods_of
 from aeflow_utils.paths import paths
 from aeflow_utils.study.results import REGIMES, find, grouped, summary
