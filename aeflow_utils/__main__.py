@@ -7,16 +7,14 @@ import os
 import re
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from aeflow_utils.article import notebooks
 from aeflow_utils.config import FolderConfig, RunConfig
-from aeflow_utils.data import cache, downloads
-from aeflow_utils.data import check as inspection
-from aeflow_utils.data import table as datasets
-from aeflow_utils.data.images import prepare_images
+from aeflow_utils.data import cache, check, downloads
+from aeflow_utils.data.catalog import SPECS, get_spec
+from aeflow_utils.data.table import list_images
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import get_method
 from aeflow_utils.own import report as own_report
@@ -102,16 +100,16 @@ def _data(options: argparse.Namespace) -> None:
         return _data_prepare(options.name, get_profile(options.profile))
     if options.action in ("cached", "clear"):
         return _data_cached(options.name, clear=options.action == "clear")
-    for name, spec in datasets.SPECS.items():
-        counts = datasets.check(name)
-        state = datasets.describe(counts) if counts["found"].any() else f"absent: {spec.how_to_get}"
+    for name, spec in SPECS.items():
+        counts = check.counts(name)
+        state = check.describe(counts) if counts["found"].any() else f"absent: {spec.how_to_get}"
         print(f"{name:12} {state.replace(chr(10), '; ')}")
 
 
 def _data_check(name: str) -> None:
-    counts = datasets.check(name)
-    print(f"{counts.to_string(index=False)}\n\n{datasets.describe(counts)}")
-    found = inspection.problems(name)
+    counts = check.counts(name)
+    print(f"{counts.to_string(index=False)}\n\n{check.describe(counts)}")
+    found = check.problems(name)
     print(f"\n{len(found)} images with a problem")
     if len(found):
         print(found.head(PROBLEMS_SHOWN).to_string(index=False))
@@ -120,33 +118,30 @@ def _data_check(name: str) -> None:
 
 
 def _data_fetch(name: str) -> None:
-    spec = datasets.get_spec(name)
+    spec = get_spec(name)
     if not spec.archives:
         raise UserError(f"{spec.title} cannot be fetched by a program: {spec.how_to_get}")
     target = paths().data / spec.folders[0]
     print(f"{spec.title}: {spec.citation}\nlicence: {spec.licence}\ninto: {target}", flush=True)
     for archive in spec.archives:
         downloads.unpack(downloads.fetch(archive, paths().data / "downloads"), target)
-    print(datasets.check(name).to_string(index=False))
+    print(check.counts(name).to_string(index=False))
 
 
 def _data_prepare(name: str, profile: Profile) -> None:
-    """Decode every image, and encode those that the study's runs read, so that they start at once.
+    """Decode and encode the images that the study's runs read, so that they start at once.
 
     Stopped halfway, it goes on where it was.
     """
-    start, spec = time.perf_counter(), datasets.get_spec(name)
+    start, spec = time.perf_counter(), get_spec(name)
     configs = experiments.plan(profile, datasets=(name,))
     if not configs:
         raise UserError(f"{name} is not here: {spec.how_to_get}")
-    sets = dict.fromkeys(replace(config.data, limit=0) for config in configs)
-    n_images = sum(len(prepare_images(data).rows) for data in sets)
-    decoded = time.perf_counter()
-    experiments.prepare(configs)
+    splits = experiments.prepare(configs)
+    sizes = {config.data: len(parts.listed.table) for config, parts in splits.items()}
     print(
-        f"{name} is prepared for profile {profile.name}: {n_images:,} images decoded in "
-        f"{decoded - start:.1f} s, the study's encoded in {time.perf_counter() - decoded:.1f} s; "
-        f"cache in {paths().cache}"
+        f"{name} is prepared for profile {profile.name}: {sum(sizes.values()):,} images in "
+        f"{time.perf_counter() - start:.1f} s; cache in {paths().cache}"
     )
 
 
@@ -203,15 +198,19 @@ def _config_from_options(profile: Profile, options: argparse.Namespace) -> RunCo
 def _folder(options: argparse.Namespace) -> None:
     source = Path(options.source).expanduser().resolve()
     name = options.name or re.sub(r"[^\w.-]+", "-", source.stem).strip("-.") or "images"
+    profile = get_profile(options.profile)
     data = FolderConfig(
         source=str(source),
         name=name,
+        image_size=profile.image_size,
+        limit=profile.limit,
         normal=tuple(options.normal),
         abnormal=tuple(options.abnormal),
         skip_unreadable=os.environ.get("AEFLOW_SKIP_UNREADABLE", "") == "1",
     )
-    print(datasets.load_table(data).value_counts(["split", "kind"], sort=False).to_string())
-    page = own_report.study_own_images(data, get_profile(options.profile))
+    listed = list_images(data)
+    print(listed.table.value_counts(["split", "kind"], sort=False).to_string())
+    page = own_report.study_own_images(listed, profile)
     print(f"\nmost anomalous first: {page}")
 
 

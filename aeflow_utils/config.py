@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field, fields, replace
+from typing import ClassVar
 
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import METHODS, Method, ModelConfig, check_choices, get_method
@@ -24,28 +25,31 @@ class DataConfig:
     """Which images a run sees.
 
     Args:
-        dataset: key of `datasets.SPECS`.
+        dataset: key of `catalog.SPECS`.
         category: product of a data set that has several (MVTec AD), else empty.
         split: named alternative to the study's split, else empty.
         image_size: side in pixels of every image that a system sees.
         limit: images kept per split and label, 0 for all (the `smoke` profile).
-        split_seed: seed of the validation split; all models and seeds share one split.
         resize: 0 resizes an image to a square of `image_size` at once, without cropping; another
             value resizes its shorter side to that many pixels and crops the centre (the 2023
             study: 256, then 224).
         skip_unreadable: go on without images that cannot be decoded, instead of stopping.
         fold: 0, or which of `N_FOLDS` parts of training and validation images is validation.
 
+    Attributes:
+        own: whether the images are a reader's own.
+
     Raises:
         UserError: `resize` is smaller than the crop, or there is no such fold.
     """
+
+    own: ClassVar[bool] = False
 
     dataset: str
     category: str = ""
     split: str = ""
     image_size: int = 128
     limit: int = 0
-    split_seed: int = 0
     resize: int = 0
     skip_unreadable: bool = False
     fold: int = 0
@@ -75,6 +79,8 @@ class FolderConfig(DataConfig):
         name: for tables and folders.
         normal, abnormal: names of label folders; empty guesses them.
     """
+
+    own: ClassVar[bool] = True
 
     dataset: str = "folder"
     source: str = ""
@@ -172,7 +178,7 @@ class RunConfig:
     def from_dict(cls, content: dict) -> RunConfig:
         """The configuration in `content`; a field that it lacks has its default."""
         data, model = _with_tuples(content["data"]), _with_tuples(content["model"])
-        data_class = FolderConfig if data["dataset"] == "folder" else DataConfig
+        data_class = FolderConfig if data["dataset"] == FolderConfig.dataset else DataConfig
         return cls(
             content["profile"],
             data_class(**data),

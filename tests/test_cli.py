@@ -5,11 +5,13 @@ import subprocess
 import sys
 
 import pytest
+from helpers import spoil
 
 from aeflow_utils.__main__ import main
 from aeflow_utils.config import DataConfig
-from aeflow_utils.data import table as datasets
+from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.data.images import prepare_images
+from aeflow_utils.data.table import list_images
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study import experiments
@@ -68,7 +70,7 @@ def test_a_damaged_image_is_one_line(capsys, mvtec_tree):
 
 
 def test_a_training_that_diverges_is_one_line(capsys, monkeypatch):
-    def diverge(config):
+    def diverge(*args):
         raise TrainingError("the loss is nan in epoch 3")
 
     monkeypatch.setattr(experiments, "run", diverge)
@@ -76,7 +78,7 @@ def test_a_training_that_diverges_is_one_line(capsys, monkeypatch):
 
 
 def test_an_interrupted_command_says_how_to_go_on(capsys, monkeypatch):
-    def interrupt(config):
+    def interrupt(*args):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(experiments, "run", interrupt)
@@ -86,17 +88,18 @@ def test_an_interrupted_command_says_how_to_go_on(capsys, monkeypatch):
 
 def test_data_list_says_what_is_here_and_how_to_get_the_rest(capsys, mvtec_tree):
     lines = prints(capsys, "data", "list").splitlines()
-    assert [line.split()[0] for line in lines] == list(datasets.SPECS)
+    assert [line.split()[0] for line in lines] == list(SPECS)
     assert lines[0].endswith("complete")
     assert "absent: download it from" in lines[1]
     assert "bottle train/ has 10 of 209 normal images" in lines[-1]
     assert "absent: cable, capsule" in lines[-1]
 
 
-def test_data_prepare_fills_the_cache_once(capsys, mvtec_tree, monkeypatch):
+def test_data_prepare_fills_the_cache_once(capsys, mvtec_tree):
     line = ("data", "prepare", "mvtec", "--profile", "smoke")
     assert "is prepared" in prints(capsys, *line)
-    monkeypatch.setattr("aeflow_utils.data.images.read_image", None)  # nothing is decoded twice
+    for image in mvtec_tree.rglob("*.png"):
+        spoil(image)  # nothing is decoded twice
     assert "is prepared" in prints(capsys, *line)
 
 
@@ -189,7 +192,7 @@ def test_the_grid_is_listed_and_run_by_index(capsys):
 
 
 def test_the_cache_is_listed_and_cleared_with_its_size(capsys, own_cache, mvtec_tree):
-    prepare_images(DataConfig("mvtec", "bottle", image_size=32))
+    prepare_images(list_images(DataConfig("mvtec", "bottle", image_size=32)))
     listed = prints(capsys, "data", "cached")
     assert "mvtec-bottle" in listed and "32 px" in listed and "data clear" in listed
     assert "0.0 MB freed" in prints(capsys, "data", "clear", "elpv")

@@ -25,7 +25,7 @@ from aeflow_utils.article.findings import (
     training_counts,
     uncertain_shares,
 )
-from aeflow_utils.data.table import SPECS
+from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.metrics import CLASSIFICATION
 from aeflow_utils.study.recording import published
 

@@ -18,8 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Circle, Ellipse, FancyBboxPatch, Polygon, Rectangle
 
 from aeflow_utils.article.diagrams import DIM, FRAME, canvas, write
-from aeflow_utils.data.catalog import Counts
-from aeflow_utils.data.table import get_spec
+from aeflow_utils.data.catalog import Counts, get_spec
 from aeflow_utils.show.alt_texts import described
 
 WIDTH, HEIGHT, TILE = 11.6, 5.1, 2.05

@@ -16,7 +16,7 @@ from aeflow_utils import metrics
 from aeflow_utils.article.audit import audit_findings
 from aeflow_utils.article.findings import Finding
 from aeflow_utils.config import DataConfig
-from aeflow_utils.data.table import SPECS
+from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.methods import get_method
 from aeflow_utils.metrics.compare import Measurement
 from aeflow_utils.profiles import get_profile
@@ -123,7 +123,7 @@ class Evidence:
 
     def domain(self, dataset: str) -> str:
         """``medical`` or ``industrial``."""
-        return SPECS[dataset.partition("-")[0]].domain
+        return SPECS[parse_label(dataset)[0]].domain
 
     def of_domain(self, domain: str) -> list[str]:
         """Labels of the data sets of a domain that have runs.

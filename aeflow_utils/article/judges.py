@@ -22,7 +22,7 @@ from aeflow_utils.article.evidence import (
     mean_auroc,
     measured,
 )
-from aeflow_utils.data.table import SPECS
+from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.methods import CHOICES, methods_of
 from aeflow_utils.metrics.compare import (
     CONFIRMED,
@@ -100,7 +100,7 @@ def in_order(evidence: Evidence, dataset: str, order: str) -> Judgement:
     Args:
         order: keys of methods, the one said to be best last: ``fastflow < ae_flow``.
     """
-    here = [label for label in evidence.datasets if label.startswith(dataset)]
+    here = [label for label in evidence.datasets if parse_label(label)[0] == dataset]
     pairs = pairwise(order.split(" < "))
     gaps = [gap for low, high in pairs for gap in _gaps(evidence, here, high, low)]
     result = judgement("Test AUROC and the difference", gaps)

@@ -18,7 +18,8 @@ from aeflow_utils.article.page import render_html
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import Profile
-from aeflow_utils.study.experiments import environment, plan, run_all
+from aeflow_utils.study.experiments import plan, run_all
+from aeflow_utils.study.machine import environment
 from aeflow_utils.study.recording import TOLERANCES, compare
 
 ARTICLE, TRAINING = "00_blogpost.ipynb", "02_training.ipynb"

@@ -10,7 +10,8 @@ from IPython.display import Markdown
 from aeflow_utils.article.audit import TEST_SPLIT
 from aeflow_utils.article.findings import Finding
 from aeflow_utils.config import DataConfig
-from aeflow_utils.data.table import SPECS, available
+from aeflow_utils.data.catalog import SPECS, parse_label
+from aeflow_utils.data.table import available
 from aeflow_utils.study.runs import RunResult
 
 if TYPE_CHECKING:  # torch, which nothing else here needs
@@ -36,8 +37,8 @@ def dataset_facts(with_runs: list[str]) -> pd.DataFrame:
     """
     rows = []
     for name, spec in SPECS.items():
-        labels = [label for label in with_runs if label.partition("-")[0] == name]
-        categories = ", ".join(filter(None, (label.partition("-")[2] for label in labels)))
+        rests = [rest for key, rest in map(parse_label, with_runs) if key == name]
+        categories = ", ".join(filter(None, rests))
         sizes = pd.DataFrame(list(spec.counts.values())).sum()
         split = TEST_SPLIT.get(name, "test")
         rows.append(
@@ -48,7 +49,7 @@ def dataset_facts(with_runs: list[str]) -> pd.DataFrame:
                 "test normal": _count(sizes, (split, 0)),
                 "test abnormal": _count(sizes, (split, 1)),
                 "licence": spec.licence,
-                "runs": categories or ("yes" if labels else "none, absent"),
+                "runs": categories or ("yes" if rests else "none, absent"),
             }
         )
     return pd.DataFrame(rows).set_index("data set")

@@ -101,14 +101,13 @@ class Stored:
 
 def stored_arrays(folder: Path, dataset: str = "") -> list[Stored]:
     """Every array, or those of one data set, largest first; bytes are those the disk gives."""
-    files: dict[str, list[Path]] = {}
-    for path in _array_files(folder):
-        files.setdefault(path.name.split(".")[0], []).append(path)
-    found = [
-        Stored(_read_key(folder / f"{name}.json"), tuple(own), sum(map(_room, own)))
-        for name, own in files.items()
-    ]
-    found = [array for array in found if not dataset or array.key.get("dataset") == dataset]
+    found = []
+    paths = [*folder.glob("*.npy"), *folder.glob("*.json")]  # weights lie in a folder below
+    for name in sorted({path.name.split(".")[0] for path in paths}):
+        files = tuple(folder.glob(f"{name}.*"))
+        array = Stored(_read_key(folder / f"{name}.json"), files, sum(map(_room, files)))
+        if dataset in ("", array.key.get("dataset")):
+            found.append(array)
     return sorted(found, key=lambda array: -array.n_bytes)
 
 
@@ -122,11 +121,6 @@ def remove_arrays(folder: Path, dataset: str = "") -> list[Stored]:
             for path in array.files:
                 path.unlink(missing_ok=True)
     return removed
-
-
-def _array_files(folder: Path) -> list[Path]:
-    """Those of the cache itself: weights, which cost a download, live in a folder below it."""
-    return sorted([*folder.glob("*.npy"), *folder.glob("*.json")])
 
 
 def _room(path: Path) -> int:

@@ -10,12 +10,29 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from aeflow_utils.data.downloads import Archive
-from aeflow_utils.data.layouts import Scan, btad_mask, by_path, mvtec_mask, scan_elpv, scan_isic
+from aeflow_utils.data.layouts import Scan, by_path, ground_truth, scan_elpv, scan_isic
 from aeflow_utils.data.splits import Split, block_split, official, random_split
+from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 
 Counts = dict[tuple[str, int], int]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file that a data set's authors serve.
+
+    Args:
+        sha256: what its content must hash to; empty where nobody has published one, then what
+            arrives is hashed and reported.
+    """
+
+    url: str
+    sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.url.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -65,8 +82,9 @@ class DatasetSpec:
         return max(present, key=lambda folder: len(folder.parts), default=candidates[0])
 
 
-def _train_test(train: int, good: int, bad: int) -> Counts:
-    return {("train", 0): train, ("test", 0): good, ("test", 1): bad}
+def _counts(**splits: tuple[int, ...]) -> Counts:
+    """From the number of normal images of each split and, where it has any, of abnormal ones."""
+    return {(split, label): n for split, pair in splits.items() for label, n in enumerate(pair)}
 
 
 _MVTEC = {  # train good, test good, test defective: 5,354 in all
@@ -86,16 +104,10 @@ _MVTEC = {  # train good, test good, test defective: 5,354 in all
     "wood": (247, 19, 60),
     "zipper": (240, 32, 119),
 }
-_ISIC_URL = "https://isic-challenge-data.s3.amazonaws.com/2018/"
-_ISIC_FILES = (
-    "ISIC2018_Task3_Training_Input.zip",
-    "ISIC2018_Task3_Training_GroundTruth.zip",
-    "ISIC2018_Task3_Training_LesionGroupings.csv",
-    "ISIC2018_Task3_Validation_Input.zip",
-    "ISIC2018_Task3_Validation_GroundTruth.zip",
-    "ISIC2018_Task3_Test_Input.zip",
-    "ISIC2018_Task3_Test_GroundTruth.zip",
-)
+_ISIC_URL = "https://isic-challenge-data.s3.amazonaws.com/2018/ISIC2018_Task3_"
+_ISIC_FILES = ["Training_LesionGroupings.csv"]
+for _part in ("Training", "Validation", "Test"):
+    _ISIC_FILES += [f"{_part}_Input.zip", f"{_part}_GroundTruth.zip"]
 _BTAD = {"01": (400, 21, 49), "02": (399, 30, 200), "03": (1000, 400, 41)}  # 2,540 in the archive
 
 SPECS: dict[str, DatasetSpec] = {
@@ -106,14 +118,7 @@ SPECS: dict[str, DatasetSpec] = {
         folders=(),
         scan=scan_elpv,
         splits={"": random_split, "blocks": block_split},
-        counts={
-            "": {
-                ("pool", 0): 1508,
-                ("pool", 1): 715,
-                ("doubtful", 0): 295,
-                ("doubtful", 1): 106,
-            }
-        },
+        counts={"": _counts(pool=(1508, 715), doubtful=(295, 106))},
         licence="CC BY-NC-SA 4.0",
         citation="Buerhop-Lutz et al., EU PVSEC 2018; Deitsch et al., Solar Energy 185, 2019",
         how_to_get="pip install elpv-dataset==1.0.0.post1",
@@ -130,16 +135,7 @@ SPECS: dict[str, DatasetSpec] = {
             group=r"(?:NORMAL2-)?IM-\d+|person\d+",
         ),
         splits={"": official(val_share=0.15, val_abnormal=True)},
-        counts={
-            "": {
-                ("train", 0): 1341,
-                ("train", 1): 3875,
-                ("val", 0): 8,
-                ("val", 1): 8,
-                ("test", 0): 234,
-                ("test", 1): 390,
-            }
-        },
+        counts={"": _counts(train=(1341, 3875), val=(8, 8), test=(234, 390))},
         licence="CC BY 4.0",
         citation="Kermany et al., Cell 172, 2018",
         how_to_get="download it from data.mendeley.com/datasets/rscbjbr9sj and put the folder "
@@ -156,16 +152,7 @@ SPECS: dict[str, DatasetSpec] = {
             group=r"[A-Z]+-(\d+)",
         ),
         splits={"": official(val_share=0.1, val_abnormal=True)},
-        counts={
-            "": {
-                ("train", 0): 26315,
-                ("train", 1): 57169,
-                ("val", 0): 8,
-                ("val", 1): 24,
-                ("test", 0): 242,
-                ("test", 1): 726,
-            }
-        },
+        counts={"": _counts(train=(26315, 57169), val=(8, 24), test=(242, 726))},
         licence="CC BY 4.0",
         citation="Kermany et al., Cell 172, 2018",
         how_to_get="download it from data.mendeley.com/datasets/rscbjbr9sj and put the folder "
@@ -181,16 +168,7 @@ SPECS: dict[str, DatasetSpec] = {
             "": official(val_share=0.1, val_abnormal=True, test="val"),
             "official_test": official(val_share=0.1, val_abnormal=True),
         },
-        counts={
-            "": {
-                ("train", 0): 6705,
-                ("train", 1): 3310,
-                ("val", 0): 123,
-                ("val", 1): 70,
-                ("test", 0): 909,
-                ("test", 1): 603,
-            }
-        },
+        counts={"": _counts(train=(6705, 3310), val=(123, 70), test=(909, 603))},
         licence="CC BY-NC 4.0",
         citation="Codella et al., arXiv:1902.03368; Tschandl et al., Scientific Data 5, 2018",
         how_to_get="run: python -m aeflow_utils data fetch isic2018, or see "
@@ -207,7 +185,7 @@ SPECS: dict[str, DatasetSpec] = {
             r"(?:.*/)?(?P<split>train|test)_(?P<label>normal|abnormal)_\d+\.jpg", normal="normal"
         ),
         splits={"": official(val_share=0.1, val_abnormal=False)},
-        counts={"": _train_test(23888, 1272, 116)},
+        counts={"": _counts(train=(23888,), test=(1272, 116))},
         licence="non-commercial research only, not redistributable",
         citation="Huang et al., ICIP 2021",
         how_to_get="request it from its authors (doi:10.21979/N9/WBLTFI) and put the images into "
@@ -222,12 +200,12 @@ SPECS: dict[str, DatasetSpec] = {
             r"(?P<category>[^/]+)/(?P<split>train|test)/(?P<label>ok|ko)/[^/]+", normal="ok"
         ),
         splits={"": official(val_share=0.2, val_abnormal=False)},
-        counts={name: _train_test(*counts) for name, counts in _BTAD.items()},
+        counts={name: _counts(train=(n,), test=pair) for name, (n, *pair) in _BTAD.items()},
         licence="CC BY-NC-SA 4.0",
         citation="Mishra et al., ISIE 2021",
         how_to_get="run: python -m aeflow_utils data fetch btad, or see "
         "avires.dimi.uniud.it/papers/btad",
-        mask=btad_mask,
+        mask=ground_truth(".png", ".bmp"),  # the ending differs between products
         archives=(
             Archive(
                 "https://avires.dimi.uniud.it/papers/btad/btad.zip",
@@ -244,11 +222,11 @@ SPECS: dict[str, DatasetSpec] = {
             r"(?P<category>[^/]+)/(?P<split>train|test)/(?P<label>[^/]+)/[^/]+", normal="good"
         ),
         splits={"": official(val_share=0.2, val_abnormal=False)},
-        counts={name: _train_test(*counts) for name, counts in _MVTEC.items()},
+        counts={name: _counts(train=(n,), test=pair) for name, (n, *pair) in _MVTEC.items()},
         licence="CC BY-NC-SA 4.0",
         citation="Bergmann et al., CVPR 2019",
         how_to_get="run: python -m aeflow_utils data fetch mvtec, or see mvtec.com",
-        mask=mvtec_mask,
+        mask=ground_truth("_mask.png"),
         archives=(
             Archive(
                 "https://www.mydrive.ch/shares/150996/b52ecdcbf521176e9db9c731f2304b27/download/"
@@ -258,3 +236,20 @@ SPECS: dict[str, DatasetSpec] = {
         ),
     ),
 }
+
+
+def get_spec(name: str) -> DatasetSpec:
+    """The data set called `name`; UserError names the known ones."""
+    if name not in SPECS:
+        raise UserError(f"unknown data set '{name}': choose one of {', '.join(SPECS)}")
+    return SPECS[name]
+
+
+def parse_label(label: str) -> tuple[str, str]:
+    """The key of the data set that a label names, and the rest of the label.
+
+    ``elpv`` gives ("elpv", ""), ``mvtec-bottle`` ("mvtec", "bottle"), ``mvtec, mean of 3``
+    ("mvtec", "mean of 3"). A label that names no data set, as of a reader's own, gives ("", label).
+    """
+    key, _, rest = label.replace(", ", "-", 1).partition("-")
+    return (key, rest) if key in SPECS else ("", label)

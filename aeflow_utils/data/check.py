@@ -1,4 +1,4 @@
-"""A closer look at a data set: files that cannot be read, and images that stand in two splits."""
+"""A closer look at a data set: what is missing, cannot be read, or stands in two splits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,35 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from aeflow_utils.config import DataConfig
+from aeflow_utils.data.catalog import get_spec
 from aeflow_utils.data.images import read_image
-from aeflow_utils.data.table import get_spec
 from aeflow_utils.errors import UserError
+
+
+def counts(name: str) -> pd.DataFrame:
+    """Found against official counts: category, split, label, found, official, complete."""
+    spec, rows = get_spec(name), []
+    for category, official in spec.counts.items():
+        found = spec.scan(spec.root, category).value_counts(["split", "label"])
+        for (split, label), number in official.items():
+            here = int(found.get((split, label), 0))
+            kind = ("normal", "abnormal")[label]
+            rows.append((category, split, kind, here, number, here == number))
+    columns = ["category", "split", "label", "found", "official", "complete"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def describe(table: pd.DataFrame) -> str:
+    """What `counts` found, in words: which categories are complete or absent, what is missing."""
+    by_category = table.groupby("category", sort=False)
+    whole, here = by_category["complete"].all(), by_category["found"].any()
+    lines = [f"complete: {', '.join(whole.index[whole])}".removesuffix(": ")] if whole.any() else []
+    for row in table[~table["complete"] & table["category"].map(here)].itertuples():
+        part = f"{row.category} {row.split}/".strip()
+        lines.append(f"{part} has {row.found} of {row.official} {row.label} images")
+    if not here.all():
+        lines.append(f"absent: {', '.join(here.index[~here]) or 'everything'}")
+    return "\n".join(lines)
 
 
 def problems(name: str) -> pd.DataFrame:

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import tarfile
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import requests
 from tqdm.auto import tqdm
 
 from aeflow_utils.data.cache import file_sha256
+from aeflow_utils.data.catalog import Archive
 from aeflow_utils.errors import UserError
 
 MAX_RATIO, MAX_BYTES = 200, 100e9  # beyond either, an archive is taken for a bomb
 TIMEOUT = 30  # seconds without a byte before a server counts as gone
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A file that a data set's authors serve.
-
-    Args:
-        url: where it is.
-        sha256: what its content must hash to; empty where nobody has published one, then what
-            arrives is hashed and reported.
-    """
-
-    url: str
-    sha256: str = ""
-
-    @property
-    def name(self) -> str:
-        return self.url.rsplit("/", 1)[-1]
 
 
 def fetch(archive: Archive, folder: Path) -> Path:
@@ -102,12 +85,7 @@ def unpack(path: Path, folder: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        if path.suffix == ".zip":
-            _unpack_zip(path, partial)
-        elif ".tar" in path.suffixes:
-            _unpack_tar(path, partial)
-        else:
-            shutil.copy2(path, partial)
+        _extract(path, partial)
         shutil.copytree(partial, folder, dirs_exist_ok=True, copy_function=shutil.move)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
         raise UserError(f"{path} cannot be unpacked ({error}): delete it and fetch again") from None
@@ -115,34 +93,32 @@ def unpack(path: Path, folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _unpack_zip(path: Path, folder: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        for member in members:
-            _check_name(path, member.filename)
-            if (member.external_attr >> 16) & 0o170000 == 0o120000:
-                raise UserError(f"{path}: {member.filename} is a link, which is refused")
-        _check_size(path, sum(member.file_size for member in members))
-        archive.extractall(folder)
+def _extract(path: Path, folder: Path) -> None:
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            _check(path, [(m.filename, m.file_size, _is_link(m)) for m in archive.infolist()])
+            archive.extractall(folder)
+    elif ".tar" in path.suffixes:
+        with tarfile.open(path) as archive:
+            members = archive.getmembers()
+            _check(path, [(m.name, m.size, not (m.isfile() or m.isdir())) for m in members])
+            archive.extractall(folder, filter="data")
+    else:
+        shutil.copy2(path, folder)
 
 
-def _unpack_tar(path: Path, folder: Path) -> None:
-    with tarfile.open(path) as archive:
-        members = archive.getmembers()
-        for member in members:
-            _check_name(path, member.name)
-            if not (member.isfile() or member.isdir()):
-                raise UserError(f"{path}: {member.name} is a link or device, which is refused")
-        _check_size(path, sum(member.size for member in members))
-        archive.extractall(folder, filter="data")
+def _is_link(member: zipfile.ZipInfo) -> bool:
+    return stat.S_ISLNK(member.external_attr >> 16)
 
 
-def _check_name(path: Path, name: str) -> None:
-    pure = PurePosixPath(name.replace("\\", "/"))
-    if pure.is_absolute() or ".." in pure.parts or ":" in (pure.parts or ("",))[0]:
-        raise UserError(f"{path}: member '{name}' points outside the folder, which is refused")
-
-
-def _check_size(path: Path, total: int) -> None:
+def _check(path: Path, members: list[tuple[str, int, bool]]) -> None:
+    """Refuse an archive by its members: name, size, whether it is neither a file nor a folder."""
+    for name, _, special in members:
+        pure = PurePosixPath(name.replace("\\", "/"))
+        if pure.is_absolute() or ".." in pure.parts or ":" in (pure.parts or ("",))[0]:
+            raise UserError(f"{path}: member '{name}' points outside the folder, which is refused")
+        if special:
+            raise UserError(f"{path}: {name} is a link or device, which is refused")
+    total = sum(size for _, size, _ in members)
     if total > MAX_BYTES or total > MAX_RATIO * max(path.stat().st_size, 1 << 16):
         raise UserError(f"{path}: {total:,} bytes when unpacked is too much for it, refused")

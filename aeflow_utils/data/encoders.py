@@ -16,7 +16,6 @@ from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
@@ -68,23 +67,56 @@ def _rename_lite0(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fetch_weights(url: str) -> Path:
-    """The weights file behind `url`, downloaded with a hash check unless it is there already.
+    """The weights file behind `url`, downloaded with a hash check unless it is there already."""
+    name = url.rsplit("/", 1)[-1]
+    digest = Path(name).stem.rsplit("-", 1)[-1]  # torchvision's file names carry their hash
+
+    def write(path: Path) -> None:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest)
+
+    return _stored(name, url, write)
+
+
+def _stored(name: str, source: str, write: Callable[[Path], None]) -> Path:
+    """The weights file called `name`; `write` makes it from `source` where it is not there yet.
 
     Raises:
-        UserError: no network; says which file to put where, and what needs none.
+        UserError: it cannot be had, as without a network; says which file to put where, and what
+            needs none.
     """
-    target = paths().weights / url.rsplit("/", 1)[-1]
+    target = paths().weights / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        digest = target.stem.rsplit("-", 1)[-1]  # torchvision's file names carry their hash
+        unfinished = target.with_suffix(f".{os.getpid()}.partial")
         try:
-            torch.hub.download_url_to_file(url, str(target), hash_prefix=digest)
-        except (URLError, OSError, RuntimeError) as error:
+            write(unfinished)
+        except Exception as error:  # hubs and networks fail in many kinds
             raise UserError(
-                f"cannot download {url} ({error}). Put the file at {target} by hand, or use the "
+                f"cannot get {source} ({error}). Put the file at {target} by hand, or use the "
                 "encoder that needs no download: efficientnet_lite0 (profiles smoke and laptop)"
             ) from None
+        unfinished.replace(target)
     return target
+
+
+def _timm_weights(name: str) -> Path:
+    """timm's default weights as a file of ours, whose hash can be recorded."""
+
+    def write(path: Path) -> None:
+        torch.save(_timm().create_model(name, pretrained=True).state_dict(), path)
+
+    return _stored(f"{name}.pth", f"timm's weights of {name}", write)
+
+
+def _random_weights(timm_name: str) -> Path:
+    """Weights nobody trained, the same on every machine; a file, so that they have a hash."""
+
+    def write(path: Path) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            torch.save(_timm().create_model(timm_name).state_dict(), path)
+
+    return _stored(f"{timm_name}{UNTRAINED}.pth", "random weights", write)
 
 
 _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
@@ -134,38 +166,6 @@ def get_encoder_spec(name: str) -> EncoderSpec:
 def weights_hash(name: str) -> str:
     """SHA-256 of an encoder's weights file, which is fetched if need be; no network is built."""
     return file_sha256(get_encoder_spec(name).weights())
-
-
-def _timm_weights(name: str) -> Path:
-    """timm's default weights as a file of ours, whose hash can be recorded; fetched once."""
-    target = paths().weights / f"{name}.pth"
-    if not target.exists():
-        try:
-            state = _timm().create_model(name, pretrained=True).state_dict()
-        except Exception as error:  # hub and network errors are of many kinds
-            raise UserError(
-                f"cannot fetch timm's weights of {name} ({error}). Put its state_dict at {target} "
-                "by hand, or use the encoder that needs no download: efficientnet_lite0"
-            ) from None
-        _save_state(state, target)
-    return target
-
-
-def _random_weights(timm_name: str) -> Path:
-    """Weights nobody trained, the same on every machine; a file, so that they have a hash."""
-    target = paths().weights / f"{timm_name}{UNTRAINED}.pth"
-    if not target.exists():
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            _save_state(_timm().create_model(timm_name).state_dict(), target)
-    return target
-
-
-def _save_state(state: dict[str, Tensor], target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(f".{os.getpid()}.partial")
-    torch.save(state, partial)
-    partial.replace(target)
 
 
 class Encoder(nn.Module):

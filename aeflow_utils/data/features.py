@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from aeflow_utils.config import DataConfig
-from aeflow_utils.data.cache import ArraySpec, cached_rows, find_rows, key_hash
+from aeflow_utils.data.cache import ArraySpec, cached_rows, find_rows
 from aeflow_utils.data.encoders import Encoder, get_encoder_spec, weights_hash
-from aeflow_utils.data.images import Prepared, prepare_images, read_image
-from aeflow_utils.data.table import load_table, spec_of
+from aeflow_utils.data.images import Prepared, prepare_images
+from aeflow_utils.data.table import ImageList, list_images
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 from aeflow_utils.precision import bf16_here, default_device
@@ -76,7 +76,7 @@ class ImageSet:
     """Some rows of a data set with their images and features.
 
     Args:
-        table: the rows, as `load_table` gives them.
+        table: the rows, as `list_images` gives them.
         rows: (N,) positions in the arrays.
         images: (M, 1 or 3, H, W) uint8.
         features: {stride: (M, C, h, w)} float16.
@@ -118,73 +118,73 @@ class Splits:
     """The three parts of a data set.
 
     Args:
-        fingerprint: of the files behind them.
+        listed: the image files behind them.
         skipped: paths of images that were left out because they cannot be decoded.
     """
 
     train: ImageSet
     val: ImageSet
     test: ImageSet
-    fingerprint: str
+    listed: ImageList
     skipped: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the files."""
+        return self.listed.fingerprint
+
+    def at(self, strides: tuple[int, ...]) -> Splits:
+        """The same images with the features of no more than these strides."""
+        parts = (
+            replace(part, features={s: part.features[s] for s in sorted(strides)})
+            for part in (self.train, self.val, self.test)
+        )
+        return Splits(*parts, self.listed, self.skipped)
 
 
 def load_splits(
     data: DataConfig, encoder: str, strides: tuple[int, ...], bf16: bool = False
 ) -> Splits:
-    """Prepare (or find in the cache) the images and features of a data set.
+    """`encoded_splits` of a data set that is looked up for it."""
+    return encoded_splits(list_images(data), encoder, strides, bf16)
+
+
+def encoded_splits(
+    listed: ImageList, encoder: str, strides: tuple[int, ...], bf16: bool = False
+) -> Splits:
+    """Prepare and encode the images of a list, or find them in the cache.
 
     Args:
         bf16: allow the encoder to convolve in bfloat16, as `TrainConfig.bf16` does.
 
     Raises:
-        UserError: the data set is absent or incomplete, or holds images that cannot be read and
-            `data` does not say to skip them; names them.
+        UserError: images that cannot be read, and the configuration does not say to skip them;
+            names them.
     """
-    table = load_table(data)
-    name = fingerprint(table, data)
-    prepared = prepare_images(data, table["path"].to_list())
-    skipped = tuple(table["path"][~prepared.readable])
-    if skipped:
-        _say_unreadable(skipped, data)
-    keep = prepared.readable
-    features = encode_images(prepared, encoder, strides, data.label, bf16)
-    every = ImageSet(table, prepared.rows, prepared.images, features)
-    parts = (
-        every.select((table["split"] == s).to_numpy() & keep) for s in ("train", "val", "test")
-    )
-    return Splits(*parts, name, skipped)
+    prepared = prepare_images(listed)
+    if prepared.errors:
+        _say_unreadable(prepared.errors, listed.data)
+    features = encode_images(prepared, encoder, strides, bf16)
+    every = ImageSet(listed.table, listed.rows, prepared.images, features)
+    splits = listed.table["split"].to_numpy()
+    parts = (every.select((splits == s) & prepared.readable) for s in ("train", "val", "test"))
+    return Splits(*parts, listed, tuple(prepared.errors))
 
 
-def _say_unreadable(skipped: tuple[str, ...], data: DataConfig) -> None:
-    spec, shown = spec_of(data), []
-    for path in skipped[:UNREADABLE_SHOWN]:
-        try:
-            read_image(spec.root / path, 8, spec.grey)
-        except UserError as error:
-            shown.append(str(error))
-    more = f"\n... and {len(skipped) - len(shown)} more" if len(skipped) > len(shown) else ""
-    message = "\n".join(shown) + more
+def _say_unreadable(errors: dict[str, str], data: DataConfig) -> None:
+    shown = list(errors.values())[:UNREADABLE_SHOWN]
+    if len(errors) > len(shown):
+        shown.append(f"... and {len(errors) - len(shown)} more")
+    message = "\n".join(shown)
     if not data.skip_unreadable:
         raise UserError(f"{message}, or set AEFLOW_SKIP_UNREADABLE=1 to go on without it")
-    log.warning(f"{data.label}: {len(skipped)} images are left out\n{message}")
-
-
-def fingerprint(table: pd.DataFrame, data: DataConfig) -> str:
-    """Short hash of which files a table names, and how large they are."""
-    root = spec_of(data).root
-    try:
-        listing = [(path, (root / path).stat().st_size) for path in table["path"]]
-    except OSError as error:
-        message = f"{error.filename} cannot be read ({error.strerror}). Restore or remove it"
-        raise UserError(message) from None
-    return key_hash({"listing": listing})
+    log.warning(f"{data.label}: {len(errors)} images are left out\n{message}")
 
 
 def encode_images(
-    prepared: Prepared, encoder_name: str, strides: tuple[int, ...], label: str, bf16: bool = False
+    prepared: Prepared, encoder_name: str, strides: tuple[int, ...], bf16: bool = False
 ) -> dict[int, np.ndarray]:
-    """Features at each stride, {stride: (M, C, h, w)} float16 on disk, of the prepared rows."""
+    """Features at each stride, {stride: (M, C, h, w)} float16 on disk, of the readable images."""
     if not strides:
         return {}
     images = prepared.images
@@ -203,7 +203,8 @@ def encode_images(
             )
         return specs
 
-    rows, stamps = prepared.rows[prepared.readable], prepared.stamps[prepared.readable]
+    listed, readable = prepared.listed, prepared.readable
+    rows, stamps = listed.rows[readable], listed.stamps[readable]
     found = find_rows(paths().cache, wanted(dict.fromkeys(strides)), rows, stamps)
     if found is None:
         encoder, device = Encoder(encoder_name, strides).fuse(), default_device()
@@ -215,7 +216,7 @@ def encode_images(
             joined = {s: np.concatenate([part[s] for part in parts]) for s in strides}
             return {str(s): maps[: len(block)] for s, maps in joined.items()}
 
-        label = f"{label}: {encoder_name} features"
+        label = f"{listed.data.label}: {encoder_name} features"
         found = cached_rows(paths().cache, wanted(encoder.channels), rows, stamps, fill, label)
     return {stride: found[str(stride)] for stride in sorted(strides)}
 

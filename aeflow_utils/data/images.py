@@ -8,7 +8,6 @@ with the mean and deviation that its own weights expect.
 
 from __future__ import annotations
 
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from aeflow_utils.config import DataConfig
 from aeflow_utils.data.cache import ArraySpec, cached_rows
-from aeflow_utils.data.table import DatasetSpec, spec_of
+from aeflow_utils.data.table import ImageList
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 
@@ -28,74 +26,57 @@ _BICUBIC = Image.Resampling.BICUBIC
 
 @dataclass(frozen=True)
 class Prepared:
-    """The images of a data set, of which `rows` are decoded.
+    """The N images of a list, decoded and resized, among all M of their category.
 
     Args:
-        rows: (N,) positions of the wanted images in `images`.
-        images: (M, 1 or 3, H, W) uint8, M all images of the set's category.
-        readable: (N,) bool, whether each wanted image could be decoded.
-        stamps: (N,) uint32, what tells one file from another.
+        images: (M, 1 or 3, H, W) uint8; the list's `rows` are filled, blank where unreadable.
+        readable: (N,) bool, whether each image could be decoded.
+        errors: why not, by path, of those that could not.
         source: what the arrays belong to, JSON-ready.
     """
 
-    rows: np.ndarray
+    listed: ImageList
     images: np.ndarray
     readable: np.ndarray
-    stamps: np.ndarray
+    errors: dict[str, str]
     source: dict
 
 
-def prepare_images(data: DataConfig, wanted: list[str] | None = None) -> Prepared:
-    """The images at `wanted` (paths relative to the set's root; None: all that the set has).
+def prepare_images(listed: ImageList) -> Prepared:
+    """Decode what is not in the cache yet; an image that cannot be is no error here."""
+    data, grey = listed.data, listed.spec.grey
+    shape = (1 if grey else 3, data.image_size, data.image_size)
+    files = dict(zip(listed.rows.tolist(), listed.files, strict=True))
+    errors: dict[int, str] = {}
 
-    Raises:
-        UserError: a file is gone.
-    """
-    spec, size = spec_of(data), data.image_size
-    root = spec.root
-    listing = spec.scan(root, data.category)["path"]
-    wanted = listing.to_list() if wanted is None else wanted
-    rows = pd.Index(listing).get_indexer(wanted)
-    files = dict(zip(rows.tolist(), (root / path for path in wanted), strict=True))
-    stamps = np.array([_stamp(path) for path in files.values()], dtype=np.uint32)
+    def decode(row: int) -> np.ndarray:
+        try:
+            return read_image(files[row], data.image_size, grey, data.resize)
+        except UserError as error:
+            errors[row] = str(error)
+            return np.zeros(shape, np.uint8)
 
     def fill(block: np.ndarray) -> dict[str, np.ndarray]:
         with ThreadPoolExecutor() as pool:  # PIL decodes and resizes without Python's lock
-            decoded = pool.map(lambda row: _pixels_or_none(files[row], data, spec), block.tolist())
-            pixels = list(decoded)
-        blank = np.zeros(shape[1:], np.uint8)
-        return {
-            "images": np.stack([blank if p is None else p for p in pixels]),
-            "readable": np.array([p is not None for p in pixels], dtype=np.uint8),
-        }
+            pixels = np.stack(list(pool.map(decode, block.tolist())))
+        return {"images": pixels, "readable": ~np.isin(block, list(errors))}
 
-    source = {"dataset": data.dataset, "category": data.category, "root": str(root)}
-    source |= {"size": size, "resize": data.resize, "grey": spec.grey}
-    shape = (len(listing), 1 if spec.grey else 3, size, size)
+    source = {"dataset": data.dataset, "category": data.category, "root": str(listed.root)}
+    source |= {"size": data.image_size, "resize": data.resize, "grey": grey}
+    n_listed = (listed.n_listed,)
     arrays = {
-        "images": ArraySpec({**source, "what": "images"}, shape, "uint8"),
-        "readable": ArraySpec({**source, "what": "readable"}, shape[:1], "uint8"),
+        "images": ArraySpec({**source, "what": "images"}, n_listed + shape, "uint8"),
+        "readable": ArraySpec({**source, "what": "readable"}, n_listed, "uint8"),
     }
     label = f"{data.label}: images"
-    found = cached_rows(paths().cache, arrays, rows, stamps, fill, label)
-    return Prepared(rows, found["images"], found["readable"][rows] == 1, stamps, source)
-
-
-def _stamp(path: Path) -> int:
-    """Changes when the file does; never 0."""
-    try:
-        state = path.stat()
-    except OSError as error:
-        message = f"{path} cannot be read ({error.strerror}). Restore or remove it"
-        raise UserError(message) from None
-    return zlib.crc32(f"{path} {state.st_size} {state.st_mtime_ns}".encode()) | 1
-
-
-def _pixels_or_none(path: Path, data: DataConfig, spec: DatasetSpec) -> np.ndarray | None:
-    try:
-        return read_image(path, data.image_size, spec.grey, data.resize)
-    except UserError:
-        return None
+    found = cached_rows(paths().cache, arrays, listed.rows, listed.stamps, fill, label)
+    readable = found["readable"][listed.rows] == 1
+    unreadable = listed.table["path"].set_axis(listed.rows)[~readable]
+    for row in unreadable.index.difference(list(errors)):  # an earlier process has found out
+        decode(row)
+        errors.setdefault(row, f"{files[row]} could not be read before; copy it anew")
+    named = {path: errors[row] for row, path in unreadable.items()}
+    return Prepared(listed, found["images"], readable, named, source)
 
 
 def read_image(path: Path, size: int, grey: bool, resize: int = 0) -> np.ndarray:
@@ -136,20 +117,20 @@ def _shape(image: Image.Image, size: int, resize: int) -> Image.Image:
     return image.resize((width, height), _BICUBIC).crop((left, top, left + size, top + size))
 
 
-def load_masks(table: pd.DataFrame, data: DataConfig) -> np.ndarray | None:
-    """Pixel truth of images at their prepared size, (N, H, W) bool; normal images have none set.
+def load_masks(listed: ImageList, table: pd.DataFrame) -> np.ndarray | None:
+    """Pixel truth of the list's images in `table`, prepared as they are: (N, H, W) bool.
 
-    None where the data set has no masks, or where one of an abnormal image is not here.
+    Normal images have no pixel set. None where the data set has no masks, or where one of an
+    abnormal image is not here.
     """
-    spec, size = spec_of(data), data.image_size
-    if spec.mask is None:
+    root, size, find = listed.root, listed.data.image_size, listed.spec.mask
+    if find is None:
         return None
     masks = np.zeros((len(table), size, size), dtype=bool)
-    for row, (path, label) in enumerate(zip(table["path"], table["label"], strict=True)):
-        if label != 1:
-            continue
-        found = next((spec.root / m for m in spec.mask(path) if (spec.root / m).is_file()), None)
-        if found is None:
+    for row in np.flatnonzero(table["label"] == 1):
+        candidates = [root / path for path in find(table["path"].iloc[row])]
+        file = next(filter(Path.is_file, candidates), None)
+        if file is None:
             return None
-        masks[row] = read_image(found, size, True, data.resize)[0] > 127
+        masks[row] = read_image(file, size, True, listed.data.resize)[0] > 127
     return masks

@@ -71,16 +71,14 @@ def by_path(pattern: str, normal: str, group: str = "") -> Scan:
     return scan
 
 
-def mvtec_mask(path: str) -> list[str]:
-    """Where the mask of an abnormal MVTec AD image is, relative to the root."""
-    category, _, kind, name = path.split("/")
-    return [f"{category}/ground_truth/{kind}/{Path(name).stem}_mask.png"]
+def ground_truth(*endings: str) -> Callable[[str], list[str]]:
+    """Where the mask of an abnormal image may be, given its path; all relative to the root."""
 
+    def candidates(path: str) -> list[str]:
+        category, _, kind, name = path.split("/")
+        return [f"{category}/ground_truth/{kind}/{Path(name).stem}{end}" for end in endings]
 
-def btad_mask(path: str) -> list[str]:
-    """Where the mask of an abnormal BTAD image may be: its ending differs between products."""
-    category, _, kind, name = path.split("/")
-    return [f"{category}/ground_truth/{kind}/{Path(name).stem}{end}" for end in (".png", ".bmp")]
+    return candidates
 
 
 def scan_elpv(root: Path, category: str) -> pd.DataFrame:

@@ -30,7 +30,7 @@ GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "F"}
 
 
 def spec(data: FolderConfig) -> DatasetSpec:
-    """The data set in `data.source`.
+    """The data set in `data.source`, which is scanned here: `scan` gives what was found.
 
     Raises:
         UserError: it does not exist, or its layout or its labels cannot be understood.
@@ -38,12 +38,13 @@ def spec(data: FolderConfig) -> DatasetSpec:
     source = Path(data.source).expanduser().resolve()
     if source.is_file():
         root, table = source.parent, _read_csv(source, data)
-        masks = {p: [m] for p, m in zip(table["path"], table["mask"], strict=True) if m}
-        find_mask = partial(_listed_mask, masks=masks) if masks else None
+        pairs = zip(table["path"], table.pop("mask"), strict=True)
+        masks = {path: [mask] if mask else [] for path, mask in pairs}
+        find_mask = masks.get if any(masks.values()) else None
     elif source.is_dir():
         root, table = source, _scan_folder(source, data)
-        has_masks = any(child.name.lower() in MASK_FOLDERS for child in source.iterdir())
-        find_mask = partial(_guess_masks, root=source) if has_masks else None
+        homes = [c.name for c in source.iterdir() if c.is_dir() and c.name.lower() in MASK_FOLDERS]
+        find_mask = partial(_guess_masks, homes=homes) if homes else None
     else:
         raise UserError(f"{source} does not exist: give a folder of images or a CSV file")
     if table.empty:
@@ -115,24 +116,18 @@ def _refuse_several_products(root: Path, paths: list[str]) -> None:
         raise UserError(f"{root} holds several products ({names}): give the folder of one of them")
 
 
-def _guess_masks(path: str, root: Path) -> list[str]:
+def _guess_masks(path: str, homes: list[str]) -> list[str]:
     """Where masks lie in the usual layouts: ground_truth/<kind>/<name>[_mask].png."""
-    parts = PurePosixPath(path).parts
-    inner = [part for part in parts[:-1] if part.lower() not in SPLIT_NAMES]
-    homes = [c.name for c in root.iterdir() if c.name.lower() in MASK_FOLDERS and c.is_dir()]
-    stem = PurePosixPath(path).stem
-    names = [
-        f"{stem}{end}" for end in ("_mask.png", ".png", "_mask.bmp", ".bmp", Path(path).suffix)
-    ]
-    folders = [PurePosixPath(home, *middle) for home in homes for middle in (inner, parts[:-1])]
-    return [str(folder / name) for folder in folders for name in names]
-
-
-def _listed_mask(path: str, masks: dict[str, list[str]]) -> list[str]:
-    return masks.get(path, [])
+    *folders, _ = PurePosixPath(path).parts
+    inner = [folder for folder in folders if folder.lower() not in SPLIT_NAMES]
+    places = [PurePosixPath(home, *middle) for home in homes for middle in (inner, folders)]
+    stem, suffix = PurePosixPath(path).stem, PurePosixPath(path).suffix
+    endings = ("_mask.png", ".png", "_mask.bmp", ".bmp", suffix)
+    return [str(place / f"{stem}{end}") for place in places for end in endings]
 
 
 def _read_csv(source: Path, data: FolderConfig) -> pd.DataFrame:
+    """A table of `COLUMNS` and mask (empty: none)."""
     try:
         listing = pd.read_csv(source, dtype=str, keep_default_na=False)
     except (ValueError, OSError) as error:
@@ -142,13 +137,12 @@ def _read_csv(source: Path, data: FolderConfig) -> pd.DataFrame:
         raise UserError(
             f"{source} needs the columns path and label (and may have split); has {found}"
         )
-    for column, default in (("split", "pool"), ("mask", ""), ("group", "")):
-        if column not in listing:
-            listing[column] = default
-    names = {name for name in listing["label"] if name}
-    normal = _normal_names(names, data, source)
+    defaults = {"split": "pool", "mask": "", "group": ""}
+    listing = listing.assign(**{name: defaults[name] for name in defaults.keys() - set(listing)})
+    normal = _normal_names({name for name in listing["label"] if name}, data, source)
     splits = listing["split"].str.lower().map({**SPLIT_NAMES, "": "pool", "pool": "pool"})
-    _refuse_rows(source, listing, splits.isna(), "has no split train, val or test")
+    no_split = splits.isna() | ((splits == "pool") & (splits != "pool").any())
+    _refuse_rows(source, listing, no_split, "has no split train, val or test")
     gone = ~listing["path"].map(lambda path: (source.parent / path).is_file()).astype(bool)
     _refuse_rows(source, listing, gone, "names a file that is not there")
     _refuse_rows(source, listing, listing["path"].duplicated(), "names a file for the second time")

@@ -1,7 +1,8 @@
 """From an official split to the study's: train (normal only), validation and test.
 
 Every function takes a table of `layouts.COLUMNS` and gives one with the splits ``train``, ``val``
-and ``test``; no group (patient, lesion) is in two of them.
+and ``test``; no group (patient, lesion) is in two of them. Rows keep their index: it says where
+they stand in the table that was given.
 """
 
 from __future__ import annotations
@@ -33,13 +34,16 @@ def _carve(
 ) -> pd.DataFrame:
     train = table[table["split"] == "train"]
     normal, abnormal = train[train["label"] == 0], train[train["label"] == 1]
-    kept, held_out = _split_groups(normal, val_share, seed)
-    judged = table[table["split"] == test].assign(split="test")
-    parts = [judged, kept.assign(split="train"), held_out.assign(split="val")]
-    if val_abnormal and len(abnormal) and len(held_out):
-        share = min(0.5, len(held_out) / len(abnormal))
-        parts.append(_split_groups(abnormal, share, seed)[1].assign(split="val"))
-    return pd.concat(parts)
+    kept, val = _split_groups(normal, val_share, seed)
+    if val_abnormal and len(abnormal) and len(val):
+        share = min(0.5, len(val) / len(abnormal))
+        val = pd.concat([val, _split_groups(abnormal, share, seed)[1]])
+    return _joined(kept, val, table[table["split"] == test])
+
+
+def _joined(train: pd.DataFrame, val: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+    parts = {"train": train, "val": val, "test": test}
+    return pd.concat([part.assign(split=name) for name, part in parts.items()])
 
 
 def _split_groups(table: pd.DataFrame, share: float, seed: int) -> tuple[pd.DataFrame, ...]:
@@ -62,16 +66,10 @@ def random_split(table: pd.DataFrame, seed: int) -> pd.DataFrame:
         normal, train_size=0.6, stratify=normal["kind"], random_state=seed
     )
     val, test = train_test_split(rest, test_size=0.5, stratify=rest["kind"], random_state=seed)
-    val_abnormal, test_abnormal = train_test_split(
+    few, most = train_test_split(
         abnormal, train_size=0.25, stratify=abnormal["kind"], random_state=seed
     )
-    return pd.concat(
-        [
-            train.assign(split="train"),
-            pd.concat([val, val_abnormal]).assign(split="val"),
-            pd.concat([test, test_abnormal]).assign(split="test"),
-        ]
-    )
+    return _joined(train, pd.concat([val, few]), pd.concat([test, most]))
 
 
 def block_split(table: pd.DataFrame, seed: int, n_blocks: int = 20) -> pd.DataFrame:
@@ -88,10 +86,7 @@ def block_split(table: pd.DataFrame, seed: int, n_blocks: int = 20) -> pd.DataFr
     n_val = (n_blocks - n_train) // 2
     train = table[block.isin(order[:n_train]) & (table["label"] == 0)]
     val = table[block.isin(order[n_train : n_train + n_val])]
-    test = table[block.isin(order[n_train + n_val :])]
-    return pd.concat(
-        [train.assign(split="train"), val.assign(split="val"), test.assign(split="test")]
-    )
+    return _joined(train, val, table[block.isin(order[n_train + n_val :])])
 
 
 def take_fold(table: pd.DataFrame, fold: int, seed: int) -> pd.DataFrame:
@@ -103,8 +98,8 @@ def take_fold(table: pd.DataFrame, fold: int, seed: int) -> pd.DataFrame:
     test, pool = table[table["split"] == "test"], table[table["split"] != "test"]
     folds = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=seed)
     train, val = list(folds.split(pool, pool["label"], pool["group"]))[fold - 1]
-    train, val = pool.iloc[train].assign(split="train"), pool.iloc[val].assign(split="val")
-    return pd.concat([test, train[train["label"] == 0], val])
+    train = pool.iloc[train]
+    return _joined(train[train["label"] == 0], pool.iloc[val], test)
 
 
 def own_split(table: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -120,8 +115,7 @@ def own_split(table: pd.DataFrame, seed: int) -> pd.DataFrame:
         few, most = _split_groups(abnormal, 0.75, seed)
         if most.empty:  # a single one is needed more in test
             few, most = most, few
-        table = pd.concat([val.assign(split="val"), few.assign(split="val"), test, most])
-        table = pd.concat([table.replace({"split": {"pool": "test"}}), train.assign(split="train")])
+        table = _joined(train, pd.concat([val, few]), pd.concat([test, most]))
     if not ((table["split"] == "val") & (table["label"] == 0)).any():
         return official(val_share=0.2, val_abnormal=True)(table, seed)
     return table[(table["split"] != "train") | (table["label"] == 0)]

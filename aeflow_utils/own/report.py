@@ -20,7 +20,7 @@ from PIL import Image
 from aeflow_utils.config import FolderConfig, RunConfig
 from aeflow_utils.data.features import Splits
 from aeflow_utils.data.images import upright
-from aeflow_utils.data.table import spec_of
+from aeflow_utils.data.table import ImageList
 from aeflow_utils.methods import METHODS, methods_of
 from aeflow_utils.models.system import System
 from aeflow_utils.paths import paths
@@ -28,7 +28,7 @@ from aeflow_utils.profiles import Profile
 from aeflow_utils.show import figures
 from aeflow_utils.show.style import LABEL_NAMES
 from aeflow_utils.show.tables import format_summary
-from aeflow_utils.study.experiments import load_system, run_all, splits_of
+from aeflow_utils.study.experiments import load_system, prepare, run_all
 from aeflow_utils.study.results import run_title, summary
 from aeflow_utils.study.runs import RunResult
 from aeflow_utils.study.training import score_maps
@@ -38,7 +38,6 @@ SHOWN, MISSED_SHOWN, THUMBNAIL = 60, 12, 224
 
 def own_plan(data: FolderConfig, profile: Profile) -> list[RunConfig]:
     """AE-FLOW, and what trains nothing: seconds that tell whether its training was worth it."""
-    data = replace(data, image_size=profile.image_size, limit=profile.limit)
     configs = []
     for name in ("ae_flow", *methods_of("untrained", "trivial")):
         variant, row = next(iter(METHODS[name].variants.items()))
@@ -47,18 +46,18 @@ def own_plan(data: FolderConfig, profile: Profile) -> list[RunConfig]:
     return configs
 
 
-def study_own_images(data: FolderConfig, profile: Profile) -> Path:
+def study_own_images(listed: ImageList, profile: Profile) -> Path:
     """Train and score; write scores, table, figures and the page, whose path is returned.
 
     Everything goes to ``results/<profile>/own/<name>/``; trained runs are found again.
 
     Raises:
-        UserError: the images cannot be found or understood.
+        UserError: images that cannot be read.
     """
-    results = run_all(own_plan(data, profile))
-    main, data = results[0], results[0].config.data
-    splits = splits_of(main.config)
-    folder = paths().own(profile.name) / data.name
+    results = run_all(own_plan(listed.data, profile), [listed])
+    main = results[0]
+    splits = prepare([main.config], [listed])[main.config]
+    folder = paths().own(profile.name) / listed.data.name
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     ranked = rank(main)
     ranked.to_csv(folder / "scores.csv", index=False)
@@ -115,7 +114,7 @@ def _page(
     table: pd.DataFrame | None,
     pictures: dict[str, str],
 ) -> str:
-    system, root = load_system(main, splits), spec_of(main.config.data).root
+    system, root = load_system(main, splits), splits.listed.root
     low, high = _map_range(system, splits)
     shown = ranked.head(SHOWN)
     missed = ranked[(ranked["label"] == 1) & ~ranked["flagged"]].tail(MISSED_SHOWN)[::-1]

@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 
 from aeflow_utils.config import DataConfig
 from aeflow_utils.data.images import prepare_images
+from aeflow_utils.data.table import list_images
 from aeflow_utils.metrics import uncertainty
 from aeflow_utils.show.alt_texts import described
 from aeflow_utils.show.ensemble_tables import CALIBRATIONS
@@ -150,12 +151,14 @@ def doubtful_images(table: pd.DataFrame, measure: str, data: DataConfig, n: int 
     """
     order = np.argsort(-table[measure].to_numpy(), kind="stable")[:n]
     rows = table.iloc[order]
-    prepared = prepare_images(data, rows["path"].tolist())
+    listed = list_images(data)
+    pixels = prepare_images(listed).images
+    positions = dict(zip(listed.table["path"], listed.rows, strict=True))
     figure, axes = subplots(2, -(-n // 2), figsize=(0.95 * n, 4.2), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    for axis, position, row in zip(axes.flat, prepared.rows, rows.itertuples(), strict=False):
-        show_image(axis, prepared.images[position])
+    for axis, row in zip(axes.flat, rows.itertuples(), strict=False):
+        show_image(axis, pixels[positions[row.path]])
         truth, said = LABEL_NAMES[row.label], LABEL_NAMES[row.predicted]
         color = RIGHT if row.correct else WRONG
         axis.set_title(f"is {truth}\ncalled {said}", fontsize=8, color=color)

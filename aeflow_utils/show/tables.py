@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.data.table import SPECS
+from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.methods import method_title, methods_of
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import Profile

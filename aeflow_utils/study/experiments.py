@@ -7,13 +7,11 @@ complete. `run_all` does the same for many runs, several at a time.
 from __future__ import annotations
 
 import os
-import platform
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import joblib
@@ -25,23 +23,23 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from aeflow_utils import metrics
-from aeflow_utils.config import DataConfig, RunConfig
-from aeflow_utils.data.features import ImageSet, Splits, fingerprint, load_splits
+from aeflow_utils.config import RunConfig
+from aeflow_utils.data.catalog import SPECS
+from aeflow_utils.data.features import Splits, encoded_splits, load_splits
 from aeflow_utils.data.images import load_masks
 from aeflow_utils.data.layouts import UNLABELLED
-from aeflow_utils.data.table import SPECS, available, load_table
+from aeflow_utils.data.table import ImageList, available, list_images
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import KINDS, METHODS, get_method
 from aeflow_utils.models import build_system
 from aeflow_utils.models.system import System
 from aeflow_utils.precision import bf16_here, use_bf16
 from aeflow_utils.profiles import PROFILES, Profile
-from aeflow_utils.study.memory import peak_memory_mb, reset_peak_memory
+from aeflow_utils.study.machine import environment, machine, peak_memory_mb, reset_peak_memory
 from aeflow_utils.study.runs import RunResult, load_run, run_folder, write_json
 from aeflow_utils.study.training import fit, score_images, score_maps, seed_everything
 
-CHECKPOINT = "checkpoint.safetensors"
-PACKAGES = ("torch", "torchvision", "timm", "FrEIA", "numpy", "scikit-learn", "scipy", "pillow")
+CHECKPOINT, RESUME = "checkpoint.safetensors", "resume.pt"
 
 
 def plan(
@@ -77,7 +75,10 @@ def run(config: RunConfig, splits: Splits | None = None) -> RunResult:
     """
     folder = run_folder(config)
     if folder.exists():
-        return _load_same(folder, config)
+        result = load_run(folder)
+        if result.config != config:  # its name leaves out defaults, and one of them has changed
+            raise UserError(f"{folder} holds a run of other options: delete it and run again")
+        return result
     splits = splits or splits_of(config)
     # With the fingerprint in its name, an unfinished run is never continued on other images.
     work = folder.with_name(f".{folder.name}.{splits.fingerprint}.partial")
@@ -96,55 +97,51 @@ def splits_of(config: RunConfig, strides: tuple[int, ...] = ()) -> Splits:
     return load_splits(config.data, model.encoder, strides or model.strides, config.train.bf16)
 
 
-def _load_same(folder: Path, config: RunConfig) -> RunResult:
-    """The run in `folder`, which must be of this very configuration."""
-    result = load_run(folder)
-    if result.config != config:  # its name leaves out defaults, and one of them has changed
-        raise UserError(f"{folder} holds a run of other options: delete it and run again")
-    return result
-
-
 def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
+    """Train, score, and record both in the folder `work`."""
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
+    system = _before_training(config, splits)
+    reset_peak_memory()
+    start = time.perf_counter()
+    label = f"{config.data.label} {config.model.name} seed {config.seed}"
+    parts = splits.train, splits.val
+    history = fit(system, *parts, config.train, config.seed, work / RESUME, label)
+    trained = time.perf_counter()
+    scores = pd.concat([score_images(system, part) for part in (splits.val, splits.test)])
+    scored = time.perf_counter()
+    costs = {
+        "fit_seconds": round(trained - start, 2),
+        "score_seconds": round(scored - trained, 2),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    history.to_csv(work / "history.csv", index=False)
+    scores.to_csv(work / "scores.csv", index=False, float_format="%.7g")
+    _record(config, splits, system, costs, work)
+
+
+def _before_training(config: RunConfig, splits: Splits) -> System:
+    """A new system, or in cross-validation that of the fold before, if its weights go on."""
     system = new_system(config, splits)
     if config.train.carry_over and config.data.fold > 1:
         before = run(replace(config, data=replace(config.data, fold=config.data.fold - 1)))
         system.load_state_dict(load_file(before.folder / CHECKPOINT))
-    reset_peak_memory()
-    start = time.perf_counter()
-    resume_file = work / "resume.pt"
-    label = f"{config.data.label} {config.model.name} seed {config.seed}"
-    history = fit(
-        system, splits.train, splits.val, config.train, config.seed, resume_file, label=label
-    )
-    trained = time.perf_counter()
-    scores = pd.concat([score_images(system, part) for part in (splits.val, splits.test)])
-    scored = time.perf_counter()
-    environment = {
-        "fingerprint": splits.fingerprint,
-        "skipped": list(splits.skipped),
-        "fit_seconds": round(trained - start, 2),
-        "score_seconds": round(scored - trained, 2),
-        "peak_memory_mb": peak_memory_mb(),
-        "trainable_parameters": sum(p.numel() for p in system.parameters() if p.requires_grad),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "bf16": bf16_here(config.train.bf16),
-        "packages": {name: version(name) for name in PACKAGES},
-    }
-    history.to_csv(work / "history.csv", index=False)
-    scores.to_csv(work / "scores.csv", index=False, float_format="%.7g")
+    return system
+
+
+def _record(config: RunConfig, splits: Splits, system: System, costs: dict, work: Path) -> None:
+    """Beside scores and history: metrics, configuration, environment and checkpoint."""
     stored = pd.read_csv(work / "scores.csv")  # metrics can be recomputed from the file alone
-    pixels = evaluate_pixels(system, splits.test, config.data)
-    write_json(work / "metrics.json", evaluate(stored) | pixels)
-    write_json(work / "environment.json", environment)
+    images = {"fingerprint": splits.fingerprint, "skipped": list(splits.skipped)}
+    size = sum(p.numel() for p in system.parameters() if p.requires_grad)
+    model = {"trainable_parameters": size, "bf16": bf16_here(config.train.bf16)}
+    write_json(work / "metrics.json", evaluate(stored) | evaluate_pixels(system, splits))
+    write_json(work / "environment.json", images | costs | model | machine())
     write_json(work / "config.json", config.to_dict())
     state = {name: tensor.cpu().contiguous() for name, tensor in system.state_dict().items()}
     if state:
         save_file(state, work / CHECKPOINT)
-    resume_file.unlink(missing_ok=True)
+    (work / RESUME).unlink(missing_ok=True)
 
 
 def evaluate(scores: pd.DataFrame) -> dict:
@@ -165,10 +162,10 @@ def evaluate(scores: pd.DataFrame) -> dict:
     }
 
 
-def evaluate_pixels(system: System, images: ImageSet, data: DataConfig) -> dict:
-    """Pixel AUROC and AUPRO of the maps, where the set has masks and the system has maps."""
-    masks = load_masks(images.table, data)
-    maps = None if masks is None else score_maps(system, images)
+def evaluate_pixels(system: System, splits: Splits) -> dict:
+    """Pixel AUROC and AUPRO of test maps, where the set has masks and the system has maps."""
+    masks = load_masks(splits.listed, splits.test.table)
+    maps = None if masks is None else score_maps(system, splits.test)
     if maps is None or not masks.any():
         return {}
     return {"pixel_auroc": metrics.pixel_auroc(masks, maps), "aupro": metrics.aupro(masks, maps)}
@@ -208,50 +205,64 @@ def _check_images(result: RunResult, fingerprint: str) -> None:
         )
 
 
-def run_all(configs: list[RunConfig]) -> list[RunResult]:
+def run_all(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> list[RunResult]:
     """Run or load every configuration, in order; as many at a time as the profile allows.
 
-    Images and features are prepared first, once, with all cores.
+    Each data set is looked up once; images and features are prepared first, with all cores.
+
+    Args:
+        listed: images that have been looked up already.
 
     Raises:
         UserError: a run that is there already was computed on other images than those here now.
     """
-    pending = [c for c in configs if not run_folder(c).exists()]
-    pending.sort(key=lambda c: KINDS.index(c.method.kind))  # no core idles at the end
-    prepare(pending)
-    workers = _workers(pending)
-    if workers > 1:
-        # joblib replaces a worker whose memory has grown; no run is lost by it.
-        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
-        with environment(TQDM_DISABLE="1"):  # one bar here; children read it when they import tqdm
-            jobs = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(
-                joblib.delayed(_run_in_worker)(config) for config in pending
-            )
-            for name in tqdm(jobs, f"runs, {workers} at a time", len(pending)):
-                tqdm.write(f"  done: {name}")
-    results = [run(config) for config in configs]
-    now = {data: _current_fingerprint(data) for data in {config.data for config in configs}}
+    here = {images.data: images for images in listed}
+    for data in dict.fromkeys(config.data for config in configs if config.data not in here):
+        with suppress(UserError):  # finished runs are loaded without their images
+            here[data] = list_images(data)
+    pending = [config for config in configs if not run_folder(config).exists()]
+    pending.sort(key=lambda config: KINDS.index(config.method.kind))  # no core idles at the end
+    splits = prepare(pending, here.values())
+    if _workers(pending) > 1:
+        _run_in_parallel(pending, splits)
+    results = [run(config, splits.get(config)) for config in configs]
     for result in results:
-        _check_images(result, now[result.config.data] or result.environment["fingerprint"])
+        if result.config.data in here:
+            _check_images(result, here[result.config.data].fingerprint)
     return results
 
 
-def _current_fingerprint(data: DataConfig) -> str:
-    """Of the images in the data folder; empty where they are no longer there."""
-    try:
-        return fingerprint(load_table(data), data)
-    except UserError:
-        return ""
+def prepare(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> dict[RunConfig, Splits]:
+    """What each run will read, in one pass for each data set and encoder; fills the cache.
 
-
-def prepare(configs: list[RunConfig]) -> None:
-    """Fill the cache for runs to come: one pass for each data set and encoder."""
-    strides: dict[tuple, set[int]] = {}
+    Args:
+        listed: images that have been looked up already.
+    """
+    here = {images.data: images for images in listed}
+    together: dict[tuple, list[RunConfig]] = {}
     for config in configs:
         key = (config.data, config.model.encoder, config.train.bf16)
-        strides.setdefault(key, set()).update(config.model.strides)
-    for (data, encoder, bf16), wanted in strides.items():
-        load_splits(data, encoder, tuple(sorted(wanted)), bf16)
+        together.setdefault(key, []).append(config)
+    splits = {}
+    for (data, encoder, bf16), runs in together.items():
+        if data not in here:
+            here[data] = list_images(data)
+        strides = {stride for config in runs for stride in config.model.strides}
+        every = encoded_splits(here[data], encoder, tuple(sorted(strides)), bf16)
+        splits |= {config: every.at(config.model.strides) for config in runs}
+    return splits
+
+
+def _run_in_parallel(pending: list[RunConfig], splits: dict[RunConfig, Splits]) -> None:
+    workers = _workers(pending)
+    # joblib replaces a worker whose memory has grown; no run is lost by it.
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+    with environment(TQDM_DISABLE="1"):  # one bar here; children read it when they import tqdm
+        jobs = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(
+            joblib.delayed(run)(config, splits[config]) for config in pending
+        )
+        for result in tqdm(jobs, f"runs, {workers} at a time", len(pending)):
+            tqdm.write(f"  done: {result.folder.name}")
 
 
 def _workers(pending: list[RunConfig]) -> int:
@@ -259,23 +270,3 @@ def _workers(pending: list[RunConfig]) -> int:
         return 1
     workers = PROFILES[pending[0].profile].workers or os.cpu_count() or 1
     return min(workers, len(pending))
-
-
-@contextmanager
-def environment(**variables: str) -> Iterator[None]:
-    """Processes started inside have these environment variables."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _run_in_worker(config: RunConfig) -> str:
-    run(config)
-    return config.run_name

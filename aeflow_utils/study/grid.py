@@ -14,7 +14,7 @@ import pandas as pd
 
 from aeflow_utils import metrics
 from aeflow_utils.config import N_FOLDS, N_MEMBERS, UNTRAINED, RunConfig, TrainConfig
-from aeflow_utils.data.table import available, load_table
+from aeflow_utils.data.table import available, list_images
 from aeflow_utils.methods import CHOICES, AEFlowConfig
 from aeflow_utils.profiles import Profile
 from aeflow_utils.study.results import find
@@ -52,7 +52,7 @@ def grid_plan(profile: Profile) -> list[RunConfig]:
     configs = []
     for dataset, category in available():
         base = RunConfig.build(profile, dataset, "ae_flow", category=category, variant=BASE)
-        val = load_table(base.data).query("split == 'val'")
+        val = list_images(base.data).table.query("split == 'val'")
         if (val["label"] == 1).any():
             # the other subnet is a row of the study already
             configs += [changed(base, o, v) for _, o, v in GRID if o != "subnet"]
@@ -92,7 +92,8 @@ def changed(base: RunConfig, option: str, value: object) -> RunConfig:
     config = replace(base, variant=variant_of(option, value, base.variant))
     if option == "crop":  # the 2023 study's 256 and 224, in proportion
         size = base.data.image_size
-        return replace(config, data=replace(base.data, image_size=size * 7 // 8, resize=size))
+        cropped = size * 7 // 8 // 16 * 16  # a multiple of the stride
+        return replace(config, data=replace(base.data, image_size=cropped, resize=size))
     if option == "encoder":
         value = base.model.encoder + UNTRAINED
     part = "train" if hasattr(base.train, option) else "model"

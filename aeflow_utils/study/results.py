@@ -10,7 +10,7 @@ import pandas as pd
 
 from aeflow_utils import metrics
 from aeflow_utils.config import DataConfig, RunConfig
-from aeflow_utils.data.table import SPECS
+from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import FLOOR, METHODS, method_title
 from aeflow_utils.study.runs import RunResult, read_runs
@@ -36,8 +36,8 @@ def dataset_title(data: DataConfig) -> str:
 
 def label_title(label: str) -> str:
     """`dataset_title` from a data set's label; a label that names none is its own title."""
-    name, _, rest = label.partition("-")
-    return ", ".join(part for part in (SPECS[name].title, rest) if part) if name in SPECS else label
+    name, rest = parse_label(label)
+    return ", ".join(part for part in (SPECS[name].title, rest) if part) if name else label
 
 
 def find(

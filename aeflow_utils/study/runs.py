@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aeflow_utils.config import FolderConfig, RunConfig
+from aeflow_utils.config import RunConfig
 from aeflow_utils.data.layouts import UNLABELLED
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
@@ -50,8 +50,8 @@ class RunResult:
 
 def run_folder(config: RunConfig) -> Path:
     """Where a run is, or will be: a reader's own images keep theirs apart from the study's."""
-    own = isinstance(config.data, FolderConfig)
-    runs = paths().own(config.profile) / "runs" if own else paths().runs(config.profile)
+    profile = config.profile
+    runs = paths().own(profile) / "runs" if config.data.own else paths().runs(profile)
     return runs / config.run_name
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from aeflow_utils.config import TrainConfig
-from aeflow_utils.data.features import ImageSet, stream
+from aeflow_utils.data.features import Batch, ImageSet, stream
+from aeflow_utils.models.scores import Scores
 from aeflow_utils.models.system import Optimizers, System
 from aeflow_utils.precision import bf16_here, default_device, use_bf16
 
@@ -41,9 +44,7 @@ def fit(
 ) -> pd.DataFrame:
     """Statistics first, then gradient steps where the system has trainable parameters.
 
-    The last epoch is kept: nothing is selected by a score. Each epoch's order, and torch's random
-    numbers in it, depend only on the seed and the epoch, so a run that was killed goes on as if it
-    had not been.
+    The last epoch is kept: nothing is selected by a score.
 
     Args:
         val: its normal images give the validation loss of the history.
@@ -57,55 +58,62 @@ def fit(
     system.fit_statistics(train)
     if not any(parameter.requires_grad for parameter in system.parameters()):
         return pd.DataFrame(columns=["epoch"])
-    device = default_device()
-    system.to(device)
+    system.to(default_device())
     optimizers = system.optimizers(config)
     history = _resume(system, optimizers, resume_file)
     val_normal = val.select(val.labels == 0)
     steps_an_epoch = -(-len(train) // config.batch_size)
     n_epochs = max(config.epochs, -(-config.min_steps // steps_an_epoch))
     for epoch in tqdm(range(len(history), n_epochs), label, mininterval=1):
-        rng = np.random.default_rng([seed, epoch])
-        order = rng.permutation(len(train))
-        torch.manual_seed(int(rng.integers(2**31)))  # for systems that draw noise in a step
-        progress = epoch / n_epochs
-        losses = _train_epoch(system, optimizers, train, order, config.batch_size, device, progress)
-        val_losses = _validation_losses(system, val_normal, config.batch_size, device)
-        row = {"epoch": epoch + 1} | {f"train_{name}": value for name, value in losses.items()}
+        order = _draw_order(len(train), config.batch_size, seed, epoch)
+        batches = train.batches(config.batch_size, order)
+        losses = _train_epoch(system, optimizers, batches, progress=epoch / n_epochs)
+        val_losses = _mean_losses(system, val_normal, config.batch_size)
         if not np.isfinite([losses["total"], val_losses["total"]]).all():
             raise TrainingError(
                 f"{label}: the loss is {losses['total']} in epoch {epoch + 1}. Try a lower "
                 "learning rate, or channel-standardised features"
             )
-        history.append(row | {f"val_{name}": value for name, value in val_losses.items()})
+        row = {f"train_{name}": value for name, value in losses.items()}
+        row |= {f"val_{name}": value for name, value in val_losses.items()}
+        history.append({"epoch": epoch + 1} | row)
         _save_progress(system, optimizers, history, resume_file)
     return pd.DataFrame(history)
 
 
+def _draw_order(n_images: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """The epoch's order of the images, and torch's random numbers in it, by seed and epoch alone.
+
+    So a run that was killed goes on as if it had not been.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(n_images)
+    torch.manual_seed(int(rng.integers(2**31)))  # for systems that draw noise in a step
+    # BatchNorm cannot take a last batch of one image.
+    return order[:-1] if n_images > 1 and n_images % batch_size == 1 else order
+
+
 def _train_epoch(
-    system, optimizers, train, order, batch_size, device, progress
+    system: System, optimizers: Optimizers, batches: Iterator[Batch], progress: float
 ) -> dict[str, float]:
+    """One pass over the batches: each loss term's mean over the steps that had it."""
     system.train()
-    sums, counts = {}, {}
-    if len(order) % batch_size == 1 and len(order) > 1:
-        order = order[:-1]  # BatchNorm cannot take a batch of one
-    for batch in stream(train.batches(batch_size, order), device):
-        losses = system.train_step(batch, optimizers, progress)
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + value.detach()
-            counts[name] = counts.get(name, 0) + 1  # not every step has every term
-    return {name: float(value) / counts[name] for name, value in sums.items()}
+    terms: dict[str, list[Tensor]] = {}
+    for batch in stream(batches, _device_of(system)):
+        for name, value in system.train_step(batch, optimizers, progress).items():
+            terms.setdefault(name, []).append(value.detach())
+    return {name: float(sum(values)) / len(values) for name, values in terms.items()}
 
 
 @torch.no_grad()
-def _validation_losses(system, val, batch_size, device) -> dict[str, float]:
+def _mean_losses(system: System, images: ImageSet, batch_size: int) -> dict[str, float]:
+    """Each loss term's mean over the images, in eval mode."""
     system.eval()
-    sums = {}
-    for batch in stream(val.batches(batch_size), device):
-        n_images = len(batch.image)
+    sums: dict[str, float] = {}
+    for batch in stream(images.batches(batch_size), _device_of(system)):
         for name, value in system.loss(batch).items():
-            sums[name] = sums.get(name, 0.0) + float(value) * n_images
-    return {name: value / len(val) for name, value in sums.items()}
+            sums[name] = sums.get(name, 0.0) + float(value) * len(batch.image)
+    return {name: value / len(images) for name, value in sums.items()}
 
 
 def _resume(system: System, optimizers: Optimizers, resume_file: Path | None) -> list[dict]:
@@ -119,13 +127,14 @@ def _resume(system: System, optimizers: Optimizers, resume_file: Path | None) ->
     return saved["history"]
 
 
-def _save_progress(system, optimizers, history: list[dict], resume_file: Path | None) -> None:
+def _save_progress(
+    system: System, optimizers: Optimizers, history: list[dict], resume_file: Path | None
+) -> None:
     if resume_file is None:
         return
     partial = resume_file.with_suffix(".partial")
     states = [optimizer.state_dict() for optimizer in optimizers]
-    state = {"system": system.state_dict(), "optimizers": states, "history": history}
-    torch.save(state, partial)
+    torch.save({"system": system.state_dict(), "optimizers": states, "history": history}, partial)
     partial.replace(resume_file)
 
 
@@ -136,10 +145,7 @@ def _device_of(system: System) -> str:
 @torch.inference_mode()
 def score_maps(system: System, images: ImageSet) -> np.ndarray | None:
     """Anomaly maps of all images, (N, H, W) float32; None for a system without maps."""
-    system.eval()
-    device = _device_of(system)
-    batches = stream(images.batches(SCORING_BATCH), device)
-    maps = [system.score(batch).anomaly_map for batch in batches]
+    maps = [scores.anomaly_map for scores in _scores(system, images)]
     return None if maps[0] is None else torch.cat(maps)[:, 0].float().cpu().numpy()
 
 
@@ -149,13 +155,16 @@ def score_images(system: System, images: ImageSet) -> pd.DataFrame:
 
     The system is in eval mode, so no score depends on the other images of its batch.
     """
-    system.eval()
-    device = _device_of(system)
     columns: dict[str, list[np.ndarray]] = {}
-    for batch in stream(images.batches(SCORING_BATCH), device):
-        scores = system.score(batch)
+    for scores in _scores(system, images):
         of_batch = {name: getattr(scores, name) for name in SCORE_NAMES} | scores.parts
         for name, values in of_batch.items():
             columns.setdefault(name, []).append(values.double().cpu().numpy())
-    columns = {name: np.concatenate(values) for name, values in columns.items()}
-    return images.table[["path", "label", "kind", "split"]].assign(**columns)
+    joined = {name: np.concatenate(values) for name, values in columns.items()}
+    return images.table[["path", "label", "kind", "split"]].assign(**joined)
+
+
+def _scores(system: System, images: ImageSet) -> Iterator[Scores]:
+    system.eval()
+    for batch in stream(images.batches(SCORING_BATCH), _device_of(system)):
+        yield system.score(batch)

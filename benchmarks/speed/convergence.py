@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
 import torch
 
 from aeflow_utils.config import DataConfig
-from aeflow_utils.data.features import ImageSet, stream
-from aeflow_utils.data.images import prepare_images
-from aeflow_utils.data.table import load_table
+from aeflow_utils.data.features import ImageSet, load_splits, stream
 from aeflow_utils.metrics import auroc
 from aeflow_utils.precision import default_device
 from benchmarks.speed.inputs import LITE0, Inputs, features_of
@@ -28,19 +25,18 @@ CHECK_EVERY = 10
 
 def elpv(size: int, batch_size: int, n_train: int, n_val: int) -> tuple[Inputs, ImageSet]:
     """ELPV's first `n_train` training images, all normal, and `n_val` validation images a label."""
-    table = load_table(DataConfig("elpv", image_size=size))
-    train = _images(table[table["split"] == "train"].head(n_train), size)
-    val = _images(table[table["split"] == "val"].groupby("label").head(n_val), size)
+    splits = load_splits(DataConfig("elpv", image_size=size), LITE0, ())
+    train, val = _first(splits.train, n_train), _first(splits.val, n_val)
     features = features_of(LITE0, train.images)
     train = ImageSet(train.table, train.rows, train.images, features)
     return Inputs(LITE0, train, batch_size), val
 
 
-def _images(table: pd.DataFrame, size: int) -> ImageSet:
-    table = table.reset_index(drop=True)
-    prepared = prepare_images(DataConfig("elpv", image_size=size), table["path"].to_list())
-    pixels = np.repeat(prepared.images[prepared.rows], 3, axis=1)  # grey, served as three
-    return ImageSet(table, np.arange(len(table)), pixels, {})
+def _first(images: ImageSet, n: int) -> ImageSet:
+    """The first `n` images a label, their grey served as three channels."""
+    chosen = images.select((images.table.groupby("label").cumcount() < n).to_numpy())
+    pixels = np.repeat(chosen.images[chosen.rows], 3, axis=1)
+    return ImageSet(chosen.table, np.arange(len(chosen)), pixels, {})
 
 
 def steps_to_target(

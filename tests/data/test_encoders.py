@@ -1,6 +1,7 @@
 """The packaged weights are the original network; fetched ones are checked; errors name a file."""
 
 import hashlib
+import re
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,6 @@ import torch
 import torchvision
 from efficientnet_lite_pytorch import EfficientNet
 
-from aeflow_utils.data import encoders
 from aeflow_utils.data.encoders import (
     CPU_BATCH,
     ENCODERS,
@@ -87,7 +87,7 @@ def test_maps_are_labelled_right_whatever_the_order_of_strides():
 
 
 def test_an_unknown_encoder_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"'vgg'.*efficientnet_lite0, wide_resnet50_2"):
+    with pytest.raises(UserError, match=f"'vgg'.*{', '.join(ENCODERS)}"):
         Encoder("vgg", (16,))
 
 
@@ -134,14 +134,10 @@ def stored_weights():
     return [path.name for path in paths().weights.iterdir()]
 
 
-def test_wide_resnet_without_a_network_names_the_file_and_the_way_out(
-    no_proxy, closed_port, monkeypatch
-):
-    name = encoders._WRN_URL.rsplit("/", 1)[-1]
-    monkeypatch.setattr(encoders, "_WRN_URL", f"http://127.0.0.1:{closed_port}/{name}")
+def test_weights_without_a_network_name_the_file_and_the_way_out(no_proxy, closed_port):
     with pytest.raises(UserError, match="efficientnet_lite0") as error:
-        Encoder("wide_resnet50_2", (16,))
-    assert str(paths().weights / name) in str(error.value)
+        fetch_weights(f"http://127.0.0.1:{closed_port}/net-00000000.pth")
+    assert str(paths().weights / "net-00000000.pth") in str(error.value)
     assert stored_weights() == []
 
 
@@ -177,38 +173,38 @@ def test_weights_put_there_by_hand_are_used_without_a_network(no_proxy, closed_p
 
 
 @pytest.fixture
-def wide_resnet_file(no_proxy):
-    """Where the file of wide_resnet50_2 belongs."""
-    path = paths().weights / encoders._WRN_URL.rsplit("/", 1)[-1]
-    path.parent.mkdir(parents=True)
-    return path
+def weights_file(no_proxy):
+    """Makes the place of an encoder's weights file."""
+
+    def place(name):
+        paths().weights.mkdir(parents=True, exist_ok=True)
+        return paths().weights / name
+
+    return place
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>sign in first</html>", b"PK\x03\x04 cut off"])
-def test_a_broken_weights_file_is_named(content, wide_resnet_file):
-    wide_resnet_file.write_bytes(content)
-    with pytest.raises(UserError, match="not a readable weights file") as error:
-        Encoder("wide_resnet50_2", (16,))
-    assert str(wide_resnet_file) in str(error.value)
+def test_a_broken_weights_file_is_named(content, weights_file):
+    path = weights_file("resnet10t.pth")
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        Encoder("resnet10t", (16,))
 
 
-def test_weights_of_another_network_are_refused_by_name(wide_resnet_file):
-    torch.save({"conv1.weight": torch.zeros(8, 3, 3, 3)}, wide_resnet_file)
-    with pytest.raises(UserError) as error:
-        Encoder("wide_resnet50_2", (16,))
-    assert str(wide_resnet_file) in str(error.value)
+@pytest.mark.parametrize("state", [{"conv1.weight": torch.zeros(8, 3, 3, 3)}, {}])
+def test_weights_of_another_network_are_refused_by_name(state, weights_file):
+    path = weights_file("resnet18.pth")
+    torch.save(state, path)
+    with pytest.raises(UserError, match=r"conv1\.weight") as error:
+        Encoder("resnet18", (16,))
+    assert str(path) in str(error.value)
 
 
-def test_weights_that_lack_a_layer_are_refused_by_name(wide_resnet_file):
-    torch.save({}, wide_resnet_file)
-    with pytest.raises(UserError, match=r"conv1\.weight is missing"):
-        Encoder("wide_resnet50_2", (16,))
-
-
-def test_wide_resnet_gives_the_features_of_torchvisions_layer3(wide_resnet_file):
+def test_wide_resnet_gives_the_features_of_torchvisions_layer3(weights_file):
     torch.manual_seed(0)
     network = torchvision.models.wide_resnet50_2(weights=None).eval()
-    torch.save(network.state_dict(), wide_resnet_file)
+    url = torchvision.models.Wide_ResNet50_2_Weights.IMAGENET1K_V1.url
+    torch.save(network.state_dict(), weights_file(url.rsplit("/", 1)[-1]))
     encoder = Encoder("wide_resnet50_2", (16,))
     images = torch.rand(2, 3, 64, 64)
     stem = (network.conv1, network.bn1, network.relu, network.maxpool)
@@ -276,9 +272,9 @@ def test_weights_of_timm_that_cannot_be_fetched_name_file_and_remedy(monkeypatch
         Encoder("resnet10t", (16,))
 
 
-def test_a_stride_that_a_backbone_does_not_have_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(encoders, "_timm_weights", lambda name: packaged_lite0_weights())
-    with pytest.raises(UserError, match="has no map at stride 8, only at 16"):
+def test_a_stride_that_a_backbone_does_not_have_is_named(weights_file):
+    weights_file("deit_tiny_patch16_224.pth").touch()  # asked for its strides before its weights
+    with pytest.raises(UserError, match="stride 8, only at 16"):
         Encoder("deit_tiny_patch16_224", (8, 16))
 
 
@@ -297,7 +293,7 @@ def randomise_norms(network):
                 tensor.data += 0.1 * torch.rand(tensor.shape, generator=generator)
 
 
-@pytest.mark.parametrize("name", [LITE0, "resnet18", "wide_resnet50_2"])
+@pytest.mark.parametrize("name", [LITE0, "resnet18", "resnet50"])
 def test_a_fused_encoder_has_no_norms_and_gives_the_same_maps(name, own_cache, monkeypatch):
     if name != LITE0:  # drawn at random: no weights are fetched
         spec = EncoderSpec(name, (0.5,) * 3, (0.5,) * 3, lambda: own_cache / "weights.pth")

@@ -7,10 +7,11 @@ from helpers import save_noise
 from PIL import Image
 
 from aeflow_utils.config import DataConfig, RunConfig
-from aeflow_utils.data.check import problems, stored_sizes
+from aeflow_utils.data.catalog import SPECS
+from aeflow_utils.data.check import counts, describe, problems, stored_sizes
 from aeflow_utils.data.features import load_splits
 from aeflow_utils.data.images import load_masks
-from aeflow_utils.data.table import SPECS, available, check, describe, load_table
+from aeflow_utils.data.table import available, list_images
 from aeflow_utils.errors import UserError
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.show.tables import pixel_table
@@ -21,6 +22,10 @@ def grow(root, names, grey=True):
     rng = np.random.default_rng(0)
     for name in names:
         save_noise(root / name, rng, grey)
+
+
+def table_of(data):
+    return list_images(data).table
 
 
 def count(table):
@@ -44,7 +49,7 @@ def oct_tree(data_folder):
 
 
 def test_oct_is_split_by_patient_and_trained_on_normal_images(oct_tree):
-    table = load_table(DataConfig("oct2017"))
+    table = table_of(DataConfig("oct2017"))
     assert count(table)[("test", 1)] == 6
     assert count(table)[("test", 0)] == 2
     assert set(table[table["split"] == "train"]["kind"]) == {"normal"}
@@ -90,12 +95,18 @@ def isic_tree(data_folder):
 def test_isic_is_judged_on_its_official_validation_set_or_on_request_on_its_test_set(
     split, expected, isic_tree
 ):
-    table = load_table(DataConfig("isic2018", split=split))
+    table = table_of(DataConfig("isic2018", split=split))
     assert (count(table)[("test", 0)], count(table)[("test", 1)]) == expected
     groups = {name: set(part["group"]) for name, part in table.groupby("split")}
     assert not groups["train"] & groups["val"]
     assert all(group.startswith("HAM_") for group in groups["train"])
     assert set(table[table["label"] == 0]["kind"]) == {"NV"}
+
+
+def test_isic_is_not_offered_without_the_images_that_judge_it(isic_tree):
+    assert ("isic2018", "") in available()
+    (isic_tree / "ISIC2018_Task3_Validation_GroundTruth").rename(isic_tree / "elsewhere")
+    assert ("isic2018", "") not in available()  # its official test images are here
 
 
 def test_miic_never_takes_an_abnormal_image_for_a_normal_one(data_folder):
@@ -104,27 +115,27 @@ def test_miic_never_takes_an_abnormal_image_for_a_normal_one(data_folder):
     names += [f"test/test_abnormal_{n:05}.jpg" for n in range(3)]
     names += ["test/test_abnormal_00001_mask.jpg", "test/xtest_normal_00009.jpg"]
     grow(data_folder / "miic", names)
-    table = load_table(DataConfig("miic"))
+    table = table_of(DataConfig("miic"))
     test = table[table["split"] == "test"]
     assert count(test) == {("test", 0): 4, ("test", 1): 3}
     assert test["path"].is_unique
     assert not test[test["label"] == 0]["path"].str.contains("abnormal").any()
 
 
-@pytest.mark.parametrize("folder", ["btad", "btad/BTech_Dataset_transformed"])
+@pytest.mark.parametrize("folder", SPECS["btad"].folders[:2])
 def test_btad_has_three_products(folder, data_folder):
-    for product in ("01", "02", "03"):
+    for product in SPECS["btad"].categories:
         names = [f"train/ok/{n:04}.bmp" for n in range(6)]
         names += ["test/ok/0001.bmp", "test/ko/0001.png", "ground_truth/ko/0001.png"]
         grow(data_folder / folder / product, names, grey=False)
-    assert [c for d, c in available() if d == "btad"] == ["01", "02", "03"]
-    table = load_table(DataConfig("btad", "02"))
+    assert [c for d, c in available() if d == "btad"] == list(SPECS["btad"].categories)
+    table = table_of(DataConfig("btad", "02"))
     assert count(table[table["split"] == "test"]) == {("test", 0): 1, ("test", 1): 1}
     assert table["path"].str.startswith("02/").all()
 
 
 def test_elpv_blocks_are_runs_of_neighbouring_files():
-    table = load_table(DataConfig("elpv", split="blocks")).sort_values("path")
+    table = table_of(DataConfig("elpv", split="blocks")).sort_values("path")
     assert set(table[table["split"] == "train"]["label"]) == {0}
     changes = (table["split"] != table["split"].shift()).sum()
     assert changes <= 20
@@ -133,7 +144,7 @@ def test_elpv_blocks_are_runs_of_neighbouring_files():
 
 def test_an_unknown_split_lists_the_known_ones():
     with pytest.raises(UserError, match=r"unknown split 'patients' of elpv.*'blocks'"):
-        load_table(DataConfig("elpv", split="patients"))
+        table_of(DataConfig("elpv", split="patients"))
 
 
 def test_the_official_counts_add_up_to_what_the_authors_say():
@@ -149,8 +160,8 @@ def test_the_official_counts_add_up_to_what_the_authors_say():
 
 
 def test_check_names_every_absent_category(mvtec_tree):
-    table = check("mvtec")
-    assert len(set(table["category"])) == 15
+    table = counts("mvtec")
+    assert set(table["category"]) == set(SPECS["mvtec"].categories)
     assert set(table[table["found"] > 0]["category"]) == {"bottle"}
 
 
@@ -167,8 +178,8 @@ def test_describe_tells_complete_absent_and_partly_there():
 
 
 def test_describe_of_a_set_without_categories():
-    assert describe(check("elpv")) == "complete"
-    assert describe(check("oct2017")) == "absent: everything"
+    assert describe(counts("elpv")) == "complete"
+    assert describe(counts("oct2017")) == "absent: everything"
 
 
 def test_links_that_leave_the_data_folder_are_not_followed(mvtec_tree, tmp_path):
@@ -178,7 +189,7 @@ def test_links_that_leave_the_data_folder_are_not_followed(mvtec_tree, tmp_path)
     (good / "100.png").symlink_to(outside / "secret.png")
     (good / "101.png").symlink_to(good / "000.png")
     (mvtec_tree / "bottle/test/linked").symlink_to(outside / "more")
-    names = set(load_table(DataConfig("mvtec", "bottle"))["path"])
+    names = set(table_of(DataConfig("mvtec", "bottle"))["path"])
     assert "bottle/train/good/100.png" not in names
     assert "bottle/train/good/101.png" in names
     assert not any("linked" in name for name in names)
@@ -209,8 +220,9 @@ def test_masks_are_read_for_abnormal_images_and_empty_for_normal_ones(mvtec_tree
         for image in range(3):
             Image.fromarray(truth).save(folder / f"{image:03}_mask.png")
     data = DataConfig("mvtec", "bottle", image_size=32)
-    test = load_splits(data, "efficientnet_lite0", ()).test
-    masks = load_masks(test.table, data)
+    splits = load_splits(data, "efficientnet_lite0", ())
+    test = splits.test
+    masks = load_masks(splits.listed, test.table)
     assert masks.shape == (10, 32, 32)
     assert not masks[test.labels == 0].any()
     assert masks[test.labels == 1].mean() == pytest.approx(0.25, abs=0.03)
@@ -221,7 +233,8 @@ def test_masks_are_read_for_abnormal_images_and_empty_for_normal_ones(mvtec_tree
 
 def test_without_every_mask_there_is_no_pixel_truth(mvtec_tree):
     data = DataConfig("mvtec", "bottle", image_size=32)
-    assert load_masks(load_splits(data, "efficientnet_lite0", ()).test.table, data) is None
+    listed = list_images(data)
+    assert load_masks(listed, listed.table) is None
     result = run_all([RunConfig.build(PROFILES["smoke"], "mvtec", "padim", category="bottle")])[0]
     assert "aupro" not in result.metrics
     assert pixel_table([result]).empty
@@ -233,8 +246,9 @@ def test_btad_masks_are_found_with_either_ending(end, data_folder):
     grow(data_folder / "btad/01", names, grey=False)
     grow(data_folder / "btad/01", [f"ground_truth/ko/0002{end}"])
     data = DataConfig("btad", "01", image_size=32)
-    masks = load_masks(load_splits(data, "efficientnet_lite0", ()).test.table, data)
-    assert masks.any(axis=(1, 2)).tolist() == [False, True]
+    listed = list_images(data)
+    masks = load_masks(listed, listed.table)
+    assert masks.any(axis=(1, 2)).tolist() == listed.table["label"].eq(1).tolist()
 
 
 def test_stored_sizes_are_read_from_the_headers(mvtec_tree):

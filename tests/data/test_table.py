@@ -1,16 +1,24 @@
 """Layouts and official counts; splits that are disjoint, reproducible and leak nothing."""
 
+from itertools import product
+
 import pandas as pd
 import pytest
 
 from aeflow_utils.config import DataConfig
+from aeflow_utils.data import check
+from aeflow_utils.data.catalog import SPECS, get_spec, parse_label
 from aeflow_utils.data.layouts import COLUMNS
-from aeflow_utils.data.table import available, check, get_spec, load_table
+from aeflow_utils.data.table import SPLIT_SEED, available, list_images
 from aeflow_utils.errors import UserError
 
 CHEST = DataConfig("chest_xray")
 BOTTLE = DataConfig("mvtec", "bottle")
 ELPV = DataConfig("elpv")
+
+
+def table_of(data):
+    return list_images(data).table
 
 
 def counts(table):
@@ -26,13 +34,18 @@ def names(table):
     return set(table["path"])
 
 
+def official(name, split, label, category=""):
+    return SPECS[name].counts[category][split, label]
+
+
 def test_elpv_has_its_official_counts():
-    assert check("elpv")["complete"].all()
-    assert check("elpv")["found"].sum() == 2624
+    found = check.counts("elpv")
+    assert found["complete"].all()
+    assert found["found"].sum() == sum(SPECS["elpv"].counts[""].values())
 
 
 def test_elpv_splits_have_the_sizes_of_the_study():
-    assert counts(load_table(ELPV)) == {
+    assert counts(table_of(ELPV)) == {
         ("train", 0): 904,
         ("val", 0): 302,
         ("val", 1): 178,
@@ -42,11 +55,11 @@ def test_elpv_splits_have_the_sizes_of_the_study():
 
 
 def test_elpv_leaves_out_doubtful_cells():
-    assert len(load_table(ELPV)) == 1508 + 715
+    assert len(table_of(ELPV)) == official("elpv", "pool", 0) + official("elpv", "pool", 1)
 
 
 def test_elpv_parts_have_the_same_share_of_monocrystalline_cells():
-    table = load_table(ELPV)
+    table = table_of(ELPV)
     for label in (0, 1):
         rows = table[table["label"] == label]
         share = (rows["kind"] == "mono").groupby(rows["split"]).mean()
@@ -55,7 +68,7 @@ def test_elpv_parts_have_the_same_share_of_monocrystalline_cells():
 
 @pytest.mark.parametrize("data", [ELPV, CHEST, BOTTLE], ids=lambda data: data.label)
 def test_no_image_is_in_two_splits(data, chest_tree, mvtec_tree):
-    table = load_table(data)
+    table = table_of(data)
     assert list(table.columns) == COLUMNS
     assert table["path"].is_unique
     assert set(table["split"]) == {"train", "val", "test"}
@@ -63,18 +76,54 @@ def test_no_image_is_in_two_splits(data, chest_tree, mvtec_tree):
 
 @pytest.mark.parametrize("data", [ELPV, CHEST, BOTTLE], ids=lambda data: data.label)
 def test_splits_are_the_same_every_time_and_differ_by_seed(data, chest_tree, mvtec_tree):
-    pd.testing.assert_frame_equal(load_table(data), load_table(data))
-    other = load_table(DataConfig(data.dataset, data.category, split_seed=1))
-    assert names(part(other, "train")) != names(part(load_table(data), "train"))
+    table, spec = table_of(data), get_spec(data.dataset)
+    pd.testing.assert_frame_equal(table, table_of(data))
+    listing = spec.scan(spec.root, data.category)
+    other = spec.splits[data.split](listing, SPLIT_SEED + 1)
+    assert names(part(other, "train")) != names(part(table, "train"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ELPV,
+        CHEST,
+        BOTTLE,
+        DataConfig("elpv", split="blocks", limit=3),
+        DataConfig("chest_xray", fold=2),
+    ],
+    ids=lambda data: data.label,
+)
+def test_rows_are_positions_among_all_images_of_the_set(data, chest_tree, mvtec_tree):
+    listed = list_images(data)
+    listing = listed.spec.scan(listed.root, data.category)
+    assert listed.n_listed == len(listing)
+    assert listing["path"][listed.rows].tolist() == listed.table["path"].tolist()
+    assert all(file.is_file() for file in listed.files)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_labels_are_read_back(name):
+    spec = SPECS[name]
+    for category, split, fold in product(spec.categories, spec.splits, (0, 3)):
+        label = DataConfig(name, category, split, fold=fold).label
+        key, rest = parse_label(label)
+        assert key == name
+        assert "-".join(filter(None, (key, rest))) == label
+    assert parse_label(f"{name}, mean of 3") == (name, "mean of 3")
+
+
+def test_a_label_of_no_data_set_is_left_whole():
+    assert parse_label("my-parts") == ("", "my-parts")
 
 
 @pytest.mark.parametrize("data", [ELPV, CHEST, BOTTLE], ids=lambda data: data.label)
 def test_training_images_are_all_normal(data, chest_tree, mvtec_tree):
-    assert not part(load_table(data), "train")["label"].any()
+    assert not part(table_of(data), "train")["label"].any()
 
 
 def test_chest_validation_patients_are_never_in_training(chest_tree):
-    table = load_table(CHEST)
+    table = table_of(CHEST)
     validation = part(table, "val", 0)
     assert not set(validation["group"]) & set(part(table, "train")["group"])
     assert (validation["group"].value_counts() == 3).all()  # whole patients
@@ -82,7 +131,7 @@ def test_chest_validation_patients_are_never_in_training(chest_tree):
 
 
 def test_chest_validation_has_abnormal_training_images_by_whole_patient(chest_tree):
-    abnormal = part(load_table(CHEST), "val", 1)
+    abnormal = part(table_of(CHEST), "val", 1)
     assert len(abnormal) > 0
     assert (abnormal["group"].value_counts() == 2).all()
     assert abnormal["path"].str.startswith("train/PNEUMONIA/").all()
@@ -90,7 +139,7 @@ def test_chest_validation_has_abnormal_training_images_by_whole_patient(chest_tr
 
 
 def test_chest_test_split_is_the_official_one(chest_tree):
-    found = part(load_table(CHEST), "test")
+    found = part(table_of(CHEST), "test")
     here = chest_tree.glob("test/*/*")
     assert names(found) == {path.relative_to(chest_tree).as_posix() for path in here}
     assert found["label"].tolist() == [0] * 4 + [1] * 5
@@ -103,46 +152,46 @@ def test_the_official_chest_val_folder_is_not_used(chest_tree):
     (chest_tree / "val/NORMAL" / name).write_bytes(
         (chest_tree / "test/NORMAL/IM-0001-0001.jpeg").read_bytes()
     )
-    assert not load_table(CHEST)["path"].str.contains(name).any()
+    assert not table_of(CHEST)["path"].str.contains(name).any()
 
 
 def test_mvtec_defects_are_only_in_the_test_split(mvtec_tree):
-    table = load_table(BOTTLE)
+    table = table_of(BOTTLE)
     assert counts(table) == {("train", 0): 8, ("val", 0): 2, ("test", 0): 4, ("test", 1): 6}
     assert set(part(table, "test", 1)["kind"]) == {"crack", "dirt"}
 
 
 def test_mvtec_validation_normals_come_from_the_training_folder(mvtec_tree):
-    assert part(load_table(BOTTLE), "val")["path"].str.startswith("bottle/train/good/").all()
+    assert part(table_of(BOTTLE), "val")["path"].str.startswith("bottle/train/good/").all()
 
 
 def test_mvtec_masks_are_not_images(mvtec_tree):
-    assert not load_table(BOTTLE)["path"].str.contains("mask").any()
+    assert not table_of(BOTTLE)["path"].str.contains("mask").any()
 
 
 @pytest.mark.parametrize("name", ["SCAN 7.JPEG", "Röntgen – 7.PNG", "胸部.Jpg", "a b  c.TIFF"])
 def test_upper_case_suffixes_spaces_and_other_alphabets_are_found(name, mvtec_tree):
     (mvtec_tree / "bottle/test/dirt/000.png").rename(mvtec_tree / "bottle/test/dirt" / name)
-    assert f"bottle/test/dirt/{name}" in names(load_table(BOTTLE))
+    assert f"bottle/test/dirt/{name}" in names(table_of(BOTTLE))
 
 
 def test_files_that_are_no_images_are_ignored(mvtec_tree):
-    before = load_table(BOTTLE)
+    before = table_of(BOTTLE)
     for name in ("Thumbs.db", "readme.txt", ".DS_Store"):
         (mvtec_tree / "bottle/test/good" / name).write_bytes(b"x")
-    pd.testing.assert_frame_equal(load_table(BOTTLE), before)
+    pd.testing.assert_frame_equal(table_of(BOTTLE), before)
 
 
 def test_check_names_the_missing_val_images(chest_tree):
-    table = check("chest_xray").set_index(["split", "label"])
+    table = check.counts("chest_xray").set_index(["split", "label"])
     assert not table["complete"].any()
-    assert table.loc[("val", "normal"), ["found", "official"]].tolist() == [0, 8]
-    assert table.loc[("train", "normal"), ["found", "official"]].tolist() == [30, 1341]
+    for split, found in (("val", 0), ("train", 30)):
+        numbers = table.loc[(split, "normal"), ["found", "official"]].tolist()
+        assert numbers == [found, official("chest_xray", split, 0)]
 
 
 def test_check_counts_every_category():
-    assert check("mvtec")["category"].nunique() == 15
-    assert check("mvtec")["official"].sum() == 5354
+    assert set(check.counts("mvtec")["category"]) == set(SPECS["mvtec"].categories)
 
 
 def test_available_lists_what_is_here_in_a_fixed_order(mvtec_tree, chest_tree):
@@ -156,7 +205,7 @@ def test_only_elpv_is_available_without_a_data_folder():
 @pytest.mark.parametrize("data", [CHEST, BOTTLE], ids=lambda data: data.label)
 def test_an_absent_data_set_names_the_folder_and_the_remedy(data, data_folder):
     with pytest.raises(UserError, match="AEFLOW_DATA") as error:
-        load_table(data)
+        table_of(data)
     assert str(data_folder / data.dataset / data.category) in str(error.value)
     assert get_spec(data.dataset).how_to_get in str(error.value)
 
@@ -164,60 +213,58 @@ def test_an_absent_data_set_names_the_folder_and_the_remedy(data, data_folder):
 def test_a_data_folder_that_is_not_there_is_an_error_that_names_it(tmp_path, monkeypatch):
     monkeypatch.setenv("AEFLOW_DATA", str(tmp_path / "typo"))
     with pytest.raises(UserError, match="AEFLOW_DATA") as error:
-        load_table(CHEST)
+        table_of(CHEST)
     assert str(tmp_path / "typo") in str(error.value)
 
 
 def test_an_unknown_data_set_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"'imagenet'.*elpv, chest_xray, oct2017"):
-        load_table(DataConfig("imagenet"))
+    with pytest.raises(UserError, match=f"'imagenet'.*{', '.join(SPECS)}"):
+        table_of(DataConfig("imagenet"))
 
 
 def test_an_unknown_category_lists_the_known_ones():
     with pytest.raises(UserError, match=r"'vase' of mvtec.*bottle"):
-        load_table(DataConfig("mvtec", "vase"))
+        table_of(DataConfig("mvtec", "vase"))
 
 
 def test_a_category_of_a_set_without_any_is_an_error():
     with pytest.raises(UserError, match="'bottle' of elpv"):
-        load_table(DataConfig("elpv", "bottle"))
+        table_of(DataConfig("elpv", "bottle"))
 
 
 def test_training_without_normal_images_is_an_error_that_names_the_split(mvtec_tree):
     for path in (mvtec_tree / "bottle/train/good").iterdir():
         path.unlink()
     with pytest.raises(UserError, match=r"train split has no normal image.*data check mvtec"):
-        load_table(BOTTLE)
+        table_of(BOTTLE)
 
 
 def test_a_single_training_image_leaves_nothing_to_validate_on(mvtec_tree):
     for path in sorted((mvtec_tree / "bottle/train/good").iterdir())[1:]:
         path.unlink()
     with pytest.raises(UserError, match="val split has no normal image"):
-        load_table(BOTTLE)
+        table_of(BOTTLE)
 
 
 def test_limit_keeps_so_many_of_each_split_and_label():
-    limited = load_table(DataConfig("elpv", limit=5))
-    assert set(counts(limited).values()) == {5}
-    assert len(limited) == 25
+    limited = table_of(DataConfig("elpv", limit=5))
+    assert counts(limited) == dict.fromkeys(counts(table_of(ELPV)), 5)
 
 
 def test_limit_is_a_subset_of_the_same_splits():
-    merged = load_table(DataConfig("elpv", limit=5)).merge(load_table(ELPV))
-    assert len(merged) == 25  # same path, same split
+    limited = table_of(DataConfig("elpv", limit=5))
+    assert len(limited.merge(table_of(ELPV))) == len(limited)  # same path, same split
 
 
 def test_real_chest_images_have_the_official_counts(real_data):
-    found = check("chest_xray").set_index(["split", "label"])["found"]
-    assert found["train"].to_dict() == {"normal": 1341, "abnormal": 3875}
-    assert found["test"].to_dict() == {"normal": 234, "abnormal": 390}
+    found = check.counts("chest_xray").set_index("split").loc[["train", "test"]]
+    assert found["complete"].all()
     assert ("chest_xray", "") in available()
 
 
 def test_real_chest_patients_do_not_cross_from_training_to_validation(real_data):
-    table = load_table(CHEST)
+    table = table_of(CHEST)
     train, validation = part(table, "train"), part(table, "val", 0)
     assert not set(train["group"]) & set(validation["group"])
-    assert len(train) + len(validation) == 1341
+    assert len(train) + len(validation) == official("chest_xray", "train", 0)
     assert 0.8 < len(part(table, "val", 1)) / len(validation) < 1.25

@@ -1,6 +1,8 @@
 """A reader's own images: layouts are understood or refused; one command gives a page."""
 
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,14 +12,14 @@ from PIL import Image
 
 from aeflow_utils.__main__ import main
 from aeflow_utils.config import FolderConfig, RunConfig
-from aeflow_utils.data import own as own_data
 from aeflow_utils.data.images import load_masks
 from aeflow_utils.data.layouts import UNLABELLED
-from aeflow_utils.data.table import load_table
+from aeflow_utils.data.table import list_images
 from aeflow_utils.errors import UserError
 from aeflow_utils.own.report import own_plan
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import get_profile
+from aeflow_utils.study.experiments import run_all
 from aeflow_utils.study.results import find
 
 
@@ -36,7 +38,7 @@ def tree(tmp_path):
 
 
 def table_of(root, **options):
-    return load_table(FolderConfig(source=str(root), name="parts", **options))
+    return list_images(FolderConfig(source=str(root), name="parts", **options)).table
 
 
 def counts(table):
@@ -106,30 +108,30 @@ def test_test_images_without_labels_are_scored_but_never_judged(tree):
 
 def test_names_of_normal_and_abnormal_folders_can_be_given(tree):
     root = tree({"train/a": 10, "test/a": 3, "test/b": 2, "test/c": 2})
-    with pytest.raises(UserError, match=r"among: a, b, c. Say which: --normal"):
+    with pytest.raises(UserError, match=r"a, b, c.* --normal"):
         table_of(root)
     assert counts(table_of(root, normal=("A",)))["test", 1] == 4
     table = table_of(root, normal=("a",), abnormal=("b",))
     assert set(table.loc[table["label"] == 1, "kind"]) == {"b"}
-    with pytest.raises(UserError, match="called z among"):
+    with pytest.raises(UserError, match="z"):
         table_of(root, normal=("z",))
 
 
 def test_several_products_are_refused(tree):
     root = tree({"bottle/train/good": 3, "cable/train/good": 3, "cable/test/bad": 1})
-    with pytest.raises(UserError, match=r"several products \(bottle, cable\)"):
+    with pytest.raises(UserError, match="bottle, cable"):
         table_of(root)
 
 
 @pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir()], ids=["absent", "empty"])
 def test_nothing_there_is_one_clear_error(tmp_path, make):
     make(tmp_path / "x")
-    with pytest.raises(UserError, match=r"/x (does not exist|holds no images)"):
+    with pytest.raises(UserError, match="/x"):
         table_of(tmp_path / "x")
 
 
 def test_a_folder_without_test_images_is_refused(tree):
-    with pytest.raises(UserError, match="the test split has no normal image"):
+    with pytest.raises(UserError, match="test"):
         table_of(tree({"train/good": 10}))
 
 
@@ -144,10 +146,10 @@ def test_masks_are_found_and_are_no_images_of_their_own(tree):
         path = root / f"ground_truth/dent/{number:03}_mask.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (24, 20), 255).save(path)
-    data = FolderConfig(source=str(root), name="parts", image_size=32)
-    table = load_table(data)
+    listed = list_images(FolderConfig(source=str(root), name="parts", image_size=32))
+    table = listed.table
     assert len(table) == 10
-    masks = load_masks(table, data)
+    masks = load_masks(listed, table)
     assert masks[(table["label"] == 1).to_numpy()].all()
     assert not masks[(table["label"] == 0).to_numpy()].any()
 
@@ -155,7 +157,7 @@ def test_masks_are_found_and_are_no_images_of_their_own(tree):
 @pytest.mark.parametrize("grey", [True, False])
 def test_grey_is_seen_from_the_files(tree, grey):
     root = tree({"train/good": 3, "test/good": 1, "test/bad": 1}, grey=grey)
-    assert own_data.spec(FolderConfig(source=str(root), name="x")).grey is grey
+    assert list_images(FolderConfig(source=str(root), name="x")).spec.grey is grey
 
 
 @pytest.fixture
@@ -182,19 +184,31 @@ def test_a_csv_says_path_label_and_split(csv):
     assert found == expected | {("test", UNLABELLED): 1}
 
 
+def test_a_csv_may_name_masks_and_groups(csv):
+    lines = [f"pictures/{n:03}.png,ok,train,,g{n // 2}" for n in range(6)]
+    lines += ["pictures/006.png,ok,test,,", "pictures/007.png,dent,test,pictures/009.png,"]
+    source = csv("\n".join(["path,label,split,mask,group", *lines]))
+    listed = list_images(FolderConfig(source=str(source), name="parts", image_size=32))
+    groups = {split: set(part["group"]) for split, part in listed.table.groupby("split")}
+    assert not groups["train"] & groups["val"]
+    masks = load_masks(listed, listed.table)
+    assert masks.any(axis=(1, 2)).tolist() == listed.table["label"].eq(1).tolist()
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "named"),
     [
-        ("file,label\na.png,0", r"needs the columns path and label .* has file, label"),
-        (rows("pictures/000.png,0,train", "gone.png,0,test"), r"line 3 \(gone.png\) names a file"),
-        (rows("pictures/000.png,0,dev"), r"line 2 .* has no split train, val or test"),
-        (rows(*["pictures/000.png,0,train"] * 2), r"line 3 .* for the second time"),
-        (rows("pictures/000.png,a,train", "pictures/001.png,b,test"), r"among: a, b"),
-        ("", "cannot be read as CSV"),
+        ("file,label\na.png,0", "file, label"),
+        (rows("pictures/000.png,0,train", "gone.png,0,test"), r"line 3 \(gone.png\)"),
+        (rows("pictures/000.png,0,dev"), "line 2"),
+        (rows("pictures/000.png,0,test", "pictures/001.png,0,"), "line 3"),
+        (rows(*["pictures/000.png,0,train"] * 2), "line 3"),
+        (rows("pictures/000.png,a,train", "pictures/001.png,b,test"), "a, b"),
+        ("", r"list\.csv"),
     ],
 )
-def test_a_csv_that_cannot_be_used_is_refused_with_its_line(csv, text, message):
-    with pytest.raises(UserError, match=message):
+def test_a_csv_that_cannot_be_used_is_refused_with_its_line(csv, text, named):
+    with pytest.raises(UserError, match=named):
         table_of(csv(text))
 
 
@@ -211,9 +225,14 @@ def study(root, *more):
     return paths().own("smoke")
 
 
-def test_one_command_trains_and_writes_the_page(tree, capsys):
+def test_one_command_trains_and_writes_the_page_and_a_second_time_trains_nothing(
+    tree, capsys, monkeypatch
+):
     root = tree({"train/good": 12, "test/good": 4, "test/<b>odd & name": 4})
+    walked, walk = [], os.walk
+    monkeypatch.setattr(os, "walk", lambda top: walked.append(Path(top)) or walk(top))
     folder = study(root) / "my-parts"
+    assert walked.count(root) == 1
     assert str(folder / "index.html") in capsys.readouterr().out
     scores = pd.read_csv(folder / "scores.csv")
     assert scores["image_score"].is_monotonic_decreasing
@@ -227,30 +246,31 @@ def test_one_command_trains_and_writes_the_page(tree, capsys):
     assert "<b>odd" not in page  # names are text, never markup
     assert not re.search(r'(src|href)="(https?:)?//', page)  # it needs no network
     assert set(pd.read_csv(folder / "methods.csv")["model"]) >= {"ae_flow", "padim", "knn"}
-    assert {p.name for p in (folder / "figures").iterdir()} == {
-        "scores.png",
-        "losses.png",
-        "roc.png",
-    }
+    assert {path.stem for path in (folder / "figures").iterdir()} == {"scores", "losses", "roc"}
 
+    def times():
+        return {path: path.stat().st_mtime_ns for path in folder.parent.glob("runs/[!.]*/*")}
 
-def test_a_second_time_trains_nothing(tree, capsys, monkeypatch):
-    root = tree({"train/good": 8, "test/good": 3, "test/bad": 3})
+    before = times()
     study(root)
-    monkeypatch.setattr("aeflow_utils.study.experiments._compute", None)
-    study(root)
+    assert times() == before
 
 
-def test_unlabelled_images_get_a_page_without_judgement(tree):
+def test_a_folder_that_has_changed_is_noticed(tree):
+    root = tree({"train": 8, "test/good": 3, "test/bad": 3})
+    config = own_plan(FolderConfig(source=str(root), name="x"), get_profile("smoke"))[-1]
+    (result,) = run_all([config])  # one that trains nothing
+    save_noise(root / "test/bad/003.png", np.random.default_rng(1), grey=False)
+    with pytest.raises(UserError, match=result.folder.name):
+        run_all([config])
+
+
+def test_unlabelled_images_get_a_page_without_judgement(tree, write_run):
+    write_run()
     folder = study(tree({"train": 8, "test": 5}), "--name", "unknown") / "unknown"
     page = (folder / "index.html").read_text()
     assert "have no labels" in page
     assert "AUROC" not in page
     assert not (folder / "methods.csv").exists()
     assert len(pd.read_csv(folder / "scores.csv")) == 5
-
-
-def test_own_runs_stay_out_of_the_studys_tables(tree, write_run):
-    write_run()
-    study(tree({"train/good": 8, "test/good": 3, "test/bad": 3}))
-    assert {run.config.data.dataset for run in find("smoke")} == {"elpv"}
+    assert {run.config.data.dataset for run in find("smoke")} == {"elpv"}  # own runs stay out

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from aeflow_utils.data.table import SPECS
+from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.metrics import CLASSIFICATION
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES

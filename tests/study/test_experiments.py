@@ -1,6 +1,7 @@
 """A run is written whole or not at all, is found again, and can be checked from its files."""
 
 import json
+import os
 from dataclasses import fields, replace
 
 import numpy as np
@@ -9,20 +10,24 @@ import pytest
 from helpers import fresh_memory
 
 from aeflow_utils.config import DataConfig, RunConfig
+from aeflow_utils.data.encoders import Encoder
 from aeflow_utils.data.features import load_splits
+from aeflow_utils.data.table import list_images
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import CHOICES, METHODS
+from aeflow_utils.models.ae_flow import AEFlow
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
-from aeflow_utils.study import experiments, training
+from aeflow_utils.study import experiments
 from aeflow_utils.study.experiments import (
     evaluate,
     load_system,
     plan,
     run,
     run_all,
+    splits_of,
 )
-from aeflow_utils.study.memory import peak_memory_mb, reset_peak_memory
+from aeflow_utils.study.machine import peak_memory_mb, reset_peak_memory
 from aeflow_utils.study.results import find
 from aeflow_utils.study.runs import load_run
 from aeflow_utils.study.training import score_images
@@ -36,6 +41,9 @@ def smoke(model="autoencoder", seed=0, dataset="elpv", category="", **options):
     if model in ("ae_flow", "fastflow"):
         options.setdefault("n_blocks", 2)
     return RunConfig.build(SMOKE, dataset, model, seed, category, **options)
+
+
+BRIGHTNESS = smoke("brightness", dataset="mvtec", category="bottle")
 
 
 def folders():
@@ -71,11 +79,10 @@ def test_a_run_scores_every_validation_and_test_image_once(small_elpv):
     assert len(result.scores) == 96
 
 
-def test_the_second_time_a_run_is_loaded_without_training(small_elpv, monkeypatch):
-    first = run(smoke(), small_elpv)
-    monkeypatch.setattr(experiments, "fit", fail)
-    monkeypatch.setattr(experiments, "load_splits", fail)
-    second = run(smoke())
+def test_the_second_time_a_run_is_loaded_without_images_or_training(mvtec_tree):
+    first = run(BRIGHTNESS)
+    mvtec_tree.rename(mvtec_tree.with_name("elsewhere"))
+    second = run(BRIGHTNESS)
     pd.testing.assert_frame_equal(first.scores, second.scores)
     assert second.metrics == first.metrics
 
@@ -101,16 +108,16 @@ def test_a_failure_in_the_middle_leaves_no_run_folder(stage, small_elpv, monkeyp
 def test_a_run_that_was_killed_goes_on_and_ends_the_same(small_elpv, monkeypatch):
     config = smoke("ae_flow", subnet="resnet_like")
     whole = run(replace(config, variant="whole"), small_elpv)
-    validation, calls = training._validation_losses, []
+    step, calls = AEFlow.train_step, []
 
     def killed_in_epoch_two(*args):
         calls.append(args)
-        if len(calls) == 2:
+        if len(calls) == 5:  # of 3 steps an epoch
             raise KeyboardInterrupt
-        return validation(*args)
+        return step(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_validation_losses", killed_in_epoch_two)
+        patch.setattr(AEFlow, "train_step", killed_in_epoch_two)
         with pytest.raises(KeyboardInterrupt):
             run(config, small_elpv)
     resumed = run(config, small_elpv)
@@ -174,7 +181,7 @@ def test_a_damaged_folder_is_named(name, damage, write_run):
     (folder / name).unlink()
     if damage == "empty":
         (folder / name).touch()
-    with pytest.raises(UserError, match=r"is damaged.*delete it") as error:
+    with pytest.raises(UserError, match="damaged") as error:
         load_run(folder)
     assert str(folder) in str(error.value)
 
@@ -184,7 +191,7 @@ def test_a_configuration_of_another_version_is_named(model, write_run):
     folder = write_run().folder
     content = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(content | {"model": model}))
-    with pytest.raises(UserError, match="is damaged"):
+    with pytest.raises(UserError, match="damaged"):
         load_run(folder)
 
 
@@ -196,54 +203,67 @@ def test_a_loaded_system_reproduces_the_stored_scores(model, variant, options, s
     np.testing.assert_allclose(scores[stored.columns], stored, rtol=1e-5, atol=1e-6)
 
 
-def test_loading_a_system_for_other_images_is_refused(small_elpv):
-    result = run(smoke(), small_elpv)
-    with pytest.raises(UserError, match="other images") as error:
-        load_system(result, replace(small_elpv, fingerprint="0" * 16))
-    assert str(result.folder) in str(error.value)
+def test_loading_a_system_for_other_images_is_refused(mvtec_tree):
+    result = run(BRIGHTNESS)
+    assert load_system(result, splits_of(BRIGHTNESS))
+    (mvtec_tree / "bottle/test/good/000.png").unlink()
+    with pytest.raises(UserError, match=result.folder.name):
+        load_system(result, splits_of(BRIGHTNESS))
 
 
 def test_loading_a_system_without_its_checkpoint_is_refused(small_elpv):
     result = run(smoke(), small_elpv)
     (result.folder / "checkpoint.safetensors").unlink()
-    with pytest.raises(UserError, match=r"checkpoint\.safetensors is missing"):
+    with pytest.raises(UserError, match=experiments.CHECKPOINT):
         load_system(result, small_elpv)
 
 
 def test_run_all_notices_that_the_images_have_changed(mvtec_tree):
-    config = smoke("brightness", dataset="mvtec", category="bottle")
-    (result,) = run_all([config])
+    (result,) = run_all([BRIGHTNESS])
     (mvtec_tree / "bottle/train/good/000.png").unlink()
     with pytest.raises(UserError, match="other images") as error:
-        run_all([config])
+        run_all([BRIGHTNESS])
     assert str(result.folder) in str(error.value)
 
 
 def test_run_all_loads_finished_runs_when_the_images_are_gone(mvtec_tree):
-    config = smoke("brightness", dataset="mvtec", category="bottle")
-    (before,) = run_all([config])
+    (before,) = run_all([BRIGHTNESS])
     mvtec_tree.rename(mvtec_tree.with_name("elsewhere"))
-    (after,) = run_all([config])
+    (after,) = run_all([BRIGHTNESS])
     assert after.metrics == before.metrics
 
 
 def test_run_all_in_several_processes_gives_what_one_gives(small_elpv, monkeypatch):
     configs = [smoke("brightness"), smoke("knn"), smoke("ae_flow")]
     alone = [run(replace(config, variant="alone"), small_elpv) for config in configs]
-    monkeypatch.setattr(experiments, "_workers", lambda pending: min(2, len(pending)))
+    monkeypatch.setitem(PROFILES, "smoke", replace(SMOKE, workers=2))
     together = run_all(configs)
     assert [result.config for result in together] == configs
     for one, other in zip(alone, together, strict=True):
         pd.testing.assert_frame_equal(one.scores, other.scores, check_exact=True)
 
 
-def test_prepare_encodes_what_every_model_of_a_data_set_needs(mvtec_tree, monkeypatch):
+def test_run_all_looks_a_data_set_up_once(mvtec_tree, monkeypatch):
+    models = ("brightness", "knn", "padim")
+    configs = [smoke(model, dataset="mvtec", category="bottle") for model in models]
+    walked, walk = [], os.walk
+    monkeypatch.setattr(os, "walk", lambda top: walked.append(top) or walk(top))
+    run_all(configs)
+    assert walked == [mvtec_tree / "bottle"]
+    run_all(configs, [list_images(BRIGHTNESS.data)])
+    assert walked == [mvtec_tree / "bottle"] * 2  # by `list_images`
+
+
+def test_prepare_gives_every_run_its_strides_from_one_pass(mvtec_tree, monkeypatch):
     configs = [
         smoke("fastflow", dataset="mvtec", category="bottle"),
         smoke("padim", dataset="mvtec", category="bottle", strides=(16, 32)),
+        BRIGHTNESS,
     ]
-    experiments.prepare(configs)
-    monkeypatch.setattr("aeflow_utils.data.encoders.Encoder.forward", fail)
+    splits = experiments.prepare(configs)
+    for config in configs:
+        assert set(splits[config].train.features) == set(config.model.strides)
+    monkeypatch.setattr(Encoder, "forward", fail)
     assert set(load_splits(configs[0].data, "efficientnet_lite0", (8, 16, 32)).train.features)
 
 
@@ -269,7 +289,7 @@ def test_a_hand_made_score_table_is_evaluated_by_hand():
 def test_a_test_split_without_abnormal_images_has_no_auroc_but_completes(mvtec_tree):
     for defect in ("crack", "dirt"):
         (mvtec_tree / "bottle/test" / defect).rename(mvtec_tree / f"bottle/{defect}")
-    result = run(smoke("brightness", dataset="mvtec", category="bottle"))
+    result = run(BRIGHTNESS)
     assert np.isnan(result.metrics["auroc"])
     assert np.isnan(result.metrics["thresholds"]["oracle_f1"])
     assert set(result.metrics["at_threshold"]) == {"normal_quantile"}
@@ -287,7 +307,8 @@ def test_the_plan_repeats_seeds_only_where_they_matter():
     configs = plan(PROFILES["laptop"])
     for model in METHODS:
         seeds = {c.seed for c in configs if c.model.name == model}
-        assert seeds == ({0} if METHODS[model].deterministic else {0, 1, 2})
+        n_seeds = 1 if METHODS[model].deterministic else PROFILES["laptop"].seeds
+        assert seeds == set(range(n_seeds))
 
 
 def test_the_plan_covers_every_data_set_in_a_fixed_order(chest_tree, mvtec_tree):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from aeflow_utils.config import N_FOLDS, DataConfig, RunConfig
-from aeflow_utils.data.table import load_table
+from aeflow_utils.data.table import list_images
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import CHOICES, AEFlowConfig
 from aeflow_utils.models import build_system
@@ -58,6 +58,20 @@ def test_what_the_grid_does_not_hold_has_no_name(option, value):
         grid.changed(BASE, option, value)
 
 
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_a_cropped_image_has_whole_positions_at_every_profile(profile):
+    base = RunConfig.build(profile, "elpv", "ae_flow", variant=grid.BASE)
+    cropped = grid.changed(base, "crop", True).data
+    assert 0.7 * cropped.resize < cropped.image_size < cropped.resize
+    assert all(cropped.image_size % stride == 0 for stride in base.model.strides)
+
+
+def test_a_run_on_cropped_images_trains():
+    config = grid.changed(BASE, "crop", True)
+    config = replace(config, model=replace(config.model, n_blocks=2))
+    assert 0 <= run(config).metrics["auroc"] <= 1
+
+
 def test_the_grid_needs_labelled_validation(mvtec_tree, chest_tree):
     plan = grid.grid_plan(SMOKE)
     assert {config.data.dataset for config in plan} == {"elpv", "chest_xray"}
@@ -66,8 +80,8 @@ def test_the_grid_needs_labelled_validation(mvtec_tree, chest_tree):
 
 
 def test_folds_share_nothing_and_together_are_everything(chest_tree):
-    tables = [load_table(DataConfig("chest_xray", fold=k)) for k in range(1, N_FOLDS + 1)]
-    whole = load_table(DataConfig("chest_xray"))
+    tables = [list_images(DataConfig("chest_xray", fold=k)).table for k in range(1, N_FOLDS + 1)]
+    whole = list_images(DataConfig("chest_xray")).table
     pool = set(whole.loc[whole["split"] != "test", "path"])
     parts = [set(table.loc[table["split"] == "val", "path"]) for table in tables]
     assert set.union(*parts) == pool

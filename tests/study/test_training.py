@@ -1,6 +1,7 @@
 """Runs that are killed, that diverge, or whose last batch is small."""
 
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,6 @@ from aeflow_utils.config import TrainConfig
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import METHODS
 from aeflow_utils.models import build_system
-from aeflow_utils.study import training
 from aeflow_utils.study.training import TrainingError, fit, score_images, seed_everything
 
 CONFIG = TrainConfig(epochs=3, batch_size=8)
@@ -76,31 +76,41 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(model, options, images, tmp_
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
+def seen_by(monkeypatch, system):
+    """Which images each training step of `system` sees, by their sum, a list a step."""
+    train_step, seen = system.train_step, []
+
+    def counted(batch, *args):
+        seen.append(batch.image.sum(dim=(1, 2, 3)).tolist())
+        return train_step(batch, *args)
+
+    monkeypatch.setattr(system, "train_step", counted)
+    return seen
+
+
 def test_resuming_repeats_only_the_missing_epochs(images, tmp_path, monkeypatch):
     resume_file = tmp_path / "resume.pt"
     fit(new(), *images, TrainConfig(epochs=2, batch_size=8), 0, resume_file)
-    orders = []
-    train_epoch = training._train_epoch
-    monkeypatch.setattr(
-        training, "_train_epoch", lambda *args: orders.append(args[3]) or train_epoch(*args)
-    )
-    history = fit(new(), *images, CONFIG, 0, resume_file)
+    system = new()
+    steps = seen_by(monkeypatch, system)
+    history = fit(system, *images, CONFIG, 0, resume_file)
     assert history["epoch"].tolist() == [1, 2, 3]
-    assert len(orders) == 1
+    assert len(steps) == 3  # 21 images in batches of 8
 
 
 def test_every_epoch_has_its_own_order_that_only_the_seed_decides(images, monkeypatch):
     orders = []
-    monkeypatch.setattr(
-        training, "_train_epoch", lambda *args: orders.append(args[3]) or {"total": 0.0}
-    )
     for seed in (0, 0, 1):
-        fit(new(), *images, TrainConfig(epochs=2), seed)
-    assert all(sorted(order) == list(range(21)) for order in orders)
+        system = new("autoencoder")
+        steps = seen_by(monkeypatch, system)
+        fit(system, *images, TrainConfig(epochs=2, batch_size=7), seed)
+        orders += [list(chain(*steps[:3])), list(chain(*steps[3:]))]
+    assert all(sorted(order) == sorted(orders[0]) for order in orders)
+    assert len(set(orders[0])) == 21
     first, again, other = orders[:2], orders[2:4], orders[4:]
-    np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(*first)
-    assert not np.array_equal(first, other)
+    assert first == again
+    assert first[0] != first[1]
+    assert first != other
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -114,7 +124,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_epoch(value, images, tmp_
         return losses | {"total": losses["total"] * value} if len(calls) == 6 else losses
 
     monkeypatch.setattr(system, "loss", diverging)
-    with pytest.raises(TrainingError, match=r"my run: .*epoch 2\b.*learning rate"):
+    with pytest.raises(TrainingError, match=r"my run: .*epoch 2\b"):
         fit(system, *images, CONFIG, 0, tmp_path / "resume.pt", label="my run")
     assert len(torch.load(tmp_path / "resume.pt")["history"]) == 1
 
@@ -192,5 +202,5 @@ def test_the_optimizer_is_the_one_that_is_asked_for():
         name: type(new().optimizers(TrainConfig(optimizer=name))[0]) for name in ("adamw", "adam")
     }
     assert kinds == {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-    with pytest.raises(UserError, match="unknown optimizer 'sgd': choose one of adamw, adam"):
+    with pytest.raises(UserError, match=r"sgd.*adamw, adam"):
         TrainConfig(optimizer="sgd")
