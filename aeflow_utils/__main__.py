@@ -1,4 +1,7 @@
-"""Command line: ``python -m aeflow_utils data|run|folder|plan|grid|report|record|reproduce``."""
+"""Command line: ``python -m aeflow_utils data|run|folder|plan|grid|report|record|reproduce``.
+
+A command imports what it needs when it runs: help and short answers wait for no torch.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,14 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aeflow_utils.article import notebooks
 from aeflow_utils.config import FolderConfig, RunConfig
-from aeflow_utils.data import cache, check, downloads
-from aeflow_utils.data.catalog import SPECS, get_spec
-from aeflow_utils.data.table import list_images
-from aeflow_utils.errors import UserError
+from aeflow_utils.errors import TrainingError, UserError
 from aeflow_utils.methods import get_method
-from aeflow_utils.own import report as own_report
 from aeflow_utils.paths import paths
-from aeflow_utils.profiles import PROFILES, Profile, get_profile
-from aeflow_utils.show import tables
-from aeflow_utils.study import experiments, recording, results
-from aeflow_utils.study import grid as ablations
-from aeflow_utils.study.runs import run_folder
-from aeflow_utils.study.training import TrainingError
+from aeflow_utils.profiles import PROFILES, get_profile
 
 PROBLEMS_SHOWN = 20
+Options = argparse.Namespace
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,12 +42,28 @@ def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--profile", default="", help=f"{', '.join(PROFILES)}; else AEFLOW_PROFILE")
 
-    data = commands.add_parser("data", parents=[shared], help="which data sets are here")
-    data.add_argument("action", choices=["list", "check", "fetch", "prepare", "cached", "clear"])
-    data.add_argument("name", nargs="?", default="")
-    data.set_defaults(command=_data)
+    def add(name: str, command: object, text: str) -> argparse.ArgumentParser:
+        found = commands.add_parser(name, parents=[shared], help=text)
+        found.set_defaults(command=command)
+        return found
 
-    run = commands.add_parser("run", parents=[shared], help="train and score one system")
+    data = add("data", lambda options: _DATA[options.action](options), "which data sets are here")
+    data.add_argument("action", choices=_DATA)
+    data.add_argument("name", nargs="?", default="")
+    _add_run_options(add("run", _run, "train and score one system"))
+    _add_own_options(add("folder", _folder, "AE-FLOW on your own images"))
+    plan = add("plan", _plan, "list the study's runs")
+    plan.add_argument("--grid", action="store_true", help="ablations, folds and members instead")
+    add("grid", _grid, "the study, ablations, cross-validation, ensemble: every run")
+    add("record", _record, "make this machine's runs and notebooks the recorded ones")
+    add("reproduce", _reproduce, "everything: runs, notebooks, article, comparison")
+    report = add("report", _report, "tables from the runs")
+    report.add_argument("--regime", default="val_f1", help="how the threshold is found")
+    report.add_argument("--verify", action="store_true", help="only compare; fail if different")
+    return parser
+
+
+def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--index", type=int, help="line of `plan` to run, from 0: for a job array")
     run.add_argument("--grid", action="store_true", help="of `plan --grid`")
     run.add_argument("--dataset", default="elpv")
@@ -62,129 +72,119 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--model", default="ae_flow")
     run.add_argument("--variant", default="", help="row of the study, e.g. resnet_like")
     run.add_argument("--seed", type=int, default=0)
-    run.set_defaults(command=_run)
 
-    own = commands.add_parser("folder", parents=[shared], help="AE-FLOW on your own images")
-    own.add_argument(
-        "source", help="folder with train/ and test/, or normal and abnormal; or a CSV"
-    )
+
+def _add_own_options(own: argparse.ArgumentParser) -> None:
+    own.add_argument("source", help="folder: train/ and test/, or normal and abnormal; or a CSV")
     own.add_argument("--name", default="", help="for the report; else the folder's")
     own.add_argument("--normal", nargs="+", default=(), help="folders or labels that are normal")
     own.add_argument("--abnormal", nargs="+", default=(), help="those that are; else all others")
-    own.set_defaults(command=_folder)
-
-    plan = commands.add_parser("plan", parents=[shared], help="list the study's runs")
-    plan.add_argument("--grid", action="store_true", help="ablations, folds and members instead")
-    plan.set_defaults(command=_plan)
-
-    for name, command, text in (
-        ("grid", _grid, "the study, ablations, cross-validation, ensemble: every run"),
-        ("record", _record, "make this machine's runs and notebooks the recorded ones"),
-        ("reproduce", _reproduce, "everything: runs, notebooks, article, comparison"),
-    ):
-        commands.add_parser(name, parents=[shared], help=text).set_defaults(command=command)
-
-    report = commands.add_parser("report", parents=[shared], help="tables from the runs")
-    report.add_argument("--regime", default="val_f1", help=", ".join(results.REGIMES))
-    report.add_argument("--verify", action="store_true", help="only compare; fail if different")
-    report.set_defaults(command=_report)
-    return parser
 
 
-def _data(options: argparse.Namespace) -> None:
-    if options.action == "check":
-        return _data_check(options.name)
-    if options.action == "fetch":
-        return _data_fetch(options.name)
-    if options.action == "prepare":
-        return _data_prepare(options.name, get_profile(options.profile))
-    if options.action in ("cached", "clear"):
-        return _data_cached(options.name, clear=options.action == "clear")
+def _data_list(options: Options) -> None:
+    from aeflow_utils.data import check
+    from aeflow_utils.data.catalog import SPECS
+
     for name, spec in SPECS.items():
         counts = check.counts(name)
         state = check.describe(counts) if counts["found"].any() else f"absent: {spec.how_to_get}"
         print(f"{name:12} {state.replace(chr(10), '; ')}")
 
 
-def _data_check(name: str) -> None:
-    counts = check.counts(name)
+def _data_check(options: Options) -> None:
+    from aeflow_utils.data import check
+
+    counts = check.counts(options.name)
     print(f"{counts.to_string(index=False)}\n\n{check.describe(counts)}")
-    found = check.problems(name)
-    print(f"\n{len(found)} images with a problem")
-    if len(found):
-        print(found.head(PROBLEMS_SHOWN).to_string(index=False))
-    if len(found) > PROBLEMS_SHOWN:
-        print(f"... and {len(found) - PROBLEMS_SHOWN} more")
+    problems = check.problems(options.name)
+    print(f"\n{len(problems)} images with a problem")
+    if len(problems):
+        print(problems.head(PROBLEMS_SHOWN).to_string(index=False))
+    if len(problems) > PROBLEMS_SHOWN:
+        print(f"... and {len(problems) - PROBLEMS_SHOWN} more")
 
 
-def _data_fetch(name: str) -> None:
-    spec = get_spec(name)
+def _data_fetch(options: Options) -> None:
+    from aeflow_utils.data import check, downloads
+    from aeflow_utils.data.catalog import get_spec
+
+    spec = get_spec(options.name)
     if not spec.archives:
         raise UserError(f"{spec.title} cannot be fetched by a program: {spec.how_to_get}")
     target = paths().data / spec.folders[0]
     print(f"{spec.title}: {spec.citation}\nlicence: {spec.licence}\ninto: {target}", flush=True)
     for archive in spec.archives:
         downloads.unpack(downloads.fetch(archive, paths().data / "downloads"), target)
-    print(check.counts(name).to_string(index=False))
+    print(check.counts(options.name).to_string(index=False))
 
 
-def _data_prepare(name: str, profile: Profile) -> None:
-    """Decode and encode the images that the study's runs read, so that they start at once.
+def _data_prepare(options: Options) -> None:
+    """Decode and encode what the study's runs read; stopped halfway, it goes on where it was."""
+    from aeflow_utils.data.catalog import get_spec
+    from aeflow_utils.study.experiments import plan, prepare
 
-    Stopped halfway, it goes on where it was.
-    """
-    start, spec = time.perf_counter(), get_spec(name)
-    configs = experiments.plan(profile, datasets=(name,))
+    start, profile, spec = time.perf_counter(), get_profile(options.profile), get_spec(options.name)
+    configs = plan(profile, datasets=(options.name,))
     if not configs:
-        raise UserError(f"{name} is not here: {spec.how_to_get}")
-    splits = experiments.prepare(configs)
-    sizes = {config.data: len(parts.listed.table) for config, parts in splits.items()}
+        raise UserError(f"{options.name} is not here: {spec.how_to_get}")
+    sizes = {config.data: len(parts.listed.table) for config, parts in prepare(configs).items()}
     print(
-        f"{name} is prepared for profile {profile.name}: {sum(sizes.values()):,} images in "
+        f"{options.name} is prepared for profile {profile.name}: {sum(sizes.values()):,} images in "
         f"{time.perf_counter() - start:.1f} s; cache in {paths().cache}"
     )
 
 
-def _data_cached(name: str, clear: bool) -> None:
-    """What the cache holds and how much room it takes; with `clear`, that is then gone."""
-    folder = paths().cache
-    arrays = (cache.remove_arrays if clear else cache.stored_arrays)(folder, name)
+def _data_cached(options: Options) -> None:
+    """What the cache holds and how much room it takes; the action ``clear`` removes it."""
+    from aeflow_utils.data import cache
+
+    clear, folder = options.action == "clear", paths().cache
+    arrays = (cache.remove_arrays if clear else cache.stored_arrays)(folder, options.name)
     for array in arrays:
         key = array.key
         of = "-".join(part for part in (key.get("dataset", "?"), key.get("category", "")) if part)
         what = key.get("what")
         if "encoder" in key:
-            arithmetic = key.get("arithmetic", "not fused")
-            what = f"{key['encoder']}, stride {key['stride']}, {arithmetic}"
+            what = f"{key['encoder']}, stride {key['stride']}, {key.get('arithmetic', 'not fused')}"
         print(f"{array.n_bytes / 1e6:10,.1f} MB  {of:12} {key.get('size', '?')} px  {what}")
-    total = sum(array.n_bytes for array in arrays) / 1e6
-    if clear:
-        print(f"{total:10,.1f} MB freed in {folder}; runs that need it will compute it again")
-    else:
-        print(f"{total:10,.1f} MB in {folder}; `data clear` removes it")
+    end = (
+        "freed; runs that need it compute it again" if clear else "in all; `data clear` removes it"
+    )
+    print(f"{sum(array.n_bytes for array in arrays) / 1e6:10,.1f} MB {end}; {folder}")
 
 
-def _run(options: argparse.Namespace) -> None:
-    profile = get_profile(options.profile)
+_DATA = {
+    "list": _data_list,
+    "check": _data_check,
+    "fetch": _data_fetch,
+    "prepare": _data_prepare,
+    "cached": _data_cached,
+    "clear": _data_cached,
+}
+
+
+def _run(options: Options) -> None:
+    from aeflow_utils.study.experiments import run_all
+
     choose = _config_from_options if options.index is None else _config_from_plan
-    result = experiments.run_all([choose(profile, options)])[0]
+    (result,) = run_all([choose(options)])
     print(f"{result.folder}\ntest AUROC {result.metrics['auroc']:.4f}")
 
 
-def _config_from_plan(profile: Profile, options: argparse.Namespace) -> RunConfig:
-    configs = _planned(profile, options)
+def _config_from_plan(options: Options) -> RunConfig:
+    configs = _planned(options)
     if not 0 <= options.index < len(configs):
         raise UserError(f"--index {options.index}: the plan has {len(configs)} runs, from 0")
     return configs[options.index]
 
 
-def _config_from_options(profile: Profile, options: argparse.Namespace) -> RunConfig:
+def _config_from_options(options: Options) -> RunConfig:
     variants = get_method(options.model).variants
     variant = options.variant or next(iter(variants))
     if variant not in variants:
         raise UserError(f"unknown variant '{variant}' of {options.model}: {', '.join(variants)}")
     return RunConfig.build(
-        profile,
+        get_profile(options.profile),
         options.dataset,
         options.model,
         options.seed,
@@ -195,10 +195,13 @@ def _config_from_options(profile: Profile, options: argparse.Namespace) -> RunCo
     )
 
 
-def _folder(options: argparse.Namespace) -> None:
+def _folder(options: Options) -> None:
+    from aeflow_utils.data.table import list_images
+    from aeflow_utils.own.report import study_own_images
+
+    profile = get_profile(options.profile)
     source = Path(options.source).expanduser().resolve()
     name = options.name or re.sub(r"[^\w.-]+", "-", source.stem).strip("-.") or "images"
-    profile = get_profile(options.profile)
     data = FolderConfig(
         source=str(source),
         name=name,
@@ -210,45 +213,54 @@ def _folder(options: argparse.Namespace) -> None:
     )
     listed = list_images(data)
     print(listed.table.value_counts(["split", "kind"], sort=False).to_string())
-    page = own_report.study_own_images(listed, profile)
-    print(f"\nmost anomalous first: {page}")
+    print(f"\nmost anomalous first: {study_own_images(listed, profile)}")
 
 
-def _planned(profile: Profile, options: argparse.Namespace) -> list[RunConfig]:
-    return ablations.grid_plan(profile) if options.grid else experiments.plan(profile)
+def _planned(options: Options) -> list[RunConfig]:
+    from aeflow_utils.study.experiments import plan
+    from aeflow_utils.study.grid import grid_plan
+
+    return (grid_plan if options.grid else plan)(get_profile(options.profile))
 
 
-def _plan(options: argparse.Namespace) -> None:
-    for config in _planned(get_profile(options.profile), options):
+def _plan(options: Options) -> None:
+    from aeflow_utils.study.runs import run_folder
+
+    for config in _planned(options):
         done = run_folder(config).exists()
         print(f"{'done   ' if done else 'missing'} {config.run_name}")
 
 
-def _grid(options: argparse.Namespace) -> None:
+def _grid(options: Options) -> None:
     """The study first, then what surrounds it; finished runs are kept, so it can be stopped."""
+    from aeflow_utils.study.experiments import plan, run_all
+    from aeflow_utils.study.grid import grid_plan
+
     profile, start = get_profile(options.profile), time.perf_counter()
-    for title, configs in (
-        ("study", experiments.plan(profile)),
-        ("ablations, folds and members", ablations.grid_plan(profile)),
-    ):
-        done = experiments.run_all(configs)
-        print(
-            f"{title}: {len(done)} runs, {(time.perf_counter() - start) / 60:.1f} min", flush=True
-        )
+    for title, make in (("study", plan), ("ablations, folds and members", grid_plan)):
+        n_runs = len(run_all(make(profile)))
+        print(f"{title}: {n_runs} runs, {(time.perf_counter() - start) / 60:.1f} min", flush=True)
 
 
-def _report(options: argparse.Namespace) -> int:
+def _report(options: Options) -> int:
+    from aeflow_utils.article.notebooks import print_comparison
+    from aeflow_utils.show.tables import format_summary
+    from aeflow_utils.study.results import REGIMES, find, summary
+
     profile = get_profile(options.profile).name
     if options.verify:
-        table = notebooks.print_comparison(profile)
+        table = print_comparison(profile)
         return int(table.empty or (table["verdict"] == "different").any())
-    table = results.summary(results.find(profile), options.regime)
-    print(f"profile {profile}; threshold: {results.REGIMES[options.regime]}")
-    print(tables.format_summary(table).to_string())
+    table = summary(find(profile), options.regime)
+    print(f"profile {profile}; threshold: {REGIMES[options.regime]}")
+    print(format_summary(table).to_string())
     return 0
 
 
-def _record(options: argparse.Namespace) -> None:
+def _record(options: Options) -> None:
+    from aeflow_utils.article import notebooks
+    from aeflow_utils.study import recording
+
     profile = get_profile(options.profile)
     print(f"{len(recording.record(profile.name))} runs recorded")
     # Committed notebooks must show no image that may not be redistributed.
@@ -265,8 +277,10 @@ def _record(options: argparse.Namespace) -> None:
             notebooks.execute_in_place(file)
 
 
-def _reproduce(options: argparse.Namespace) -> None:
-    notebooks.reproduce(get_profile(options.profile))
+def _reproduce(options: Options) -> None:
+    from aeflow_utils.article.notebooks import reproduce
+
+    reproduce(get_profile(options.profile))
 
 
 if __name__ == "__main__":

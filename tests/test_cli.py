@@ -12,11 +12,11 @@ from aeflow_utils.config import DataConfig
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.data.images import prepare_images
 from aeflow_utils.data.table import list_images
+from aeflow_utils.errors import TrainingError
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study import experiments
 from aeflow_utils.study.experiments import plan
-from aeflow_utils.study.training import TrainingError
 
 
 def fails(capsys, *arguments):

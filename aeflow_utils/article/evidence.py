@@ -17,6 +17,7 @@ from aeflow_utils.article.audit import audit_findings
 from aeflow_utils.article.findings import Finding
 from aeflow_utils.config import DataConfig
 from aeflow_utils.data.catalog import SPECS, parse_label
+from aeflow_utils.errors import UserError
 from aeflow_utils.methods import get_method
 from aeflow_utils.metrics.compare import Measurement
 from aeflow_utils.profiles import get_profile
@@ -44,7 +45,15 @@ class Evidence:
 
     @cached_property
     def runs(self) -> list[RunResult]:
-        return find(self.profile)
+        """The rows of the study.
+
+        Raises:
+            UserError: there are none.
+        """
+        runs = find(self.profile)
+        if not runs:
+            raise UserError("there is no run to judge: make some with make reproduce")
+        return runs
 
     @property
     def shown(self) -> str:

@@ -44,24 +44,24 @@ CHECKPOINT, RESUME = "checkpoint.safetensors", "resume.pt"
 
 def plan(
     profile: Profile,
-    models: tuple[str, ...] | None = None,
+    methods: tuple[str, ...] | None = None,
     datasets: tuple[str, ...] | None = None,
 ) -> list[RunConfig]:
     """The study's runs on every data set that is here, in a fixed order.
 
     Args:
-        models: keys of `METHODS`, all by default.
+        methods: keys of `METHODS`, all by default.
 
     Raises:
         UserError: there is no such method.
     """
-    chosen = {name: get_method(name) for name in METHODS if models is None or name in models}
-    for name in models or ():
+    for name in methods or ():
         get_method(name)
     return [
         RunConfig.build(profile, dataset, name, seed, category, variant, **row.options)
         for dataset, category in available(SPECS if datasets is None else datasets)
-        for name, method in chosen.items()
+        for name, method in METHODS.items()
+        if methods is None or name in methods
         for variant, row in method.variants.items()
         for seed in range(1 if method.deterministic else profile.seeds)
     ]

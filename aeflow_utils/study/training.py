@@ -14,16 +14,13 @@ from tqdm.auto import tqdm
 
 from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import Batch, ImageSet, stream
+from aeflow_utils.errors import TrainingError
 from aeflow_utils.models.scores import Scores
 from aeflow_utils.models.system import Optimizers, System
 from aeflow_utils.precision import bf16_here, default_device, use_bf16
 
 SCORING_BATCH = 64
 SCORE_NAMES = ("image_score", "flow_score", "recon_score")
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on: the message says at which epoch and what to try."""
 
 
 def seed_everything(seed: int) -> None:

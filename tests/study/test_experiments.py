@@ -318,14 +318,14 @@ def test_the_plan_covers_every_data_set_in_a_fixed_order(chest_tree, mvtec_tree)
 
 
 def test_the_plan_can_be_narrowed(chest_tree):
-    configs = plan(SMOKE, models=("knn", "padim"), datasets=("chest_xray",))
+    configs = plan(SMOKE, methods=("knn", "padim"), datasets=("chest_xray",))
     assert [c.model.name for c in configs] == ["padim", "padim", "knn"]
     assert {c.data.dataset for c in configs} == {"chest_xray"}
 
 
 def test_an_unknown_model_in_the_plan_is_named():
     with pytest.raises(UserError, match="transformer"):
-        plan(SMOKE, models=("knn", "transformer"))
+        plan(SMOKE, methods=("knn", "transformer"))
 
 
 def test_detectors_reach_their_floors_on_real_images():

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from aeflow_utils.config import TrainConfig
-from aeflow_utils.errors import UserError
+from aeflow_utils.errors import TrainingError, UserError
 from aeflow_utils.methods import METHODS
 from aeflow_utils.models import build_system
-from aeflow_utils.study.training import TrainingError, fit, score_images, seed_everything
+from aeflow_utils.study.training import fit, score_images, seed_everything
 
 CONFIG = TrainConfig(epochs=3, batch_size=8)
 SHAPES = {8: (6, 4, 4), 16: (8, 2, 2), 32: (10, 1, 1)}
