@@ -10,8 +10,6 @@ and `own`; each imports from those before it. To see how the method works, begin
 from importlib import import_module
 
 _HOMES = {
-    "METHODS": "methods",
-    "DataConfig": "config",
     "RunConfig": "config",
     "get_profile": "profiles",
     "plan": "study.experiments",
@@ -20,6 +18,8 @@ _HOMES = {
     "load_system": "study.experiments",
     "find": "study.results",
     "summary": "study.results",
+    "label_title": "study.results",
+    "ensembles": "study.ensemble",
 }
 _MODULES = (
     "style",

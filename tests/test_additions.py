@@ -129,7 +129,9 @@ def test_a_data_set_is_one_entry_of_the_catalog(crates):
     assert len(results) == len(configs) == 3
     shown = tables.format_summary(summary(results, "normal_quantile"))
     assert {dataset for dataset, _ in shown.index} == {"crates"}
-    assert len(figures.roc_curves(results).axes) == 1
+    figure = figures.roc_curves(results)
+    assert len(figure.axes) == 1
+    plt.close(figure)
 
 
 def test_a_figure_is_one_function(home):
@@ -138,7 +140,8 @@ def test_a_figure_is_one_function(home):
         axis.hist([run.metrics["auroc"] for run in results])
         return described(figure, "How often each AUROC comes up.")
 
+    open_before = plt.get_fignums()
     style.show(histogram([]), "toy-histogram", get_profile("laptop"))
     picture = paths().images("laptop") / "toy-histogram.png"
     assert Image.open(picture).info["Description"] == "How often each AUROC comes up."
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == open_before

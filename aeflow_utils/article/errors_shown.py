@@ -81,10 +81,10 @@ def _on_runs(evidence: Evidence) -> Iterator[tuple[str, Demonstration]]:
             yield where, shared_folds(fresh[dataset], carried_over[dataset])
 
 
-def store(where: str, demonstrations: list[Demonstration], profile: Profile) -> Path:
+def store(run: RunResult, demonstrations: list[Demonstration], profile: Profile) -> Path:
     """Keep the demonstrations that need a trained system with the profile's tables."""
     table = demonstration_table(demonstrations)
-    table.insert(0, "data set", where)
+    table.insert(0, "data set", dataset_title(run.config.data))
     return save_table(table, SYSTEM_ERRORS, profile)
 
 
