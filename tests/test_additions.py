@@ -1,4 +1,4 @@
-"""What a reader adds: a method, a data set, a figure. Each is written here as the README says it.
+"""What a reader adds: a method, a data set, a claim, a figure, each as the README says it.
 
 Nothing of the package is edited: what such a test needs beyond one file, one row or one entry is
 what an addition would cost.
@@ -23,6 +23,7 @@ from aeflow_utils.data.layouts import by_path
 from aeflow_utils.data.splits import official
 from aeflow_utils.data.table import available
 from aeflow_utils.methods import METHODS, Method, ModelConfig, methods_of
+from aeflow_utils.metrics.compare import CONFIRMED
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import get_profile
 from aeflow_utils.show.alt_texts import described
@@ -132,6 +133,17 @@ def test_a_data_set_is_one_entry_of_the_catalog(crates):
     figure = figures.roc_curves(results)
     assert len(figure.axes) == 1
     plt.close(figure)
+
+
+def test_a_claim_is_one_row(home, write_run):
+    for model, test in (("knn", (0, 1)), ("padim", (1, 0))):
+        write_run(model=model, test=((0, 1) * 20, test * 20))
+    with (home / "results" / "claims_in_print.csv").open("a") as table:
+        row = "toy,study,On solar cells neighbours beat Gaussians,,in_order"
+        table.write(f"{row},dataset=elpv; order=padim < knn,03_baselines\n")
+    ledger = claims.ledger(Evidence("smoke"))
+    assert ledger.loc["toy", "verdict"] == CONFIRMED
+    assert ledger.loc["toy", "claim"] == "On solar cells neighbours beat Gaussians"
 
 
 def test_a_figure_is_one_function(home):
