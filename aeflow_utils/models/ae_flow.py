@@ -11,7 +11,7 @@ from torch import Tensor
 from aeflow_utils.data.encoders import Encoder
 from aeflow_utils.data.features import Batch, ImageSet
 from aeflow_utils.methods import AEFlowConfig
-from aeflow_utils.models.flow import Flow, ae_flow_subnets
+from aeflow_utils.models.flow import SUBNETS, Flow
 from aeflow_utils.models.layers import Decoder, FeatureScaler
 from aeflow_utils.models.scores import (
     Parts,
@@ -41,8 +41,7 @@ class AEFlow(System):
         super().__init__()
         self.config = config
         self.scaler = FeatureScaler(shapes, config.strides, config.features)
-        subnets = ae_flow_subnets(config.subnet, config.n_blocks)
-        self.flow = Flow(self.scaler.shape, subnets)
+        self.flow = Flow(self.scaler.shape, [SUBNETS[config.subnet]] * config.n_blocks)
         self.decoder = Decoder(self.scaler.shape[0], min(config.strides), config.last_activation)
         self.encoder = Encoder(config.encoder, config.strides) if config.tune_encoder else None
         if self.encoder is not None:
@@ -74,13 +73,8 @@ class AEFlow(System):
         z, log_jac_det, reconstruction = self(batch)
         parts = score_parts(z, log_jac_det, batch.image, reconstruction.clamp(0, 1))
         image_score, s_flow, s_recon = mix(parts, self.config)
-        return Scores.of(
-            image_score=image_score,
-            anomaly_map=upsample(likelihood_map(z), batch.image.shape[-2:]),
-            flow_score=s_flow,
-            recon_score=s_recon,
-            parts=parts,
-        )
+        anomaly_map = upsample(likelihood_map(z), batch.image.shape[-2:])
+        return Scores.of(image_score, anomaly_map, s_flow, s_recon, parts)
 
     @torch.inference_mode()
     def reconstruct(self, batch: Batch) -> Tensor:

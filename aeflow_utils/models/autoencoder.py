@@ -12,16 +12,14 @@ from aeflow_utils.models.layers import Decoder, FeatureScaler
 from aeflow_utils.models.scores import Scores, ssim
 from aeflow_utils.models.system import Shapes, System
 
-STRIDE = 16
-
 
 class Autoencoder(System):
     """Score: the mean squared error of the reconstruction; -SSIM is kept beside it."""
 
     def __init__(self, config: AutoencoderConfig, shapes: Shapes, image_size: int) -> None:
         super().__init__()
-        self.scaler = FeatureScaler(shapes, (STRIDE,), "channel")
-        self.decoder = Decoder(self.scaler.shape[0], STRIDE, "tanh")
+        self.scaler = FeatureScaler(shapes, config.strides, "channel")
+        self.decoder = Decoder(self.scaler.shape[0], min(config.strides), "tanh")
 
     def fit_statistics(self, train: ImageSet) -> None:
         self.scaler.fit(train)
@@ -37,11 +35,8 @@ class Autoencoder(System):
     def score(self, batch: Batch) -> Scores:
         reconstruction = self(batch).clamp(0, 1)
         error = ((batch.image - reconstruction) ** 2).mean(dim=1, keepdim=True)
-        return Scores.of(
-            image_score=error.mean(dim=(1, 2, 3)),
-            anomaly_map=error,
-            recon_score=-ssim(batch.image, reconstruction),
-        )
+        recon_score = -ssim(batch.image, reconstruction)
+        return Scores.of(error.mean(dim=(1, 2, 3)), error, recon_score=recon_score)
 
     @torch.inference_mode()
     def reconstruct(self, batch: Batch) -> Tensor:

@@ -49,12 +49,7 @@ def image_to_vector(
 def vector_to_image(side: int, n_features: int, n_inputs: int) -> nn.Sequential:
     """Layers from (N, n_inputs, 1, 1) to (N, 3, side, side) in [-1, 1].
 
-    Args:
-        side: of the image in pixels, a power of two from 32.
-        n_features: channels at half the side; they halve as the side doubles.
-
-    Raises:
-        UserError: the side is not a power of two from 32.
+    Arguments and errors are those of `image_to_vector`; channels halve as the side doubles.
     """
     width = n_features * 2 ** _n_halvings(side)
     layers = [nn.ConvTranspose2d(n_inputs, width, 4, bias=False)]

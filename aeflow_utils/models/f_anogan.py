@@ -95,15 +95,15 @@ class FAnoGAN(System):
         total = PENALTY_WEIGHT * penalty - wasserstein
         return {"total": total, "wasserstein": wasserstein, "penalty": penalty}
 
-    def _residuals(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x' (N, 3, side, side); (x - x')^2 over channels (N, 1, side, side); f's part (N,)."""
+    def _residuals(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(x - x')^2, mean over channels, (N, 1, side, side); that of f, (N,)."""
         remade = self.generator(self.encoder(x))
         features = self.critic[:-1]
         feature_residual = ((features(x) - features(remade)) ** 2).mean(dim=(1, 2, 3))
-        return remade, ((x - remade) ** 2).mean(dim=1, keepdim=True), feature_residual
+        return ((x - remade) ** 2).mean(dim=1, keepdim=True), feature_residual
 
     def _encoder_losses(self, x: Tensor) -> dict[str, Tensor]:
-        _, image_residual, feature_residual = self._residuals(x)
+        image_residual, feature_residual = self._residuals(x)
         recon, feature = image_residual.mean(), feature_residual.mean()
         return {"total": recon + KAPPA * feature, "recon": recon, "feature": feature}
 
@@ -112,7 +112,7 @@ class FAnoGAN(System):
         return self._encoder_losses(shrink(batch.image, self.side))
 
     def score(self, batch: Batch) -> Scores:
-        _, image_residual, feature_residual = self._residuals(shrink(batch.image, self.side))
+        image_residual, feature_residual = self._residuals(shrink(batch.image, self.side))
         recon_score = image_residual.mean(dim=(1, 2, 3))
         return Scores.of(
             image_score=recon_score + KAPPA * feature_residual,
@@ -123,5 +123,5 @@ class FAnoGAN(System):
     @torch.inference_mode()
     def reconstruct(self, batch: Batch) -> Tensor:
         """x' in [0, 1] at the image's size, (N, 3, H, W)."""
-        remade, _, _ = self._residuals(shrink(batch.image, self.side))
+        remade = self.generator(self.encoder(shrink(batch.image, self.side)))
         return enlarge(remade, batch.image.shape[-2:])

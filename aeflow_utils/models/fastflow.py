@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from aeflow_utils.data.features import Batch
 from aeflow_utils.methods import FastFlowConfig
-from aeflow_utils.models.flow import Flow, fastflow_subnets
+from aeflow_utils.models.flow import Flow, Subnet, conv_like
 from aeflow_utils.models.scores import Scores, gaussian_log_prob, likelihood_map, pool_map, upsample
 from aeflow_utils.models.system import Shapes, System
+
+
+def fastflow_subnets(n_blocks: int, hidden_ratio: float) -> list[Subnet]:
+    """3x3 kernels and 1x1 kernels in turn."""
+    kernels = [(3, 3) if block % 2 == 0 else (1, 1) for block in range(n_blocks)]
+    return [partial(conv_like, kernels=pair, hidden_ratio=hidden_ratio) for pair in kernels]
 
 
 class FastFlow(System):
@@ -23,15 +31,8 @@ class FastFlow(System):
         super().__init__()
         self.config = config
         self.norms = nn.ModuleDict({str(s): nn.LayerNorm(shapes[s]) for s in config.strides})
-        self.flows = nn.ModuleDict(
-            {
-                str(stride): Flow(
-                    shapes[stride],
-                    fastflow_subnets(config.n_blocks, config.hidden_ratio),
-                )
-                for stride in config.strides
-            }
-        )
+        subnets = fastflow_subnets(config.n_blocks, config.hidden_ratio)
+        self.flows = nn.ModuleDict({str(s): Flow(shapes[s], subnets) for s in config.strides})
 
     def forward(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         """For each scale z (N, C, h, w) and log_jac_det (N,)."""

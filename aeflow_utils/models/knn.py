@@ -28,8 +28,7 @@ class KNN(System):
 
     def fit_statistics(self, train: ImageSet) -> None:
         bank = np.concatenate([self._pooled(batch) for batch in train.batches(64)])
-        self.neighbors = NearestNeighbors(n_neighbors=min(N_NEIGHBORS, len(bank)))
-        self.neighbors.fit(bank)
+        self.neighbors = NearestNeighbors(n_neighbors=min(N_NEIGHBORS, len(bank))).fit(bank)
 
     def score(self, batch: Batch) -> Scores:
         distances, _ = self.neighbors.kneighbors(self._pooled(batch))

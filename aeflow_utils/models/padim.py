@@ -16,10 +16,9 @@ REGULARISATION = 0.01  # PaDiM's, added to every covariance
 
 
 class PaDiM(System):
-    """A Gaussian for each position of the feature map (Defard et al., arXiv:2011.08785).
+    """Map: the Mahalanobis distance of a position's features to the training images' there.
 
-    Map: the Mahalanobis distance. Deterministic, because the random choice of channels, for
-    encoders with many, has a fixed seed.
+    Deterministic, because the random choice of channels, for encoders with many, has a fixed seed.
     """
 
     def __init__(self, config: PaDiMConfig, shapes: Shapes, image_size: int) -> None:
@@ -47,10 +46,9 @@ class PaDiM(System):
             products = products + x.transpose(1, 2) @ x
         mean = total / count
         covariance = (products - count * mean[:, :, None] * mean[:, None]) / max(count - 1, 1)
-        covariance += REGULARISATION * torch.eye(len(self.channels), dtype=torch.float64)
-        factor = torch.linalg.cholesky(covariance)
-        identity = torch.eye(len(self.channels), dtype=torch.float64).expand_as(factor)
-        inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
+        identity = torch.eye(len(self.channels), dtype=torch.float64)
+        factor = torch.linalg.cholesky(covariance + REGULARISATION * identity)
+        inverse = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
         self.mean.copy_(mean)
         self.whitening.copy_(inverse)
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-POOLINGS = ("mean", "top10", "max")
+from aeflow_utils.methods import CHOICES
+from aeflow_utils.models.kernels import gaussian_blur
+
+POOLINGS = CHOICES["pooling"]
+WINDOW, SIGMA = 11, 1.5  # pixels, of SSIM's Gaussian window
 
 Parts = dict[str, Tensor]
 
@@ -47,62 +50,25 @@ class Scores:
     ) -> Scores:
         """Fill the parts that a system does not have with NaN."""
         missing = torch.full_like(image_score, float("nan"))
-        return cls(
-            image_score,
-            missing if flow_score is None else flow_score,
-            missing if recon_score is None else recon_score,
-            anomaly_map,
-            parts or {},
-        )
+        flow_score = missing if flow_score is None else flow_score
+        recon_score = missing if recon_score is None else recon_score
+        return cls(image_score, flow_score, recon_score, anomaly_map, parts or {})
 
 
-BAND = 32  # positions blurred by one product
+def ssim_map(x: Tensor, y: Tensor) -> Tensor:
+    """Structural similarity at every position where the window fits (Wang et al., TIP 2004).
 
+    Means mu, variances and covariance s are taken in a Gaussian window around the position:
 
-@lru_cache(maxsize=4)
-def _gaussian_band(window: int, sigma: float) -> Tensor:
-    """(BAND, BAND + window - 1) matrix whose product with a column blurs it, borders left out."""
-    offsets = torch.arange(window, dtype=torch.float64) - (window - 1) / 2
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    band = torch.zeros(BAND, BAND + window - 1, dtype=torch.float64)
-    for row in range(BAND):
-        band[row, row : row + window] = kernel / kernel.sum()
-    return band
+        (2 mu_x mu_y + c1) / (mu_x^2 + mu_y^2 + c1)  *  (2 s_xy + c2) / (s_x^2 + s_y^2 + c2)
 
-
-def _blur_rows(maps: Tensor, band: Tensor) -> Tensor:
-    """(..., H, W) -> (..., H - window + 1, W); band by band, or most products would be with 0."""
-    border = band.shape[1] - BAND
-    n_rows = maps.shape[-2] - border
-    parts = []
-    for start in range(0, n_rows, BAND):
-        size = min(BAND, n_rows - start)
-        rows = maps[..., start : start + size + border, :]
-        parts.append(band[:size, : size + border] @ rows)
-    return torch.cat(parts, dim=-2)
-
-
-def ssim_map(x: Tensor, y: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
-    """Structural similarity at every position where the window fits.
-
-    Wang et al., IEEE TIP 2004, with a Gaussian window. The data range is fixed to 1: taking it
-    from the batch would make an image's score depend on its neighbours. The blur is separable,
-    so it is products with a banded matrix, of rows and then of columns.
-
-    Args:
-        x, y: (N, C, H, W) in [0, 1].
-
-    Returns:
-        (N, C, H - window + 1, W - window + 1).
+    The range of values is fixed to 1: taking it from the batch would make an image's score depend
+    on its neighbours. Images x, y are (N, C, H, W) in [0, 1], their map (N, C, H - 10, W - 10).
     """
     height, width = x.shape[-2:]
-    if min(height, width) < window:
-        raise ValueError(
-            f"images of {height}x{width} are smaller than SSIM's {window}-pixel window"
-        )
-    band = _gaussian_band(window, sigma).to(x)
-    moments = _blur_rows(torch.stack([x, y, x * x + y * y, x * y]), band)
-    moments = _blur_rows(moments.transpose(-1, -2), band).transpose(-1, -2)
+    if min(height, width) < WINDOW:
+        raise ValueError(f"images of {height}x{width} are smaller than SSIM's window of {WINDOW}")
+    moments = gaussian_blur(torch.stack([x, y, x * x + y * y, x * y]), WINDOW, SIGMA)
     mu_x, mu_y, squares, product = moments.unbind()
     means, mean_squares = 2 * mu_x * mu_y, mu_x**2 + mu_y**2
     c1, c2 = 0.01**2, 0.03**2
@@ -126,9 +92,7 @@ def gaussian_log_prob(z: Tensor) -> Tensor:
 def bits_per_dim(z: Tensor, log_jac_det: Tensor) -> Tensor:
     """-log2 p(x) / D with log p(x) = log N(z; 0, I) + log|det dz/dx|, (N,).
 
-    Args:
-        z: (N, C, H, W) output of the flow; D = C H W.
-        log_jac_det: (N,).
+    The flow gives z (N, C, h, w), D = C h w numbers an image, and the log-determinant (N,).
     """
     n_dims = z[0].numel()
     return -(gaussian_log_prob(z) + log_jac_det) / (n_dims * math.log(2))
@@ -156,13 +120,8 @@ def flow_score(parts: Parts, form: str = "exp", pooling: str = "mean") -> Tensor
     -log N(z)/D; ``full`` keeps the log-determinant, -(log N(z) + log|det|)/D.
     """
     energy = parts[f"energy_{pooling}"]
-    if form == "exp":
-        return -torch.exp(-energy)
-    if form == "nll":
-        return energy
-    if form == "full":
-        return energy - parts["log_jac_det"]
-    raise ValueError(f"unknown flow score '{form}': choose one of exp, nll, full")
+    forms = {"exp": -torch.exp(-energy), "nll": energy, "full": energy - parts["log_jac_det"]}
+    return forms[form]
 
 
 def recon_score(parts: Parts, form: str = "ssim") -> Tensor:
@@ -171,7 +130,7 @@ def recon_score(parts: Parts, form: str = "ssim") -> Tensor:
 
 
 def likelihood_map(z: Tensor) -> Tensor:
-    """Mean squared deviation at each position of the latent, (N, C, h, w) -> (N, 1, h, w)."""
+    """z^2 / 2, mean over channels, (N, C, h, w) -> (N, 1, h, w): -log N(z) but for a constant."""
     return 0.5 * (z**2).mean(dim=1, keepdim=True)
 
 
@@ -185,8 +144,6 @@ def pool_map(anomaly_map: Tensor, pooling: str) -> Tensor:
     values = anomaly_map.flatten(1)
     if pooling == "max":
         return values.amax(dim=1)
-    if pooling == "mean":
-        return values.mean(dim=1)
     if pooling == "top10":
-        return values.topk(math.ceil(values.shape[1] / 10), dim=1).values.mean(dim=1)
-    raise ValueError(f"unknown pooling '{pooling}': choose one of {', '.join(POOLINGS)}")
+        values = values.topk(math.ceil(values.shape[1] / 10), dim=1).values
+    return values.mean(dim=1)
