@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from scipy.stats import spearmanr
 
 from aeflow_utils import precision
@@ -16,8 +15,8 @@ from aeflow_utils.data.encoders import Encoder
 from aeflow_utils.data.features import load_splits
 from aeflow_utils.methods import AEFlowConfig, FastFlowConfig
 from aeflow_utils.models import build_system
-from aeflow_utils.models.flow import Flow, ae_flow_subnets
-from aeflow_utils.models.layers import Decoder, Doubling, _Doubling
+from aeflow_utils.models.flow import SUBNETS, Flow
+from aeflow_utils.models.layers import Decoder
 from aeflow_utils.models.scores import bits_per_dim
 from aeflow_utils.precision import bf16_here, bf16_is_fast, use_bf16
 from aeflow_utils.study.experiments import load_system, run
@@ -88,10 +87,10 @@ def test_the_paper_profile_allows_it_and_no_other_does():
     assert allowed == {"paper"}
 
 
-@pytest.mark.parametrize("kind", ["conv_like", "resnet_like"])
+@pytest.mark.parametrize("kind", SUBNETS)
 def test_coupling_and_log_determinant_stay_in_float32(kind):
     seed_everything(0)
-    flow = Flow((6, 3, 2), ae_flow_subnets(kind, 3, 1.0), 2.0).eval()
+    flow = Flow((6, 3, 2), [SUBNETS[kind]] * 3).eval()
     x = torch.randn(4, 6, 3, 2, generator=torch.Generator().manual_seed(0))
     seen = [watch(block.subnet) for block in flow.blocks]
     plain = flow(x)
@@ -112,7 +111,7 @@ def test_coupling_and_log_determinant_stay_in_float32(kind):
 def test_the_decoder_gives_float32_images_close_to_its_float32_ones(activation):
     torch.manual_seed(0)
     decoder, z = Decoder(64, 16, activation), torch.randn(2, 64, 4, 4)
-    seen, plain = watch(decoder.layers), decoder(z)
+    seen, plain = watch(decoder.layers[0]), decoder(z)
     use_bf16(decoder, True)
     rough = decoder(z)
     rough.square().mean().backward()
@@ -120,29 +119,6 @@ def test_the_decoder_gives_float32_images_close_to_its_float32_ones(activation):
     assert 0 < (rough - plain).abs().max() < 0.02 * (plain.max() - plain.min())
     assert all(
         p.grad.dtype == torch.float32 and p.grad.abs().sum() > 0 for p in decoder.parameters()
-    )
-
-
-def test_the_products_are_the_gradient_of_a_transposed_convolution():
-    generator = torch.Generator().manual_seed(0)
-    shapes = (2, 3, 4, 5), (3, 6, 2, 2), (6,)
-    inputs = [torch.randn(shape, generator=generator).double().requires_grad_() for shape in shapes]
-    expected = F.conv_transpose2d(*inputs, stride=2)
-    assert torch.equal(_Doubling.apply(*inputs), expected)
-    weights = torch.randn(expected.shape, generator=generator).double()
-    for found, own in zip(
-        torch.autograd.grad((_Doubling.apply(*inputs) * weights).sum(), inputs),
-        torch.autograd.grad((expected * weights).sum(), inputs),
-        strict=True,
-    ):
-        torch.testing.assert_close(found, own)
-
-
-def test_a_doubling_layer_is_torchs_own_in_float32():
-    layer, x = Doubling(4, 3), torch.randn(2, 4, 5, 5)
-    assert torch.equal(layer(x), F.conv_transpose2d(x, layer.weight, layer.bias, stride=2))
-    assert "ConvTranspose" in type(layer(x).grad_fn).__name__ or "Convolution" in str(
-        layer(x).grad_fn
     )
 
 
