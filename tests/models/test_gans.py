@@ -297,5 +297,4 @@ def test_the_paper_profile_has_the_papers_widths_and_an_option_overrules_it():
     for model in GANS:
         config = RunConfig.build(PROFILES["paper"], "elpv", model)
         assert (config.model.n_features, config.train.batch_size) == (64, 64)
-        narrow = RunConfig.build(PROFILES["paper"], "elpv", model, n_features=8)
-        assert narrow.model.n_features == 8
+        assert RunConfig.build(PROFILES["paper"], "elpv", model, n_features=8).model.n_features == 8
