@@ -8,10 +8,7 @@ Where conventions are known to differ, the check first removes the difference an
 rest; the difference has a row of its own, which says in words what it is and how much it makes.
 """
 
-from __future__ import annotations
-
 import sys
-from dataclasses import asdict
 
 import pandas as pd
 import torch
@@ -37,7 +34,7 @@ def main() -> int:
         *check_metrics(),
         *check_ssim(),
     ]
-    table = pd.DataFrame([asdict(row) for row in rows])
+    table = pd.DataFrame(rows)
     path = paths().home / "results" / "peers.csv"
     table.to_csv(path, index=False, float_format="%.2g")
     print(table.drop(columns="known_difference").to_string(index=False, float_format="%.2g"))

@@ -1,8 +1,5 @@
 """What every check shares: a row of the table, the inputs, and how weights are copied."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
@@ -16,19 +13,7 @@ ANOMALIB = f"anomalib {version('anomalib')}"
 TORCHMETRICS = f"torchmetrics {version('torchmetrics')}"
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of results/peers.csv."""
-
-    what: str
-    peer: str
-    quantity: str
-    n_values: int
-    max_abs_difference: float
-    max_rel_difference: float
-    tolerance: float
-    agrees: bool
-    known_difference: str
+Row = dict[str, object]  # one line of results/peers.csv
 
 
 def compare(
@@ -40,17 +25,17 @@ def compare(
         raise ValueError(f"{what}, {quantity}: {ours.shape} here but {theirs.shape} there")
     difference = float(np.abs(ours - theirs).max())
     relative = difference / float(np.abs(theirs).max())
-    return Row(
-        what,
-        peer,
-        quantity,
-        ours.size,
-        difference,
-        relative,
-        TOLERANCE,
-        relative <= TOLERANCE,
-        known_difference,
-    )
+    return {
+        "what": what,
+        "peer": peer,
+        "quantity": quantity,
+        "n_values": ours.size,
+        "max_abs_difference": difference,
+        "max_rel_difference": relative,
+        "tolerance": TOLERANCE,
+        "agrees": relative <= TOLERANCE,
+        "known_difference": known_difference,
+    }
 
 
 def shake(module: nn.Module) -> None:

@@ -1,8 +1,7 @@
 """FastFlow with anomalib's weights, on the features of anomalib's backbone."""
 
-from __future__ import annotations
-
 import math
+from functools import partial
 
 import torch
 from anomalib.models.image.fastflow.loss import FastflowLoss
@@ -40,10 +39,7 @@ def check_fastflow(hidden_ratio: float) -> list[Row]:
     peer_z, peer_log_jac_det = peer.train()(images)
     scores, peer_scores = ours.score(batch), peer.eval()(images)
 
-    def row(quantity: str, a: object, b: object, known: str = "") -> Row:
-        what = f"FastFlow, hidden ratio {hidden_ratio}"
-        return compare(what, ANOMALIB, quantity, a, b, known)
-
+    row = partial(compare, f"FastFlow, hidden ratio {hidden_ratio}", ANOMALIB)
     constant = sum(0.5 * math.log(2 * math.pi) * maps[0].numel() for maps in z)
     return [
         row("latents", flat(z), flat(peer_z)),

@@ -1,6 +1,6 @@
 """GANomaly with anomalib's weights, which stand in the same order in the same layers."""
 
-from __future__ import annotations
+from functools import partial
 
 import torch
 from anomalib.models.image.ganomaly.loss import DiscriminatorLoss, GeneratorLoss
@@ -19,7 +19,7 @@ def check_ganomaly() -> list[Row]:
     """Both as in evaluation, after one training pass has moved the batch statistics."""
     seed_everything(0)
     config = GANomalyConfig(image_size=SIZE)
-    peer = GanomalyModel((SIZE, SIZE), 3, config.n_features, config.latent_size)
+    peer = GanomalyModel((SIZE, SIZE), 3, config.n_features, latent_vec_size=100)
     batch = Batch(images_of(8), {})
     x = shrink(batch.image, SIZE)
     shake(peer)
@@ -37,18 +37,14 @@ def check_ganomaly() -> list[Row]:
     fake, _ = peer.discriminator(peer_reconstruction)
     losses, peer_loss = ours.loss(batch), GeneratorLoss()
 
-    def row(quantity: str, a: object, b: object, known: str = "") -> Row:
-        return compare("GANomaly", ANOMALIB, quantity, a, b, known)
-
+    row = partial(compare, "GANomaly", ANOMALIB)
     weighted = (
         peer_loss.wadv * losses["adversarial"]
         + peer_loss.wcon * peer_loss.loss_con(x, peer_reconstruction)
         + peer_loss.wenc * losses["latent"]
     )
     latent = "ours is the paper's squared error, anomalib's a smooth L1"
-    adversarial = (
-        "ours matches the discriminator's features, as in the paper, anomalib its verdicts"
-    )
+    matched = "ours matches the discriminator's features, as in the paper, anomalib its verdicts"
     return [
         row("latents", z, peer_z.flatten(1)),
         row("reconstructions", reconstruction, peer_reconstruction),
@@ -59,5 +55,5 @@ def check_ganomaly() -> list[Row]:
         row("discriminator's loss", losses["discriminator"], DiscriminatorLoss()(real, fake)),
         row("generator's loss, with our latent and adversarial terms", losses["total"], weighted),
         row("latent term", losses["latent"], peer_loss.loss_enc(peer_z, peer_z_again), latent),
-        row("adversarial term", losses["adversarial"], peer_loss.loss_adv(real, fake), adversarial),
+        row("adversarial term", losses["adversarial"], peer_loss.loss_adv(real, fake), matched),
     ]

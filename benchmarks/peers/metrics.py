@@ -1,8 +1,7 @@
 """Metrics on random labels, scores, masks and maps; SSIM on random images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from anomalib.metrics.aupro import _AUPRO
 from anomalib.metrics.auroc import _AUROC
 from anomalib.metrics.f1_score import _F1Max
 from scipy.ndimage import gaussian_filter
-from torch import Tensor, nn
+from torch import nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from aeflow_utils import metrics
@@ -79,9 +78,7 @@ def check_ssim() -> list[Row]:
     )
     inside = full[..., 5:-5, 5:-5]  # where the 11-pixel window fits
 
-    def row(quantity: str, a: Tensor, b: Tensor, known: str = "") -> Row:
-        return compare("SSIM", TORCHMETRICS, quantity, a, b, known)
-
+    row = partial(compare, "SSIM", TORCHMETRICS)
     border = "torchmetrics mirrors the border and averages over all pixels, ours leaves it out"
     return [
         row("value at each pixel, border left out", ssim_map(x, y), inside),

@@ -1,9 +1,8 @@
 """PaDiM on the features, and with the channels, of anomalib's."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from unittest.mock import patch
 
 import numpy as np
@@ -42,17 +41,13 @@ def check_padim() -> list[Row]:
     shapes = {stride: maps.shape[1:] for stride, maps in features.items()}
     pixels = np.zeros((60, 3, SIZE, SIZE), np.uint8)
     every = ImageSet(pd.DataFrame({"label": [0] * 60}), np.arange(60), pixels, features)
-    train, test = (every.select(np.arange(60) < 40), every.select(np.arange(60) >= 40))
-
-    def fitted() -> PaDiM:
-        system = PaDiM(PaDiMConfig(strides=STRIDES, max_channels=100), shapes, SIZE)
-        system.fit_statistics(train)
-        return system
-
-    plain = fitted().score(test.batch(np.arange(20)))
+    train, test = every.select(np.arange(60) < 40), every.batch(np.arange(40, 60))
+    system = PaDiM(PaDiMConfig(strides=STRIDES, max_channels=100), shapes, SIZE)
+    system.fit_statistics(train)
+    plain = system.score(test)
     with patch.object(padim, "REGULARISATION", 0.01 + 1e-5):
-        system = fitted()
-    scores = system.score(test.batch(np.arange(20)))
+        system.fit_statistics(train)
+    scores = system.score(test)
 
     peer.idx = system.channels
     with double_precision():
@@ -63,18 +58,13 @@ def check_padim() -> list[Row]:
         raw = generator.up_sample(distance, (SIZE, SIZE))
     smooth = generator.blur(raw.float())
 
-    def row(quantity: str, a: object, b: object, known: str = "") -> Row:
-        return compare("PaDiM, three layers", ANOMALIB, quantity, a, b, known)
-
+    row = partial(compare, "PaDiM, three layers", ANOMALIB)
+    largest = distance.amax(dim=(1, 2, 3))
     extra = "anomalib adds another 1e-5 to the variances that both enlarge by 0.01"
     blur = "anomalib blurs the map (sigma 4) and takes the maximum afterwards, ours does not blur"
     return [
         row("distance map before blurring, same regularisation", scores.anomaly_map, raw),
-        row(
-            "largest distance, same regularisation",
-            scores.image_score,
-            distance.amax(dim=(1, 2, 3)),
-        ),
+        row("largest distance, same regularisation", scores.image_score, largest),
         row("distance map before blurring", plain.anomaly_map, raw, extra),
         row("image score", plain.image_score, smooth.amax(dim=(1, 2, 3)), blur),
     ]

@@ -1,95 +1,63 @@
 """How fast is this bundle, and beside what? `make bench` writes a table and a picture of it.
 
-Everything that is compared runs in one process and in turn, with the same inputs and threads: read
-the ratios, absolute times are this machine's. What is measured and what did not pay stands in
-benchmarks/README.md.
+Pipelines take turns, with the same inputs and threads: read the ratios, absolute times are this
+machine's. What is measured and what did not pay stands in benchmarks/README.md.
 """
 
-from __future__ import annotations
-
-import sys
 import time
-from dataclasses import asdict, dataclass
-from importlib.util import find_spec
+from collections.abc import Iterator
 
 import pandas as pd
 
 from aeflow_utils.paths import paths
-from benchmarks.speed import aims, comparison, machine, picture, scaling, stages
-from benchmarks.speed.inputs import LITE0, WIDE_RESNET, make_inputs
-from benchmarks.speed.timing import Row
+from benchmarks.speed.comparison import compare, each_alone, stages
+from benchmarks.speed.measuring import Row, default_arithmetic, describe_machine, table_of
+from benchmarks.speed.pipelines import HAS_PEERS, LITE0, WIDE_RESNET, elpv
+from benchmarks.speed.quality import agreement_of_maps, time_to_auroc
+from benchmarks.speed.report import aims_table, draw
+from benchmarks.speed.scaling import curve, peak_memory
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How much is measured.
-
-    Args:
-        batches: {encoder: images a step}.
-        image_size: side in pixels.
-        repeats: rounds, the first of which is not counted.
-        n_fitted: images PaDiM is fitted on.
-        n_train, n_val, max_steps: of the way to a fixed AUROC; n_val a label.
-        curve: numbers of images whose epochs are timed.
-        full: numbers of images at which the full model's peak memory is taken.
-    """
-
-    batches: tuple[tuple[str, int], ...] = ((WIDE_RESNET, 8), (LITE0, 16))
-    image_size: int = 256
-    repeats: int = 5
-    n_fitted: int = 64
-    n_train: int = 904
-    n_val: int = 75
-    max_steps: int = 120
-    curve: tuple[int, ...] = (1000, 5000, 26315)
-    full: tuple[int, ...] = (1000, 26315)
-
-
-def measure(sizes: Sizes, with_anomalib: bool) -> list[Row]:
-    """Every section in turn; says where it is."""
-    rows, clock = [], time.perf_counter()
-
-    def done(section: str, found: list[Row]) -> None:
-        nonlocal clock
-        rows.extend(found)
-        print(f"{time.perf_counter() - clock:6.0f} s  {section}", flush=True)
-        clock = time.perf_counter()
-
-    for encoder, batch_size in sizes.batches:
-        n_images = max(sizes.n_fitted, batch_size)
-        inputs = make_inputs(encoder, sizes.image_size, batch_size, n_images)
-        done(f"{encoder}: inputs", [])
-        done(
-            f"{encoder}: pipelines",
-            comparison.pipelines(inputs, sizes.repeats, sizes.n_fitted, with_anomalib),
-        )
-        done(f"{encoder}: stages", stages.breakdown(inputs, sizes.repeats))
-        alone = (encoder, sizes.image_size, batch_size, sizes.repeats, with_anomalib)
-        done(f"{encoder}: each alone", comparison.each_alone(*alone))
-    of_lite0 = [row for row in rows if row.encoder == LITE0]
-    done("time to a fixed AUROC", comparison.time_to_auroc(of_lite0, sizes, with_anomalib))
-    done("number of images", scaling.curve(sizes.curve, sizes.repeats))
-    done("peak memory", scaling.peak_memory(sizes.full))
-    return rows
+def sections(
+    machine: str,
+    batches: tuple[tuple[str, int], ...] = ((WIDE_RESNET, 8), (LITE0, 16)),  # images a step
+    size: int = 256,  # of images, in pixels
+    repeats: int = 5,  # rounds that count
+    n_fitted: int = 64,  # images that PaDiM is fitted on
+    n_train: int = 904,  # images on the way to a fixed AUROC
+    n_val: int = 75,  # and a label
+    max_steps: int = 120,
+    numbers: tuple[int, ...] = (1000, 5000, 26315),  # images in an epoch
+) -> Iterator[tuple[str, list[Row]]]:
+    """Title and rows of every section in turn; the last encoder is trained to a fixed AUROC."""
+    for encoder, batch_size in batches:
+        kind = default_arithmetic(encoder, machine)
+        inputs, _ = elpv(encoder, size, batch_size, n_fitted)
+        measured = compare(inputs, repeats)
+        yield f"{encoder}: pipelines", measured + agreement_of_maps(inputs)
+        yield f"{encoder}: stages", stages(inputs, kind, repeats)
+        yield f"{encoder}: each alone", each_alone(inputs, kind, repeats)
+    train, val = elpv(encoder, size, batch_size, n_train)
+    val = val.select((val.table.groupby("label").cumcount() < n_val).to_numpy())
+    yield "time to a fixed AUROC", time_to_auroc(measured, train, val, max_steps)
+    yield "number of images", curve(numbers, repeats)
+    yield "peak memory", peak_memory((numbers[0], numbers[-1]))
 
 
-def main() -> int:
-    """Measure, write results/benchmarks.csv and images/benchmarks.png."""
-    with_anomalib = find_spec("anomalib") is not None
-    if not with_anomalib:
-        print("anomalib is not installed here, its rows are left out: `make bench` installs it")
-    on = machine.describe()
-    print(on, flush=True)
-    table = pd.DataFrame([asdict(row) for row in measure(Sizes(), with_anomalib)])
-    table["machine"] = on
-    path = paths().home / "results" / "benchmarks.csv"
-    table.to_csv(path, index=False, float_format="%.4g")
-    shown = table.drop(columns=["machine", "note", "repeats"])
-    print(shown.to_string(index=False, float_format="%.4g"))
-    drawn = picture.draw(table, paths().home / "images" / "benchmarks.png")
-    print(f"written to {path} and {drawn}\n\n{aims.aims_table(table)}")
-    return 0
+def measure(**sizes: object) -> pd.DataFrame:
+    """All sections as one table; says where it is."""
+    machine, rows, start = describe_machine(), [], time.perf_counter()
+    print(machine, flush=True)
+    for title, found in sections(machine, **sizes):
+        rows += found
+        print(f"{time.perf_counter() - start:6.0f} s  {title}", flush=True)
+    return table_of(rows).assign(machine=machine)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    measured = measure()
+    file = paths().home / "results" / "benchmarks.csv"
+    measured.to_csv(file, index=False, float_format="%.4g")
+    picture = draw(measured, paths().home / "images" / "benchmarks.png")
+    print(f"written to {file} and {picture}")
+    print(aims_table(measured) if HAS_PEERS else "without anomalib, which `make bench` installs")
