@@ -23,19 +23,6 @@ BLOCK = 256  # rows between two points at which a killed computation can go on
 Fill = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
-@dataclass(frozen=True)
-class ArraySpec:
-    """An array of the cache: `key` holds everything its rows depend on but the files, JSON-ready.
-
-    To find an array, not to make one, a length in `shape` may be None: as long as it is stored.
-    Rows that were never asked for take no room on disks that know sparse files.
-    """
-
-    key: dict
-    shape: tuple[int | None, ...]
-    dtype: str
-
-
 def key_hash(key: dict) -> str:
     """Short, stable name for a JSON-ready description."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -49,45 +36,44 @@ def file_sha256(path: Path) -> str:
 
 def cached_rows(
     folder: Path,
-    wanted: dict[str, ArraySpec],
+    keys: dict[str, dict],
+    length: int,
     rows: np.ndarray,
     stamps: np.ndarray,
     fill: Fill,
     label: str,
 ) -> dict[str, np.ndarray]:
-    """Read-only memory maps of the arrays in `wanted`, of which `rows` hold what they must.
+    """Read-only memory maps of some arrays, of which `rows` hold what they must.
+
+    Rows that were never asked for take no room on disks that know sparse files.
 
     Args:
         folder: where the cache lives; created if missing.
-        wanted: the arrays, by name.
-        rows: (N,) positions that are needed.
+        keys: of each array by name, everything that its rows depend on but the files, JSON-ready.
+        length: of each array.
+        rows: (N,) positions that are needed, at least one.
         stamps: (N,) uint32, not 0: what each row was made from; another stamp is another file.
         fill: computes some of `rows` (given in rising order), {name: (n, ...)}. What it raises
             leaves the blocks before it in place.
         label: of the progress bar.
     """
-    found = find_rows(folder, wanted, rows, stamps)
-    if found is not None:
-        return found
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        found = {name: _open(folder, s, "r+") or _create(folder, s) for name, s in wanted.items()}
-        stale = [stamped[rows] != stamps for _, stamped in found.values()]
-        missing = np.flatnonzero(np.any(stale, axis=0))
-        if missing.size:  # else another process has computed them while this one waited
-            missing = missing[np.argsort(rows[missing])]
-            _compute(found, rows[missing], stamps[missing], fill, label)
-        return {name: _open(folder, spec, "r")[0] for name, spec in wanted.items()}
+    found = {name: _open(folder, key, length, "r") for name, key in keys.items()}
+    if _stale(found, rows, stamps).any():
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            _compute(folder, keys, length, rows, stamps, fill, label)
+        found = {name: _open(folder, key, length, "r") for name, key in keys.items()}
+    return {name: array for name, (array, _) in found.items()}
 
 
-def find_rows(
-    folder: Path, wanted: dict[str, ArraySpec], rows: np.ndarray, stamps: np.ndarray
-) -> dict[str, np.ndarray] | None:
-    """As `cached_rows`, but None where any row would have to be computed."""
-    found = {name: _open(folder, spec, "r") for name, spec in wanted.items()}
-    if all(pair is not None and (pair[1][rows] == stamps).all() for pair in found.values()):
-        return {name: array for name, (array, _) in found.items()}
-    return None
+def _stale(
+    arrays: dict[str, tuple[np.ndarray, np.ndarray] | None], rows: np.ndarray, stamps: np.ndarray
+) -> np.ndarray:
+    """(N,) bool: the rows that any of the arrays lacks, or has from another file."""
+    stale = np.zeros(len(rows), dtype=bool)
+    for pair in arrays.values():
+        stale |= True if pair is None else pair[1][rows] != stamps
+    return stale
 
 
 @dataclass(frozen=True)
@@ -136,49 +122,54 @@ def _read_key(path: Path) -> dict:
 
 
 def _compute(
-    arrays: dict[str, tuple[np.ndarray, np.ndarray]],
+    folder: Path,
+    keys: dict[str, dict],
+    length: int,
     rows: np.ndarray,
     stamps: np.ndarray,
     fill: Fill,
     label: str,
 ) -> None:
-    with tqdm(total=len(rows), desc=label, mininterval=1) as bar:
-        for start in range(0, len(rows), BLOCK):
-            block = slice(start, start + BLOCK)
+    arrays = {name: _open(folder, key, length, "r+") for name, key in keys.items()}
+    missing = np.flatnonzero(_stale(arrays, rows, stamps))  # none, if another process was faster
+    missing = missing[np.argsort(rows[missing])]
+    with tqdm(total=len(missing), desc=label, mininterval=1) as bar:
+        for start in range(0, len(missing), BLOCK):
+            block = missing[start : start + BLOCK]
             for name, values in fill(rows[block]).items():
+                arrays[name] = arrays[name] or _create(folder, keys[name], length, values)
                 array, stamped = arrays[name]
                 array[rows[block]] = values
                 array.flush()  # a row is on disk before its stamp says so
                 stamped[rows[block]] = stamps[block]
                 stamped.flush()
-            bar.update(len(rows[block]))
+            bar.update(len(block))
 
 
-def _files(folder: Path, spec: ArraySpec) -> tuple[Path, Path]:
-    name = key_hash(spec.key)
+def _files(folder: Path, key: dict) -> tuple[Path, Path]:
+    name = key_hash(key)
     return folder / f"{name}.npy", folder / f"{name}.stamps.npy"
 
 
-def _create(folder: Path, spec: ArraySpec) -> tuple[np.ndarray, np.ndarray]:
-    path, stamps_path = _files(folder, spec)
+def _create(
+    folder: Path, key: dict, length: int, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """An empty array for rows like `values`, and its stamps."""
+    path, stamps_path = _files(folder, key)
     for old in (stamps_path, path):  # unlinked, not overwritten: somebody may be reading it
         old.unlink(missing_ok=True)
-    path.with_suffix(".json").write_text(json.dumps(spec.key, indent=1))
-    array = np.lib.format.open_memmap(path, "w+", spec.dtype, spec.shape)
-    return array, np.lib.format.open_memmap(stamps_path, "w+", "uint32", spec.shape[:1])
+    path.with_suffix(".json").write_text(json.dumps(key, indent=1))
+    shape = (length, *values.shape[1:])
+    array = np.lib.format.open_memmap(path, "w+", values.dtype, shape)
+    return array, np.lib.format.open_memmap(stamps_path, "w+", "uint32", shape[:1])
 
 
-def _open(folder: Path, spec: ArraySpec, mode: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """The stored array and its stamps; None where there are none or not as asked for."""
+def _open(folder: Path, key: dict, length: int, mode: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """The stored array and its stamps; None where there are none, or of another length."""
     try:
-        for path in _files(folder, spec):
+        for path in _files(folder, key):
             np.load(path, mmap_mode="r")  # a file that is too short fails; "r+" would lengthen it
-        array, stamps = (np.load(path, mmap_mode=mode) for path in _files(folder, spec))
+        array, stamps = (np.load(path, mmap_mode=mode) for path in _files(folder, key))
+        return (array, stamps) if len(array) == len(stamps) == length else None
     except Exception:  # absent, cut off, or damaged in ways that numpy reports in many kinds
         return None
-    fits = len(array.shape) == len(spec.shape) and all(
-        wanted in (None, stored) for wanted, stored in zip(spec.shape, array.shape, strict=True)
-    )
-    whole = fits and array.dtype == np.dtype(spec.dtype)
-    whole = whole and stamps.shape == spec.shape[:1] and stamps.dtype == np.uint32
-    return (array, stamps) if whole else None

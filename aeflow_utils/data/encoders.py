@@ -87,7 +87,8 @@ def _stored(name: str, source: str, write: Callable[[Path], None]) -> Path:
     target = paths().weights / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_suffix(f".{os.getpid()}.partial")
+        # torch.save writes the name before the last dot into the file, and so into its hash.
+        unfinished = target.with_suffix(f".partial{os.getpid()}")
         try:
             write(unfinished)
         except Exception as error:  # hubs and networks fail in many kinds

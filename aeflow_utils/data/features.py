@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,10 @@ import torch
 from torch import Tensor
 
 from aeflow_utils.config import DataConfig
-from aeflow_utils.data.cache import ArraySpec, cached_rows, find_rows
+from aeflow_utils.data.cache import cached_rows
 from aeflow_utils.data.encoders import Encoder, get_encoder_spec, weights_hash
 from aeflow_utils.data.images import Prepared, prepare_images
-from aeflow_utils.data.table import ImageList, list_images
+from aeflow_utils.data.table import SPLITS, ImageList, list_images
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 from aeflow_utils.precision import bf16_here, default_device
@@ -163,22 +164,25 @@ def encoded_splits(
     """
     prepared = prepare_images(listed)
     if prepared.errors:
-        _say_unreadable(prepared.errors, listed.data)
+        _say_unreadable(prepared)
     features = encode_images(prepared, encoder, strides, bf16)
     every = ImageSet(listed.table, listed.rows, prepared.images, features)
     splits = listed.table["split"].to_numpy()
-    parts = (every.select((splits == s) & prepared.readable) for s in ("train", "val", "test"))
+    parts = (every.select((splits == split) & prepared.readable) for split in SPLITS)
     return Splits(*parts, listed, tuple(prepared.errors))
 
 
-def _say_unreadable(errors: dict[str, str], data: DataConfig) -> None:
-    shown = list(errors.values())[:UNREADABLE_SHOWN]
-    if len(errors) > len(shown):
-        shown.append(f"... and {len(errors) - len(shown)} more")
+def _say_unreadable(prepared: Prepared) -> None:
+    data, n_errors = prepared.listed.data, len(prepared.errors)
+    shown = list(prepared.errors.values())[:UNREADABLE_SHOWN]
+    if n_errors > len(shown):
+        shown.append(f"... and {n_errors - len(shown)} more")
     message = "\n".join(shown)
     if not data.skip_unreadable:
         raise UserError(f"{message}, or set AEFLOW_SKIP_UNREADABLE=1 to go on without it")
-    log.warning(f"{data.label}: {len(errors)} images are left out\n{message}")
+    if prepared.listed.table["split"][prepared.readable].nunique() < len(SPLITS):
+        raise UserError(f"{message}\nwithout them a split of {data.label} is empty")
+    log.warning(f"{data.label}: {n_errors} images are left out\n{message}")
 
 
 def encode_images(
@@ -193,32 +197,22 @@ def encode_images(
     # Rounds otherwise than the network before `Encoder.fuse`, and than in bfloat16.
     key["arithmetic"] = "fused, bfloat16" if bf16 else "fused"
 
-    def wanted(channels: dict[int, int | None]) -> dict[str, ArraySpec]:
-        specs = {}
-        for stride in strides:
-            positions = -(-images.shape[-1] // stride)
-            shape = (len(images), channels[stride], positions, positions)
-            specs[str(stride)] = ArraySpec(
-                {**key, "stride": stride, "what": "features"}, shape, "float16"
-            )
-        return specs
+    keys = {s: {**key, "stride": s, "what": "features"} for s in sorted(strides)}
+
+    @cache
+    def network() -> Encoder:  # built only where something is to be encoded
+        encoder = Encoder(encoder_name, strides).fuse()
+        encoder.bf16 = bf16
+        return encoder.to(default_device())
+
+    def fill(block: np.ndarray) -> dict[int, np.ndarray]:
+        parts = [_encode(network(), images[batch]) for batch in _in_batches(block)]
+        return {s: np.concatenate([part[s] for part in parts])[: len(block)] for s in strides}
 
     listed, readable = prepared.listed, prepared.readable
     rows, stamps = listed.rows[readable], listed.stamps[readable]
-    found = find_rows(paths().cache, wanted(dict.fromkeys(strides)), rows, stamps)
-    if found is None:
-        encoder, device = Encoder(encoder_name, strides).fuse(), default_device()
-        encoder.bf16 = bf16
-
-        def fill(block: np.ndarray) -> dict[str, np.ndarray]:
-            encoder.to(device)
-            parts = [_encode(encoder, images[r], device) for r in _in_batches(block)]
-            joined = {s: np.concatenate([part[s] for part in parts]) for s in strides}
-            return {str(s): maps[: len(block)] for s, maps in joined.items()}
-
-        label = f"{listed.data.label}: {encoder_name} features"
-        found = cached_rows(paths().cache, wanted(encoder.channels), rows, stamps, fill, label)
-    return {stride: found[str(stride)] for stride in sorted(strides)}
+    label = f"{listed.data.label}: {encoder_name} features"
+    return cached_rows(paths().cache, keys, len(images), rows, stamps, fill, label)
 
 
 def _in_batches(rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -228,6 +222,7 @@ def _in_batches(rows: np.ndarray) -> Iterator[np.ndarray]:
         yield np.pad(batch, (0, ENCODING_BATCH - len(batch)), mode="edge")
 
 
-def _encode(encoder: Encoder, images: np.ndarray, device: str) -> dict[int, np.ndarray]:
-    batch = torch.from_numpy(images).to(device).float().div_(255).expand(-1, 3, -1, -1)
-    return {stride: maps.half().cpu().numpy() for stride, maps in encoder(batch).items()}
+def _encode(encoder: Encoder, images: np.ndarray) -> dict[int, np.ndarray]:
+    batch = torch.from_numpy(images).to(default_device()).float().div_(255)
+    maps = encoder(batch.expand(-1, 3, -1, -1))
+    return {stride: of_stride.half().cpu().numpy() for stride, of_stride in maps.items()}

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from aeflow_utils.data.cache import ArraySpec, cached_rows
+from aeflow_utils.data.cache import cached_rows
 from aeflow_utils.data.table import ImageList
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
@@ -59,19 +59,17 @@ def prepare_images(listed: ImageList) -> Prepared:
     def fill(block: np.ndarray) -> dict[str, np.ndarray]:
         with ThreadPoolExecutor() as pool:  # PIL decodes and resizes without Python's lock
             pixels = np.stack(list(pool.map(decode, block.tolist())))
-        return {"images": pixels, "readable": ~np.isin(block, list(errors))}
+        readable = np.isin(block, list(errors), invert=True).astype(np.uint8)
+        return {"images": pixels, "readable": readable}
 
     source = {"dataset": data.dataset, "category": data.category, "root": str(listed.root)}
     source |= {"size": data.image_size, "resize": data.resize, "grey": grey}
-    n_listed = (listed.n_listed,)
-    arrays = {
-        "images": ArraySpec({**source, "what": "images"}, n_listed + shape, "uint8"),
-        "readable": ArraySpec({**source, "what": "readable"}, n_listed, "uint8"),
-    }
+    keys = {name: {**source, "what": name} for name in ("images", "readable")}
     label = f"{data.label}: images"
-    found = cached_rows(paths().cache, arrays, listed.rows, listed.stamps, fill, label)
-    readable = found["readable"][listed.rows] == 1
-    unreadable = listed.table["path"].set_axis(listed.rows)[~readable]
+    rows = listed.rows
+    found = cached_rows(paths().cache, keys, listed.n_listed, rows, listed.stamps, fill, label)
+    readable = found["readable"][rows] == 1
+    unreadable = listed.table["path"].set_axis(rows)[~readable]
     for row in unreadable.index.difference(list(errors)):  # an earlier process has found out
         decode(row)
         errors.setdefault(row, f"{files[row]} could not be read before; copy it anew")

@@ -21,6 +21,7 @@ from aeflow_utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
+SPLITS = ("train", "val", "test")
 SPLIT_SEED = 0  # all models and seeds share one split
 CHECK = "python -m aeflow_utils data check"
 
@@ -115,7 +116,7 @@ def _divide(listing: pd.DataFrame, spec: DatasetSpec, data: DataConfig) -> pd.Da
 
 def _check_splits(table: pd.DataFrame, name: str, data: DataConfig) -> None:
     hint = "" if data.own else f". See what is missing with: {CHECK} {data.dataset}"
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         if not (table.loc[table["split"] == split, "label"].isin([0, UNLABELLED])).any():
             raise UserError(f"{name}: the {split} split has no normal image{hint}")
     if not ((table["split"] == "test") & (table["label"] == 1)).any():

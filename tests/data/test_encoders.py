@@ -1,6 +1,7 @@
 """The packaged weights are the original network; fetched ones are checked; errors name a file."""
 
 import hashlib
+import os
 import re
 import socket
 import threading
@@ -235,12 +236,16 @@ def test_any_backbone_of_timm_is_an_encoder_once_its_weights_are_there(monkeypat
 
 def test_an_untrained_encoder_has_random_weights_the_same_ones_each_time(monkeypatch, tmp_path):
     images = torch.rand(2, 3, 64, 64)
-    maps = []
-    for folder in ("one", "two"):
+    maps, hashes = [], set()
+    for process, folder in enumerate(("one", "two")):
         monkeypatch.setenv("AEFLOW_WEIGHTS", str(tmp_path / folder))
-        torch.manual_seed(len(maps))  # whatever was drawn before
-        maps.append(Encoder("efficientnet_lite0_untrained", (16,))(images)[16])
+        torch.manual_seed(process)  # whatever was drawn before
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        encoder = Encoder("efficientnet_lite0_untrained", (16,))
+        maps.append(encoder(images)[16])
+        hashes.add(encoder.weights_sha256)
     assert torch.equal(*maps)
+    assert len(hashes) == 1
     trained = Encoder("efficientnet_lite0", (16,))(images)[16]
     assert trained.shape == maps[0].shape
     assert not torch.allclose(trained, maps[0], atol=0.1)

@@ -91,6 +91,13 @@ def test_of_many_damaged_images_some_are_named_and_the_rest_counted(data_folder,
     assert f"and {64 - UNREADABLE_SHOWN} more" in str(error.value)
 
 
+def test_a_split_without_any_readable_image_is_an_error(mvtec_tree, own_cache):
+    for path in mvtec_tree.glob("bottle/test/*/*.png"):
+        break_by_text(path)
+    with pytest.raises(UserError, match="mvtec-bottle"):
+        load_splits(replace(BOTTLE, skip_unreadable=True), LITE0, (16,))
+
+
 def test_an_image_that_could_not_be_read_before_is_still_left_out(mvtec_tree, own_cache):
     broken = mvtec_tree / "bottle/test/dirt/002.png"
     whole = broken.read_bytes()
