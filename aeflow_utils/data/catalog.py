@@ -87,23 +87,15 @@ def _counts(**splits: tuple[int, ...]) -> Counts:
     return {(split, label): n for split, pair in splits.items() for label, n in enumerate(pair)}
 
 
+# fmt: off
 _MVTEC = {  # train good, test good, test defective: 5,354 in all
-    "bottle": (209, 20, 63),
-    "cable": (224, 58, 92),
-    "capsule": (219, 23, 109),
-    "carpet": (280, 28, 89),
-    "grid": (264, 21, 57),
-    "hazelnut": (391, 40, 70),
-    "leather": (245, 32, 92),
-    "metal_nut": (220, 22, 93),
-    "pill": (267, 26, 141),
-    "screw": (320, 41, 119),
-    "tile": (230, 33, 84),
-    "toothbrush": (60, 12, 30),
-    "transistor": (213, 60, 40),
-    "wood": (247, 19, 60),
-    "zipper": (240, 32, 119),
+    "bottle": (209, 20, 63), "cable": (224, 58, 92), "capsule": (219, 23, 109),
+    "carpet": (280, 28, 89), "grid": (264, 21, 57), "hazelnut": (391, 40, 70),
+    "leather": (245, 32, 92), "metal_nut": (220, 22, 93), "pill": (267, 26, 141),
+    "screw": (320, 41, 119), "tile": (230, 33, 84), "toothbrush": (60, 12, 30),
+    "transistor": (213, 60, 40), "wood": (247, 19, 60), "zipper": (240, 32, 119),
 }
+# fmt: on
 _ISIC_URL = "https://isic-challenge-data.s3.amazonaws.com/2018/ISIC2018_Task3_"
 _ISIC_FILES = ["Training_LesionGroupings.csv"]
 for _part in ("Training", "Validation", "Test"):
