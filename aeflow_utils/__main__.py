@@ -136,12 +136,9 @@ def _data_prepare(name: str, profile: Profile) -> None:
     configs = experiments.plan(profile, datasets=(name,))
     if not configs:
         raise UserError(f"{name} is not here: {spec.how_to_get}")
-    splits = experiments.prepare(configs)
-    sizes = {config.data: len(parts.listed.table) for config, parts in splits.items()}
-    print(
-        f"{name} is prepared for profile {profile.name}: {sum(sizes.values()):,} images in "
-        f"{time.perf_counter() - start:.1f} s; cache in {paths().cache}"
-    )
+    experiments.prepare(configs)
+    seconds = time.perf_counter() - start
+    print(f"{name} is prepared for profile {profile.name} in {seconds:.1f} s: {paths().cache}")
 
 
 def _data_cached(name: str, clear: bool) -> None:
