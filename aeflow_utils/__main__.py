@@ -127,11 +127,9 @@ def _data_prepare(options: Options) -> None:
     configs = plan(profile, datasets=(options.name,))
     if not configs:
         raise UserError(f"{options.name} is not here: {spec.how_to_get}")
-    sizes = {config.data: len(parts.listed.table) for config, parts in prepare(configs).items()}
-    print(
-        f"{options.name} is prepared for profile {profile.name}: {sum(sizes.values()):,} images in "
-        f"{time.perf_counter() - start:.1f} s; cache in {paths().cache}"
-    )
+    prepare(configs)
+    seconds = time.perf_counter() - start
+    print(f"{options.name} is ready for profile {profile.name} in {seconds:.1f} s: {paths().cache}")
 
 
 def _data_cached(options: Options) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -133,14 +133,6 @@ class Splits:
     def fingerprint(self) -> str:
         """Of the files."""
         return self.listed.fingerprint
-
-    def at(self, strides: tuple[int, ...]) -> Splits:
-        """The same images with the features of no more than these strides."""
-        parts = (
-            replace(part, features={s: part.features[s] for s in sorted(strides)})
-            for part in (self.train, self.val, self.test)
-        )
-        return Splits(*parts, self.listed, self.skipped)
 
 
 def load_splits(

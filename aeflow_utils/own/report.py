@@ -28,7 +28,7 @@ from aeflow_utils.profiles import Profile
 from aeflow_utils.show import figures
 from aeflow_utils.show.style import LABEL_NAMES
 from aeflow_utils.show.tables import format_summary
-from aeflow_utils.study.experiments import load_system, prepare, run_all
+from aeflow_utils.study.experiments import load_system, run_all, splits_of
 from aeflow_utils.study.results import run_title, summary
 from aeflow_utils.study.runs import RunResult
 from aeflow_utils.study.training import score_maps
@@ -56,7 +56,7 @@ def study_own_images(listed: ImageList, profile: Profile) -> Path:
     """
     results = run_all(own_plan(listed.data, profile), [listed])
     main = results[0]
-    splits = prepare([main.config], [listed])[main.config]
+    splits = splits_of(main.config, listed=listed)
     folder = paths().own(profile.name) / listed.data.name
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     ranked = rank(main)

@@ -23,9 +23,9 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from aeflow_utils import metrics
-from aeflow_utils.config import RunConfig
+from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.catalog import SPECS
-from aeflow_utils.data.features import Splits, encoded_splits, load_splits
+from aeflow_utils.data.features import Splits, encoded_splits
 from aeflow_utils.data.images import load_masks
 from aeflow_utils.data.layouts import UNLABELLED
 from aeflow_utils.data.table import ImageList, available, list_images
@@ -67,8 +67,11 @@ def plan(
     ]
 
 
-def run(config: RunConfig, splits: Splits | None = None) -> RunResult:
+def run(config: RunConfig, listed: ImageList | None = None) -> RunResult:
     """Load the run if its folder is there, else train, score and write it.
+
+    Args:
+        listed: its images, where they have been looked up already.
 
     Raises:
         UserError: the data are absent, or the folder is damaged.
@@ -79,7 +82,7 @@ def run(config: RunConfig, splits: Splits | None = None) -> RunResult:
         if result.config != config:  # its name leaves out defaults, and one of them has changed
             raise UserError(f"{folder} holds a run of other options: delete it and run again")
         return result
-    splits = splits or splits_of(config)
+    splits = splits_of(config, listed=listed)
     # With the fingerprint in its name, an unfinished run is never continued on other images.
     work = folder.with_name(f".{folder.name}.{splits.fingerprint}.partial")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -91,10 +94,12 @@ def run(config: RunConfig, splits: Splits | None = None) -> RunResult:
     return load_run(folder)
 
 
-def splits_of(config: RunConfig, strides: tuple[int, ...] = ()) -> Splits:
+def splits_of(
+    config: RunConfig, strides: tuple[int, ...] = (), listed: ImageList | None = None
+) -> Splits:
     """The images and features that a run reads, or its features at other `strides`."""
-    model = config.model
-    return load_splits(config.data, model.encoder, strides or model.strides, config.train.bf16)
+    listed, model = listed or list_images(config.data), config.model
+    return encoded_splits(listed, model.encoder, strides or model.strides, config.train.bf16)
 
 
 def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
@@ -222,44 +227,40 @@ def run_all(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> list[
             here[data] = list_images(data)
     pending = [config for config in configs if not run_folder(config).exists()]
     pending.sort(key=lambda config: KINDS.index(config.method.kind))  # no core idles at the end
-    splits = prepare(pending, here.values())
+    prepare(pending, here.values())
     if _workers(pending) > 1:
-        _run_in_parallel(pending, splits)
-    results = [run(config, splits.get(config)) for config in configs]
+        _run_in_parallel(pending, here)
+    results = [run(config, here.get(config.data)) for config in configs]
     for result in results:
         if result.config.data in here:
             _check_images(result, here[result.config.data].fingerprint)
     return results
 
 
-def prepare(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> dict[RunConfig, Splits]:
-    """What each run will read, in one pass for each data set and encoder; fills the cache.
+def prepare(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> None:
+    """Fill the cache for runs to come: one pass for each data set and encoder.
 
     Args:
         listed: images that have been looked up already.
     """
     here = {images.data: images for images in listed}
-    together: dict[tuple, list[RunConfig]] = {}
+    strides: dict[tuple, set[int]] = {}
     for config in configs:
         key = (config.data, config.model.encoder, config.train.bf16)
-        together.setdefault(key, []).append(config)
-    splits = {}
-    for (data, encoder, bf16), runs in together.items():
+        strides.setdefault(key, set()).update(config.model.strides)
+    for (data, encoder, bf16), wanted in strides.items():
         if data not in here:
             here[data] = list_images(data)
-        strides = {stride for config in runs for stride in config.model.strides}
-        every = encoded_splits(here[data], encoder, tuple(sorted(strides)), bf16)
-        splits |= {config: every.at(config.model.strides) for config in runs}
-    return splits
+        encoded_splits(here[data], encoder, tuple(sorted(wanted)), bf16)
 
 
-def _run_in_parallel(pending: list[RunConfig], splits: dict[RunConfig, Splits]) -> None:
+def _run_in_parallel(pending: list[RunConfig], here: dict[DataConfig, ImageList]) -> None:
     workers = _workers(pending)
     # joblib replaces a worker whose memory has grown; no run is lost by it.
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
     with environment(TQDM_DISABLE="1"):  # one bar here; children read it when they import tqdm
         jobs = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(
-            joblib.delayed(run)(config, splits[config]) for config in pending
+            joblib.delayed(run)(config, here[config.data]) for config in pending
         )
         for result in tqdm(jobs, f"runs, {workers} at a time", len(pending)):
             tqdm.write(f"  done: {result.folder.name}")

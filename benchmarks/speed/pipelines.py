@@ -19,7 +19,7 @@ from aeflow_utils.data.features import Batch, ImageSet, load_splits
 from aeflow_utils.methods import AEFlowConfig, FastFlowConfig, PaDiMConfig
 from aeflow_utils.models import build_system
 from aeflow_utils.models.ae_flow import AEFlow
-from aeflow_utils.models.flow import ae_flow_subnets
+from aeflow_utils.models.flow import SUBNETS
 from aeflow_utils.models.layers import Decoder, FeatureScaler
 from aeflow_utils.models.scores import Scores
 from aeflow_utils.precision import default_device, use_bf16
@@ -145,9 +145,10 @@ class PlainAEFlow(AEFlow):
         self.config = config
         self.scaler = FeatureScaler(shapes, config.strides, config.features)
         self.flow = SequenceINN(*self.scaler.shape)
-        for subnet in ae_flow_subnets(config.subnet, config.n_blocks):
-            self.flow.append(AllInOneBlock, subnet_constructor=subnet)
+        for _ in range(config.n_blocks):
+            self.flow.append(AllInOneBlock, subnet_constructor=SUBNETS[config.subnet])
         self.decoder = Decoder(self.scaler.shape[0], min(config.strides), "tanh")
+        self.decoder.layers = nn.Sequential(*self.decoder.layers)  # torch's own layout
         self.encoder = PlainEncoder(config.encoder, config.strides)  # last: it draws numbers too
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

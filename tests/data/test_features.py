@@ -236,16 +236,6 @@ def test_a_further_stride_is_encoded_without_reading_images_again(spoiled_after)
     assert set(load_splits(BOTTLE, LITE0, (8, 16)).train.features) == {8, 16}
 
 
-def test_splits_can_be_narrowed_to_fewer_strides(mvtec_tree):
-    both = load_splits(BOTTLE, LITE0, (8, 16))
-    one = both.at((16,))
-    assert set(both.test.features) == {8, 16}
-    assert set(one.test.features) == {16}
-    assert one.fingerprint == both.fingerprint
-    ours, theirs = (splits.test.batch(np.arange(3)) for splits in (one, both))
-    assert torch.equal(ours.features[16], theirs.features[16])
-
-
 def test_features_do_not_depend_on_who_else_was_encoded(mvtec_tree, own_cache, monkeypatch):
     small = load_splits(replace(BOTTLE, limit=2), LITE0, (16,)).train
     monkeypatch.setenv("AEFLOW_CACHE", str(own_cache / "another"))

@@ -57,7 +57,7 @@ def fail(*args, **kwargs):
 
 def test_a_run_writes_everything_that_it_depends_on_and_says(small_elpv):
     config = smoke()
-    result = run(config, small_elpv)
+    result = run(config, small_elpv.listed)
     names = {path.name for path in result.folder.iterdir()}
     tables = {"history.csv", "scores.csv", "metrics.json"}
     assert names == tables | {"config.json", "environment.json", "checkpoint.safetensors"}
@@ -72,7 +72,7 @@ def test_a_run_writes_everything_that_it_depends_on_and_says(small_elpv):
 
 
 def test_a_run_scores_every_validation_and_test_image_once(small_elpv):
-    result = run(smoke(), small_elpv)
+    result = run(smoke(), small_elpv.listed)
     assert result.split("val")["path"].tolist() == small_elpv.val.table["path"].tolist()
     assert result.split("test")["path"].tolist() == small_elpv.test.table["path"].tolist()
     assert result.split("test")["label"].tolist() == small_elpv.test.table["label"].tolist()
@@ -87,8 +87,8 @@ def test_the_second_time_a_run_is_loaded_without_images_or_training(mvtec_tree):
     assert second.metrics == first.metrics
 
 
-def test_a_run_without_given_splits_loads_its_own(small_elpv):
-    given = run(smoke("knn"), small_elpv)
+def test_a_run_whose_images_are_not_given_looks_them_up(small_elpv):
+    given = run(smoke("knn"), small_elpv.listed)
     pd.testing.assert_frame_equal(
         given.scores, run(replace(smoke("knn"), variant="again")).scores, rtol=1e-6
     )
@@ -99,15 +99,15 @@ def test_a_failure_in_the_middle_leaves_no_run_folder(stage, small_elpv, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(experiments, stage, fail)
         with pytest.raises(RuntimeError, match="lights"):
-            run(smoke(), small_elpv)
+            run(smoke(), small_elpv.listed)
     assert folders() == []
     assert find("smoke", "here") == []
-    assert run(smoke(), small_elpv).history["epoch"].tolist() == [1, 2]
+    assert run(smoke(), small_elpv.listed).history["epoch"].tolist() == [1, 2]
 
 
 def test_a_run_that_was_killed_goes_on_and_ends_the_same(small_elpv, monkeypatch):
     config = smoke("ae_flow", subnet="resnet_like")
-    whole = run(replace(config, variant="whole"), small_elpv)
+    whole = run(replace(config, variant="whole"), small_elpv.listed)
     step, calls = AEFlow.train_step, []
 
     def killed_in_epoch_two(*args):
@@ -119,8 +119,8 @@ def test_a_run_that_was_killed_goes_on_and_ends_the_same(small_elpv, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(AEFlow, "train_step", killed_in_epoch_two)
         with pytest.raises(KeyboardInterrupt):
-            run(config, small_elpv)
-    resumed = run(config, small_elpv)
+            run(config, small_elpv.listed)
+    resumed = run(config, small_elpv.listed)
     pd.testing.assert_frame_equal(resumed.scores, whole.scores, check_exact=True)
     pd.testing.assert_frame_equal(resumed.history, whole.history, check_exact=True)
     assert not list(resumed.folder.glob("resume*"))
@@ -197,7 +197,7 @@ def test_a_configuration_of_another_version_is_named(model, write_run):
 
 @pytest.mark.parametrize(("model", "variant", "options"), STUDY, ids=STUDY_IDS)
 def test_a_loaded_system_reproduces_the_stored_scores(model, variant, options, small_elpv):
-    result = run(smoke(model, **options), small_elpv)
+    result = run(smoke(model, **options), small_elpv.listed)
     scores = score_images(load_system(result, small_elpv), small_elpv.test)
     stored = result.split("test")[["image_score", "flow_score", "recon_score"]]
     np.testing.assert_allclose(scores[stored.columns], stored, rtol=1e-5, atol=1e-6)
@@ -212,7 +212,7 @@ def test_loading_a_system_for_other_images_is_refused(mvtec_tree):
 
 
 def test_loading_a_system_without_its_checkpoint_is_refused(small_elpv):
-    result = run(smoke(), small_elpv)
+    result = run(smoke(), small_elpv.listed)
     (result.folder / "checkpoint.safetensors").unlink()
     with pytest.raises(UserError, match=experiments.CHECKPOINT):
         load_system(result, small_elpv)
@@ -235,7 +235,7 @@ def test_run_all_loads_finished_runs_when_the_images_are_gone(mvtec_tree):
 
 def test_run_all_in_several_processes_gives_what_one_gives(small_elpv, monkeypatch):
     configs = [smoke("brightness"), smoke("knn"), smoke("ae_flow")]
-    alone = [run(replace(config, variant="alone"), small_elpv) for config in configs]
+    alone = [run(replace(config, variant="alone"), small_elpv.listed) for config in configs]
     monkeypatch.setitem(PROFILES, "smoke", replace(SMOKE, workers=2))
     together = run_all(configs)
     assert [result.config for result in together] == configs
@@ -254,21 +254,18 @@ def test_run_all_looks_a_data_set_up_once(mvtec_tree, monkeypatch):
     assert walked == [mvtec_tree / "bottle"] * 2  # by `list_images`
 
 
-def test_prepare_gives_every_run_its_strides_from_one_pass(mvtec_tree, monkeypatch):
+def test_prepare_encodes_what_every_model_of_a_data_set_needs(mvtec_tree, monkeypatch):
     configs = [
         smoke("fastflow", dataset="mvtec", category="bottle"),
         smoke("padim", dataset="mvtec", category="bottle", strides=(16, 32)),
-        BRIGHTNESS,
     ]
-    splits = experiments.prepare(configs)
-    for config in configs:
-        assert set(splits[config].train.features) == set(config.model.strides)
+    experiments.prepare(configs)
     monkeypatch.setattr(Encoder, "forward", fail)
     assert set(load_splits(configs[0].data, "efficientnet_lite0", (8, 16, 32)).train.features)
 
 
 def test_metrics_can_be_recomputed_from_the_scores_alone(small_elpv):
-    folder = run(smoke(), small_elpv).folder
+    folder = run(smoke(), small_elpv.listed).folder
     again = evaluate(pd.read_csv(folder / "scores.csv"))
     assert again == json.loads((folder / "metrics.json").read_text())
     assert set(again["thresholds"]) == set(again["at_threshold"])
