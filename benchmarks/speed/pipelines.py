@@ -71,7 +71,7 @@ class PlainAEFlow(AEFlow):
         )
         likelihood = -torch.exp(scores.gaussian_log_prob(z) / z[0].numel())
         beta = self.config.beta
-        return Scores.of(beta * likelihood - (1 - beta) * similarity)
+        return Scores(beta * likelihood - (1 - beta) * similarity)
 
 
 def use_freias_blocks(system: nn.Module) -> None:
