@@ -40,7 +40,7 @@ SYSTEM = '''
 
     class Toy(System):
         def __init__(self, config, shapes, image_size):
-            super().__init__()
+            super().__init__(config, shapes, image_size)
             self.register_buffer("mean", torch.zeros(shapes[16][0]))
 
         def fit_statistics(self, train):
@@ -49,7 +49,7 @@ SYSTEM = '''
 
         def score(self, batch):
             distance = (batch.features[16] - self.mean.view(1, -1, 1, 1)).norm(dim=1, keepdim=True)
-            return Scores.of(distance.mean(dim=(1, 2, 3)), distance)
+            return Scores(distance.mean(dim=(1, 2, 3)), distance)
 '''
 
 

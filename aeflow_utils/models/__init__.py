@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from aeflow_utils.methods import ModelConfig, get_method
-
-if TYPE_CHECKING:
-    from aeflow_utils.models.system import Shapes, System
+from aeflow_utils.models.system import Shapes, System
 
 
 def build_system(config: ModelConfig, shapes: Shapes, image_size: int) -> System:

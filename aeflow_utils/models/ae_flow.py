@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -23,7 +22,7 @@ from aeflow_utils.models.scores import (
     score_parts,
     upsample,
 )
-from aeflow_utils.models.system import Shapes, System
+from aeflow_utils.models.system import Losses, Shapes, System
 
 
 class AEFlow(System):
@@ -38,8 +37,7 @@ class AEFlow(System):
     """
 
     def __init__(self, config: AEFlowConfig, shapes: Shapes, image_size: int) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, shapes, image_size)
         self.scaler = FeatureScaler(shapes, config.strides, config.features)
         self.flow = Flow(self.scaler.shape, [SUBNETS[config.subnet]] * config.n_blocks)
         self.decoder = Decoder(self.scaler.shape[0], min(config.strides), config.last_activation)
@@ -60,7 +58,7 @@ class AEFlow(System):
         z, log_jac_det = self.flow(self.features(batch))
         return z, log_jac_det, self.decoder(z)
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> Losses:
         z, log_jac_det, reconstruction = self(batch)
         flow = bits_per_dim(z, log_jac_det).mean()
         recon = F.mse_loss(reconstruction, batch.image)
@@ -71,15 +69,11 @@ class AEFlow(System):
 
     def score(self, batch: Batch) -> Scores:
         z, log_jac_det, reconstruction = self(batch)
-        parts = score_parts(z, log_jac_det, batch.image, reconstruction.clamp(0, 1))
+        reconstruction = reconstruction.clamp(0, 1)
+        parts = score_parts(z, log_jac_det, batch.image, reconstruction)
         image_score, s_flow, s_recon = mix(parts, self.config)
         anomaly_map = upsample(likelihood_map(z), batch.image.shape[-2:])
-        return Scores.of(image_score, anomaly_map, s_flow, s_recon, parts)
-
-    @torch.inference_mode()
-    def reconstruct(self, batch: Batch) -> Tensor:
-        """x' in [0, 1], (N, 3, H, W)."""
-        return self(batch)[2].clamp(0, 1)
+        return Scores(image_score, anomaly_map, s_flow, s_recon, parts, reconstruction)
 
 
 def mix(parts: Parts, config: AEFlowConfig) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -10,14 +9,14 @@ from aeflow_utils.data.features import Batch, ImageSet
 from aeflow_utils.methods import AutoencoderConfig
 from aeflow_utils.models.layers import Decoder, FeatureScaler
 from aeflow_utils.models.scores import Scores, ssim
-from aeflow_utils.models.system import Shapes, System
+from aeflow_utils.models.system import Losses, Shapes, System
 
 
 class Autoencoder(System):
     """Score: the mean squared error of the reconstruction; -SSIM is kept beside it."""
 
     def __init__(self, config: AutoencoderConfig, shapes: Shapes, image_size: int) -> None:
-        super().__init__()
+        super().__init__(config, shapes, image_size)
         self.scaler = FeatureScaler(shapes, config.strides, "channel")
         self.decoder = Decoder(self.scaler.shape[0], min(config.strides), "tanh")
 
@@ -28,17 +27,16 @@ class Autoencoder(System):
         """x' (N, 3, H, W)."""
         return self.decoder(self.scaler(batch.features))
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> Losses:
         recon = F.mse_loss(self(batch), batch.image)
         return {"total": recon, "recon": recon}
 
     def score(self, batch: Batch) -> Scores:
         reconstruction = self(batch).clamp(0, 1)
         error = ((batch.image - reconstruction) ** 2).mean(dim=1, keepdim=True)
-        recon_score = -ssim(batch.image, reconstruction)
-        return Scores.of(error.mean(dim=(1, 2, 3)), error, recon_score=recon_score)
-
-    @torch.inference_mode()
-    def reconstruct(self, batch: Batch) -> Tensor:
-        """x' in [0, 1], (N, 3, H, W)."""
-        return self(batch).clamp(0, 1)
+        return Scores(
+            image_score=error.mean(dim=(1, 2, 3)),
+            anomaly_map=error,
+            recon_score=-ssim(batch.image, reconstruction),
+            reconstruction=reconstruction,
+        )

@@ -6,8 +6,6 @@ that halve or double the side, from or to maps of 4 x 4 positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,34 +14,32 @@ from aeflow_utils.errors import UserError
 
 
 def image_to_vector(
-    side: int,
-    n_features: int,
-    n_outputs: int,
-    norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
-    bias: bool = False,
+    side: int, n_features: int, n_outputs: int, critic: bool = False
 ) -> nn.Sequential:
     """Layers from (N, 3, side, side) to (N, n_outputs, 1, 1).
 
     Args:
         side: of the image in pixels, a power of two from 32.
         n_features: channels at half the side; they double as the side halves.
-        norm: makes the normalisation of a number of channels.
-        bias: give the convolutions biases and PyTorch's own initial weights, beside which DCGAN's
-            are so small that the biases would drown the image.
+        critic: of a Wasserstein GAN, whose penalty is on each image: LayerNorm, where BatchNorm
+            would tie the images of a batch; with biases, without which LayerNorm would hide an
+            image's contrast, D(x / 2) = D(x); and with PyTorch's own initial weights, beside
+            which DCGAN's are so small that the biases would drown the image.
 
     Raises:
         UserError: the side is not a power of two from 32.
     """
-    width = n_features
+    width, bias = n_features, critic
     # The paper's code pads the first convolution by 1. Four, as in anomalib 2.7, makes weights
     # interchangeable with it; the maps still end at 4 x 4.
     layers = [nn.Conv2d(3, width, 4, stride=2, padding=4, bias=bias), nn.LeakyReLU(0.2)]
     for _ in range(_n_halvings(side)):
         layers.append(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=bias))
         width *= 2
-        layers += [norm(width), nn.LeakyReLU(0.2)]
+        norm = nn.GroupNorm(1, width) if critic else nn.BatchNorm2d(width)
+        layers += [norm, nn.LeakyReLU(0.2)]
     layers.append(nn.Conv2d(width, n_outputs, 4, bias=bias))
-    return nn.Sequential(*layers) if bias else _initialised(layers)
+    return nn.Sequential(*layers) if critic else _initialised(layers)
 
 
 def vector_to_image(side: int, n_features: int, n_inputs: int) -> nn.Sequential:
@@ -83,8 +79,3 @@ def shrink(image: Tensor, side: int) -> Tensor:
     small = F.interpolate(image, (side, side), mode="bilinear", antialias=True)
     # Channels last: the convolutions that follow keep it, and are a quarter faster on a CPU.
     return (2 * small - 1).contiguous(memory_format=torch.channels_last)
-
-
-def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, 3, h, w) in [-1, 1] to (N, 3, H, W) in [0, 1]; inverts `shrink` up to its loss."""
-    return F.interpolate((x + 1) / 2, size, mode="bilinear")

@@ -5,17 +5,15 @@ The paper's networks are residual; these are the plain ones of `dcgan`, at a fif
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import Batch
 from aeflow_utils.methods import FAnoGANConfig
-from aeflow_utils.models.dcgan import enlarge, image_to_vector, shrink, vector_to_image
+from aeflow_utils.models.dcgan import image_to_vector, shrink, vector_to_image
 from aeflow_utils.models.scores import Scores, upsample
-from aeflow_utils.models.system import Optimizers, Shapes, System, descend
+from aeflow_utils.models.system import Losses, Optimizers, Shapes, System, descend
 
 PENALTY_WEIGHT = 10.0  # lambda of WGAN-GP (arXiv:1704.00028)
 KAPPA = 1.0  # weight of the feature residual, in loss and score
@@ -36,14 +34,11 @@ class FAnoGAN(System):
     """
 
     def __init__(self, config: FAnoGANConfig, shapes: Shapes, image_size: int) -> None:
-        super().__init__()
-        self.config, self.side = config, config.image_size
+        super().__init__(config, shapes, image_size)
+        self.side = config.image_size
         width = config.n_features
         self.generator = vector_to_image(self.side, width, N_LATENT)
-        # BatchNorm in the critic would tie the images of a batch, and the penalty is on each.
-        # LayerNorm without biases before it would hide an image's contrast: D(x / 2) = D(x).
-        layer_norm = partial(nn.GroupNorm, 1)
-        self.critic = image_to_vector(self.side, width, 1, layer_norm, bias=True)
+        self.critic = image_to_vector(self.side, width, 1, critic=True)
         self.encoder = image_to_vector(self.side, width, N_LATENT)
         self.register_buffer("critic_steps", torch.tensor(0))  # so that a resumed run goes on
 
@@ -52,16 +47,12 @@ class FAnoGAN(System):
 
         The rates 1e-4 and 5e-5 are those of the paper's code, as are the kinds of optimizer.
         """
-        options = {"lr": config.lr, "betas": BETAS, "weight_decay": config.weight_decay}
-        return [
-            torch.optim.Adam(self.critic.parameters(), fused=True, **options),
-            torch.optim.Adam(self.generator.parameters(), fused=True, **options),
-            torch.optim.RMSprop(self.encoder.parameters(), lr=config.lr / 2, alpha=0.9),
-        ]
+        options = {"betas": BETAS, "weight_decay": config.weight_decay, "fused": True}
+        parts = self.critic, self.generator
+        adams = [torch.optim.Adam(part.parameters(), config.lr, **options) for part in parts]
+        return [*adams, torch.optim.RMSprop(self.encoder.parameters(), config.lr / 2, alpha=0.9)]
 
-    def train_step(
-        self, batch: Batch, optimizers: Optimizers, progress: float
-    ) -> dict[str, Tensor]:
+    def train_step(self, batch: Batch, optimizers: Optimizers, progress: float) -> Losses:
         """``total`` is the critic's loss in the first half, the encoder's in the second."""
         x = shrink(batch.image, self.side)
         critic, generator, encoder = optimizers
@@ -83,7 +74,7 @@ class FAnoGAN(System):
         noise = torch.randn(n, N_LATENT, 1, 1, device=self.critic_steps.device)
         return self.generator(noise)
 
-    def _critic_losses(self, x: Tensor) -> dict[str, Tensor]:
+    def _critic_losses(self, x: Tensor) -> Losses:
         """E[D(x~)] - E[D(x)] + lambda E[(|grad D(x^)| - 1)^2], arXiv:1704.00028 equation 3."""
         with torch.no_grad():
             fake = self._sample(len(x))
@@ -95,33 +86,28 @@ class FAnoGAN(System):
         total = PENALTY_WEIGHT * penalty - wasserstein
         return {"total": total, "wasserstein": wasserstein, "penalty": penalty}
 
-    def _residuals(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(x - x')^2, mean over channels, (N, 1, side, side); that of f, (N,)."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x' of the shape of x; (x - x')^2, mean over channels, (N, 1, side, side); of f, (N,)."""
         remade = self.generator(self.encoder(x))
         features = self.critic[:-1]
         feature_residual = ((features(x) - features(remade)) ** 2).mean(dim=(1, 2, 3))
-        return ((x - remade) ** 2).mean(dim=1, keepdim=True), feature_residual
+        return remade, ((x - remade) ** 2).mean(dim=1, keepdim=True), feature_residual
 
-    def _encoder_losses(self, x: Tensor) -> dict[str, Tensor]:
-        image_residual, feature_residual = self._residuals(x)
+    def _encoder_losses(self, x: Tensor) -> Losses:
+        _, image_residual, feature_residual = self(x)
         recon, feature = image_residual.mean(), feature_residual.mean()
         return {"total": recon + KAPPA * feature, "recon": recon, "feature": feature}
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> Losses:
         """The encoder's loss, in both halves; in the first it is that of an untrained encoder."""
         return self._encoder_losses(shrink(batch.image, self.side))
 
     def score(self, batch: Batch) -> Scores:
-        image_residual, feature_residual = self._residuals(shrink(batch.image, self.side))
+        remade, image_residual, feature_residual = self(shrink(batch.image, self.side))
         recon_score = image_residual.mean(dim=(1, 2, 3))
-        return Scores.of(
+        return Scores(
             image_score=recon_score + KAPPA * feature_residual,
             anomaly_map=upsample(image_residual, batch.image.shape[-2:]),
             recon_score=recon_score,
+            reconstruction=(remade + 1) / 2,
         )
-
-    @torch.inference_mode()
-    def reconstruct(self, batch: Batch) -> Tensor:
-        """x' in [0, 1] at the image's size, (N, 3, H, W)."""
-        remade = self.generator(self.encoder(shrink(batch.image, self.side)))
-        return enlarge(remade, batch.image.shape[-2:])

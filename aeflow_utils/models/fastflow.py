@@ -11,7 +11,7 @@ from aeflow_utils.data.features import Batch
 from aeflow_utils.methods import FastFlowConfig
 from aeflow_utils.models.flow import Flow, Subnet, conv_like
 from aeflow_utils.models.scores import Scores, gaussian_log_prob, likelihood_map, pool_map, upsample
-from aeflow_utils.models.system import Shapes, System
+from aeflow_utils.models.system import Losses, Shapes, System
 
 
 def fastflow_subnets(n_blocks: int, hidden_ratio: float) -> list[Subnet]:
@@ -28,8 +28,7 @@ class FastFlow(System):
     """
 
     def __init__(self, config: FastFlowConfig, shapes: Shapes, image_size: int) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, shapes, image_size)
         self.norms = nn.ModuleDict({str(s): nn.LayerNorm(shapes[s]) for s in config.strides})
         subnets = fastflow_subnets(config.n_blocks, config.hidden_ratio)
         self.flows = nn.ModuleDict({str(s): Flow(shapes[s], subnets) for s in config.strides})
@@ -40,7 +39,7 @@ class FastFlow(System):
             self.flows[str(s)](self.norms[str(s)](batch.features[s])) for s in self.config.strides
         ]
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> Losses:
         latents = self(batch)
         total = sum(-(gaussian_log_prob(z) + log_jac_det).mean() for z, log_jac_det in latents)
         n_dims = sum(z[0].numel() for z, _ in latents)
@@ -52,4 +51,4 @@ class FastFlow(System):
         maps = [upsample(-torch.exp(-likelihood_map(z)), size) for z, _ in self(batch)]
         anomaly_map = torch.stack(maps).mean(dim=0)
         image_score = pool_map(anomaly_map, "max")
-        return Scores.of(image_score, anomaly_map, flow_score=image_score)
+        return Scores(image_score, anomaly_map, flow_score=image_score)

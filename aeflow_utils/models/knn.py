@@ -7,19 +7,14 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from aeflow_utils.data.features import Batch, ImageSet
-from aeflow_utils.methods import KNNConfig
 from aeflow_utils.models.scores import Scores
-from aeflow_utils.models.system import Shapes, System
+from aeflow_utils.models.system import System
 
 N_NEIGHBORS = 5
 
 
 class KNN(System):
     """Mean distance to the k nearest training images; features pooled to mean and deviation."""
-
-    def __init__(self, config: KNNConfig, shapes: Shapes, image_size: int) -> None:
-        super().__init__()
-        self.config = config
 
     def _pooled(self, batch: Batch) -> np.ndarray:
         """(N, 2 C)."""
@@ -32,4 +27,4 @@ class KNN(System):
 
     def score(self, batch: Batch) -> Scores:
         distances, _ = self.neighbors.kneighbors(self._pooled(batch))
-        return Scores.of(torch.from_numpy(distances.mean(axis=1)))
+        return Scores(torch.from_numpy(distances.mean(axis=1)))

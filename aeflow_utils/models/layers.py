@@ -11,32 +11,29 @@ from torch import Tensor, nn
 
 from aeflow_utils.data.features import ImageSet
 from aeflow_utils.models.kernels import FastSequential
+from aeflow_utils.models.system import Shapes
 
 
-def stack(features: dict[int, Tensor], strides: tuple[int, ...]) -> Tensor:
+def stack(features: dict[int, Tensor], strides: tuple[int, ...], mode: str = "nearest") -> Tensor:
     """Maps of several strides as one, (N, sum of C, h, w) at the positions of the finest."""
     size = features[min(strides)].shape[-2:]
-    return torch.cat([F.interpolate(features[s], size=size) for s in sorted(strides)], dim=1)
+    maps = [F.interpolate(features[s], size, mode=mode) for s in sorted(strides)]
+    return torch.cat(maps, dim=1)
 
 
 class FeatureScaler(nn.Module):
     """Affine map of (stacked) encoder features, from statistics of the training images.
 
-    ``channel`` subtracts each channel's mean and divides by its deviation; ``zca`` whitens the
-    channels (covariance over images and positions); ``raw`` leaves the features alone.
-
     Args:
-        shapes: {stride: (C, h, w)} of the features that there are.
-        strides: which of them to read.
-        form: ``channel``, ``zca`` or ``raw``.
+        shapes, strides: of the features that there are, and which of them to read.
+        form: ``channel`` subtracts each channel's mean and divides by its deviation; ``zca``
+            whitens the channels (covariance over images and positions); ``raw`` does nothing.
 
     Attributes:
         shape: (C, h, w) of what comes out.
     """
 
-    def __init__(
-        self, shapes: dict[int, tuple[int, int, int]], strides: tuple[int, ...], form: str
-    ) -> None:
+    def __init__(self, shapes: Shapes, strides: tuple[int, ...], form: str) -> None:
         super().__init__()
         self.form, self.strides = form, strides
         channels = sum(shapes[stride][0] for stride in strides)
@@ -45,12 +42,12 @@ class FeatureScaler(nn.Module):
         shape = (channels, channels) if form == "zca" else (channels,)
         self.register_buffer("scale", torch.ones(shape))
 
-    def fit(self, train: ImageSet, batch_size: int = 64) -> None:
+    def fit(self, train: ImageSet) -> None:
         """Set the statistics from the training features, summed in float64."""
         if self.form == "raw":
             return
         count, total, products = 0, 0.0, 0.0
-        for batch in train.batches(batch_size):
+        for batch in train.batches(64):
             x = stack(batch.features, self.strides).double()
             x = x.transpose(0, 1).flatten(1)  # (C, N h w)
             count += x.shape[1]
@@ -80,13 +77,11 @@ class Decoder(nn.Module):
     """Transposed convolutions, each doubling the side: (N, C, h, w) -> (N, 3, stride h, stride w).
 
     All but the last are followed by a 3x3 convolution of equal width. At stride 16, widths fall as
-    in the paper's 1024 -> 512 -> 256 -> 64 -> 3, in proportion to C. The image is in [0, 1]:
-    ``tanh`` is rescaled to it, ``linear`` is left unbounded.
+    in the paper's 1024 -> 512 -> 256 -> 64 -> 3, in proportion to C.
 
     Args:
-        channels: C.
-        stride: a power of two, the paper's 16 or more.
-        last_activation: ``tanh`` or ``linear``.
+        channels, stride: C, and a power of two, the paper's 16 or more.
+        last_activation: ``tanh``, rescaled to [0, 1], or ``linear``, which is not bounded.
     """
 
     def __init__(self, channels: int, stride: int, last_activation: str) -> None:

@@ -22,8 +22,7 @@ class PaDiM(System):
     """
 
     def __init__(self, config: PaDiMConfig, shapes: Shapes, image_size: int) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, shapes, image_size)
         channels = sum(shapes[stride][0] for stride in config.strides)
         self.size = height, width = shapes[min(config.strides)][1:]
         kept = np.random.default_rng(0).permutation(channels)[: config.max_channels]
@@ -57,4 +56,4 @@ class PaDiM(System):
         distance = (centred @ self.whitening.transpose(1, 2)).norm(dim=2)  # (P, N)
         distance_map = distance.T.reshape(-1, 1, *self.size)
         image_score = pool_map(distance_map, self.config.pooling)
-        return Scores.of(image_score, upsample(distance_map, batch.image.shape[-2:]))
+        return Scores(image_score, upsample(distance_map, batch.image.shape[-2:]))

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from aeflow_utils.data.features import Batch, ImageSet
 from aeflow_utils.methods import PatchCoreConfig
+from aeflow_utils.models.layers import stack
 from aeflow_utils.models.scores import Scores, upsample
 from aeflow_utils.models.system import Shapes, System
 
@@ -32,20 +32,17 @@ class PatchCore(System):
     """
 
     def __init__(self, config: PatchCoreConfig, shapes: Shapes, image_size: int) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, shapes, image_size)
         self.size = shapes[min(config.strides)][1:]
         channels = sum(shapes[stride][0] for stride in config.strides)
         self.register_buffer("coreset", torch.empty(0, channels))
 
     def _patches(self, batch: Batch) -> Tensor:
         """(N, P, C) at the P positions of the finest map."""
-        maps = []
-        for stride in sorted(self.config.strides):
-            # At the border the mean is over the neighbours that exist: zeros are no features.
-            near = F.avg_pool2d(batch.features[stride], 3, 1, 1, count_include_pad=False)
-            maps.append(F.interpolate(near, self.size, mode="bilinear"))
-        return torch.cat(maps, dim=1).flatten(2).transpose(1, 2)
+        # At the border the mean is over the neighbours that exist: zeros are no features.
+        mean = nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+        averaged = {stride: mean(batch.features[stride]) for stride in self.config.strides}
+        return stack(averaged, self.config.strides, "bilinear").flatten(2).transpose(1, 2)
 
     def fit_statistics(self, train: ImageSet) -> None:
         n_patches = len(train) * self.size[0] * self.size[1]
@@ -79,7 +76,7 @@ class PatchCore(System):
         image_scores, distances = zip(*parts, strict=True)
         distance_map = torch.stack(distances).view(-1, 1, *self.size)
         size = batch.image.shape[-2:]
-        return Scores.of(torch.stack(image_scores), upsample(distance_map, size))
+        return Scores(torch.stack(image_scores), upsample(distance_map, size))
 
     def _score_image(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Image score () and the distance of each patch (P,), from patches (P, C)."""

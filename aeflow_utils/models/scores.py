@@ -15,44 +15,35 @@ from torch import Tensor
 from aeflow_utils.methods import CHOICES
 from aeflow_utils.models.kernels import gaussian_blur
 
-POOLINGS = CHOICES["pooling"]
 WINDOW, SIGMA = 11, 1.5  # pixels, of SSIM's Gaussian window
 
 Parts = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Scores:
     """What a system says of a batch of N images.
 
     Args:
         image_score: (N,), the score that decides.
+        anomaly_map: (N, 1, H, W) at the size of the image, None where a system has none.
         flow_score: (N,), the likelihood part, NaN where a system has none.
         recon_score: (N,), the reconstruction part, NaN where a system has none.
-        anomaly_map: (N, 1, H, W) at the size of the image, None where a system has none.
         parts: what the score was made of, each (N,), stored beside it.
+        reconstruction: x' in [0, 1], (N, 3, h, w), None where a system makes none.
     """
 
     image_score: Tensor
-    flow_score: Tensor
-    recon_score: Tensor
     anomaly_map: Tensor | None = None
+    flow_score: Tensor | None = None
+    recon_score: Tensor | None = None
     parts: Parts = field(default_factory=dict)
+    reconstruction: Tensor | None = None
 
-    @classmethod
-    def of(
-        cls,
-        image_score: Tensor,
-        anomaly_map: Tensor | None = None,
-        flow_score: Tensor | None = None,
-        recon_score: Tensor | None = None,
-        parts: Parts | None = None,
-    ) -> Scores:
-        """Fill the parts that a system does not have with NaN."""
-        missing = torch.full_like(image_score, float("nan"))
-        flow_score = missing if flow_score is None else flow_score
-        recon_score = missing if recon_score is None else recon_score
-        return cls(image_score, flow_score, recon_score, anomaly_map, parts or {})
+    def __post_init__(self) -> None:
+        missing = torch.full_like(self.image_score, float("nan"))
+        self.flow_score = missing if self.flow_score is None else self.flow_score
+        self.recon_score = missing if self.recon_score is None else self.recon_score
 
 
 def ssim_map(x: Tensor, y: Tensor) -> Tensor:
@@ -106,7 +97,7 @@ def score_parts(z: Tensor, log_jac_det: Tensor, x: Tensor, reconstruction: Tenso
     ``ssim`` and ``mse`` compare x with its reconstruction, both (N, 3, H, W) in [0, 1].
     """
     energies = likelihood_map(z) + 0.5 * math.log(2 * math.pi)
-    parts = {f"energy_{pooling}": pool_map(energies, pooling) for pooling in POOLINGS}
+    parts = {f"energy_{pooling}": pool_map(energies, pooling) for pooling in CHOICES["pooling"]}
     parts["log_jac_det"] = log_jac_det / z[0].numel()
     parts["ssim"] = ssim(x, reconstruction)
     parts["mse"] = ((x - reconstruction) ** 2).mean(dim=(1, 2, 3))

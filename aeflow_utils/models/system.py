@@ -7,20 +7,25 @@ from torch import Tensor, nn
 
 from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import Batch, ImageSet
-from aeflow_utils.models.scores import Scores
+from aeflow_utils.methods import ModelConfig
+from aeflow_utils.models.scores import Scores, upsample
 
-Shapes = dict[int, tuple[int, int, int]]
+Shapes = dict[int, tuple[int, int, int]]  # {stride: (C, h, w)} of the encoder's maps
+Losses = dict[str, Tensor]  # scalar terms, by name
 Optimizers = list[torch.optim.Optimizer]
 
 
 class System(nn.Module):
     """An anomaly detector on prepared images and frozen features.
 
-    A subclass is built from its configuration, the feature shapes {stride: (C, h, w)} and the
-    image size. It implements `score`; `fit_statistics` where it needs statistics of the training
+    A subclass implements `score`; `fit_statistics` where it needs statistics of the training
     images; `loss` where it is trained by gradient; `optimizers` and `train_step` where its parts
     are trained against each other or one after the other.
     """
+
+    def __init__(self, config: ModelConfig, shapes: Shapes, image_size: int) -> None:
+        super().__init__()
+        self.config = config
 
     def fit_statistics(self, train: ImageSet) -> None:
         """One pass over the (normal) training images, before any gradient step."""
@@ -33,9 +38,7 @@ class System(nn.Module):
         parameters = [p for p in self.parameters() if p.requires_grad]
         return [kind(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)]
 
-    def train_step(
-        self, batch: Batch, optimizers: Optimizers, progress: float
-    ) -> dict[str, Tensor]:
+    def train_step(self, batch: Batch, optimizers: Optimizers, progress: float) -> Losses:
         """One step on one batch: the scalar terms to record, ``total`` among them.
 
         Args:
@@ -46,13 +49,18 @@ class System(nn.Module):
         descend(losses["total"], optimizers[0])
         return losses
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> Losses:
         """Scalar terms without a step, for validation; ``total`` is what training lowers."""
         raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
 
     def score(self, batch: Batch) -> Scores:
         """Scores of each image; higher is more anomalous."""
         raise NotImplementedError
+
+    @torch.inference_mode()
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """x' in [0, 1] at the image's size, (N, 3, H, W), of a system that makes one."""
+        return upsample(self.score(batch).reconstruction, batch.image.shape[-2:])
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:

@@ -5,29 +5,22 @@ from __future__ import annotations
 import torch.nn.functional as F
 
 from aeflow_utils.data.features import Batch
-from aeflow_utils.methods import BrightnessConfig, SmoothnessConfig
 from aeflow_utils.models.scores import Scores
-from aeflow_utils.models.system import Shapes, System
+from aeflow_utils.models.system import System
 
 
 class Brightness(System):
     """Minus the mean intensity. A method that this beats has learnt nothing."""
 
-    def __init__(self, config: BrightnessConfig, shapes: Shapes, image_size: int) -> None:
-        super().__init__()
-
     def score(self, batch: Batch) -> Scores:
-        return Scores.of(-batch.image.mean(dim=(1, 2, 3)))
+        return Scores(-batch.image.mean(dim=(1, 2, 3)))
 
 
 class Smoothness(System):
     """Minus the mean standard deviation of intensity in 11 x 11 windows (those of SSIM)."""
 
-    def __init__(self, config: SmoothnessConfig, shapes: Shapes, image_size: int) -> None:
-        super().__init__()
-
     def score(self, batch: Batch) -> Scores:
         grey = batch.image.mean(dim=1, keepdim=True)
         mean = F.avg_pool2d(grey, 11, stride=1)
         variance = (F.avg_pool2d(grey**2, 11, stride=1) - mean**2).clamp_min(0)
-        return Scores.of(-variance.sqrt().mean(dim=(1, 2, 3)))
+        return Scores(-variance.sqrt().mean(dim=(1, 2, 3)))

@@ -88,7 +88,7 @@ def _of_verdict(runs: list[RunResult], verdict: str, n_resamples: int) -> dict[s
 def _of_scores(runs: list[RunResult], n_resamples: int) -> dict[str, Row]:
     """What the mean score gains on the members, and the mean probability on the mean score."""
     test = per_image(runs)
-    labels, scores = test["label"], ensemble.member_scores(runs, "test")[1]
+    labels, scores = test["label"], np.stack([r.scores for r in ensemble.readings(runs, "test")])
 
     def gain(ours: np.ndarray, theirs: np.ndarray) -> Row:
         a, b = (

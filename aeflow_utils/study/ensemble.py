@@ -6,7 +6,6 @@ uncertainty that can be had without training anything again. `metrics.uncertaint
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
 from aeflow_utils import metrics
+from aeflow_utils.config import N_FOLDS
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import CHOICES
 from aeflow_utils.metrics import calibration
@@ -53,33 +53,6 @@ def ensembles(profile: str) -> dict[str, list[RunResult]]:
     return grouped_by(members, lambda config: config.data.label)
 
 
-def member_scores(runs: list[RunResult], split: str) -> tuple[pd.DataFrame, np.ndarray]:
-    """Members' image scores, aligned by image.
-
-    Returns:
-        The images (path, label, kind) and the scores (S, N).
-
-    Raises:
-        UserError: fewer than two runs, members that saw different images, or a score that is
-            not finite; names the run.
-    """
-    if len(runs) < 2:
-        raise UserError(f"an ensemble needs at least two runs, got {len(runs)}")
-    images = runs[0].split(split)[["path", "label", "kind"]]
-    for run in runs[1:]:
-        if not run.split(split)["path"].equals(images["path"]):
-            raise UserError(f"{run.folder.name} scored other images than {runs[0].folder.name}")
-    return images, np.stack([_finite(run, split, "image_score").to_numpy() for run in runs])
-
-
-def _finite(run: RunResult, split: str, columns: str | list[str]) -> pd.DataFrame | pd.Series:
-    """Those columns of the run's scores of a split, which must all be finite numbers."""
-    values = run.split(split)[columns]
-    if not np.isfinite(values.to_numpy()).all():
-        raise UserError(f"{run.folder.name} holds scores that are not finite")
-    return values
-
-
 def error_auroc(table: pd.DataFrame, uncertainty: np.ndarray) -> float:
     """AUROC of an uncertainty (N,) for telling wrong decisions of a `judge` table from right ones.
 
@@ -110,52 +83,52 @@ class Reading:
         return Reading(self.labels[positions], self.scores[positions], self.parts[positions])
 
 
-SCALES: dict[str, Callable[[Reading, Reading], np.ndarray]] = {
-    "raw": lambda _, new: new.scores,
-    "standardised": lambda fit, new: calibration.standardised(fit.normals, new.scores),
-    "rank": lambda fit, new: calibration.ranked(fit.normals, new.scores),
-    "unsupervised": lambda fit, new: calibration.gaussian_scaling(fit.normals, new.scores),
-    "isotonic": lambda fit, new: calibration.isotonic(fit.labels, fit.scores, new.scores),
-    "logistic": lambda fit, new: calibration.logistic(
-        fit.labels, fit.scores[:, None], new.scores[:, None]
-    ),
-    "parts": lambda fit, new: calibration.logistic(fit.labels, fit.parts, new.parts),
-}
-
-
 def readings(runs: list[RunResult], split: str) -> list[Reading]:
-    """Each member's reading of a split. Those of ``test`` must be of the same images.
+    """Each member's reading of a split. Those of ``test`` must be of the same images, in order.
 
     Raises:
-        UserError: members that scored other test images, or a number that is not finite; names
-            the run.
+        UserError: fewer than two runs, members that scored other test images, or a number that is
+            not finite; names the run.
     """
-    if split == "test":
-        member_scores(runs, split)
+    if len(runs) < 2:
+        raise UserError(f"an ensemble needs at least two runs, got {len(runs)}")
+    images = runs[0].split("test")["path"]
+    for run in runs:
+        if split == "test" and not run.split("test")["path"].equals(images):
+            raise UserError(f"{run.folder.name} scored other images than {runs[0].folder.name}")
     return [_reading(run, split) for run in runs]
 
 
 def _reading(run: RunResult, split: str) -> Reading:
     # A column that is empty for all images is a part that this system does not have.
     names = [n for n in PARTS if n in run.scores and run.scores[n].notna().any()]
-    values, labels = _finite(run, split, ["image_score", *names]), run.split(split)["label"]
-    return Reading(labels.to_numpy(), values["image_score"].to_numpy(), values[names].to_numpy())
+    rows = run.split(split)
+    values = rows[["image_score", *names]].to_numpy()
+    if not np.isfinite(values).all():
+        raise UserError(f"{run.folder.name} holds scores that are not finite")
+    return Reading(rows["label"].to_numpy(), values[:, 0], values[:, 1:])
 
 
-def normalised(fits: list[Reading], seen: list[Reading]) -> dict[str, np.ndarray]:
-    """The members' scores (S, N) in every scale, each member's learnt from its own validation.
+def scaled(fit: Reading, seen: Reading) -> dict[str, np.ndarray]:
+    """A member's scores (N,) of the images seen, in every scale learnt from its validation `fit`.
 
     Raises:
-        ValueError: other numbers of members, or validation without normal or abnormal images.
+        ValueError: validation without normal or abnormal images.
     """
-    if any(len(np.unique(fit.labels)) < 2 for fit in fits):
+    if len(np.unique(fit.labels)) < 2:
         raise ValueError("calibration needs normal and abnormal validation images of each member")
-    pairs, has_parts = list(zip(fits, seen, strict=True)), seen[0].parts.shape[1] > 0
-    return {
-        name: np.stack([scale(fit, new) for fit, new in pairs])
-        for name, scale in SCALES.items()
-        if name != "parts" or has_parts
+    labels, normals, known, scores = fit.labels, fit.normals, fit.scores, seen.scores
+    scales = {
+        "raw": scores,
+        "standardised": calibration.standardised(normals, scores),
+        "rank": calibration.ranked(normals, scores),
+        "unsupervised": calibration.gaussian_scaling(normals, scores),
+        "isotonic": calibration.isotonic(labels, known, scores),
+        "logistic": calibration.logistic(labels, known[:, None], scores[:, None]),
     }
+    if seen.parts.shape[1] > 0:
+        scales["parts"] = calibration.logistic(labels, fit.parts, seen.parts)
+    return scales
 
 
 def judge(fits: list[Reading], seen: list[Reading], decision: str = "scores") -> pd.DataFrame:
@@ -171,12 +144,13 @@ def judge(fits: list[Reading], seen: list[Reading], decision: str = "scores") ->
         correct, and those of `MEASURES` that can be had. The study's own are mu, sigma and, with
         the decision ``scores``, predicted: by the mean of the members' own F1-max thresholds.
     """
-    values, labels = normalised(fits, seen), seen[0].labels
+    members = [scaled(*pair) for pair in zip(fits, seen, strict=True)]
+    values = {name: np.stack([each[name] for each in members]) for name in members[0]}
     mean = {name: scores.mean(axis=0) for name, scores in values.items()}
     sigma = {name: scores.std(axis=0) for name, scores in values.items()}
     cut = np.mean([metrics.f1_max_threshold(fit.labels, fit.scores) for fit in fits])
     abnormal = mean["raw"] >= cut if decision == "scores" else mean["parts"] >= 0.5
-    predicted = abnormal.astype(int)
+    predicted, labels = abnormal.astype(int), seen[0].labels
     columns = {"label": labels, "mu": mean["raw"], "sigma": sigma["raw"]}
     columns |= {f"mean_{name}": value for name, value in mean.items()}
     columns |= {"predicted": predicted, "correct": predicted == labels}
@@ -217,9 +191,7 @@ def _one_member(fit: Reading, seen: Reading) -> np.ndarray:
     return -np.abs(bits[:-1] - bits[-1])
 
 
-def cross_fitted(
-    fits: list[Reading], decision: str = "scores", n_folds: int = 5, seed: int = 0
-) -> pd.DataFrame:
+def cross_fitted(fits: list[Reading], decision: str = "scores") -> pd.DataFrame:
     """`judge` of the validation images themselves, each by what the other folds have taught.
 
     A scale, probability or threshold judged on the images it was learnt from would look too good.
@@ -230,8 +202,8 @@ def cross_fitted(
     labels = fits[0].labels
     if any(not np.array_equal(fit.labels, labels) for fit in fits):
         raise ValueError("members have other validation images: there is nothing to cross-fit on")
-    n_folds = min(n_folds, int(np.bincount(labels, minlength=2).min()))
-    folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+    n_folds = min(N_FOLDS, int(np.bincount(labels, minlength=2).min()))
+    folds = StratifiedKFold(n_folds, shuffle=True, random_state=0)
     parts = []
     for known, held_out in folds.split(labels, labels):
         taken = ([fit.take(rows) for fit in fits] for rows in (known, held_out))

@@ -112,39 +112,36 @@ def grid_profile(profile: Profile) -> str:
     return profile.name if find(profile.name, "side") else "laptop"
 
 
-def base_by_dataset(profile: str) -> dict[str, RunResult]:
-    """The run of the default AE-FLOW that each data set's ablations start from, by its label.
+def runs_by_choice(profile: str) -> dict[str, dict[str, RunResult]]:
+    """Seed 0 of AE-FLOW by label of the data set and by variant: the default, `BASE`, and changes.
 
-    The first seed of the study's own split, where validation is labelled.
+    Of the study's own splits, where validation is labelled.
     """
-    runs = find(profile, methods=("ae_flow",), variant=BASE)
-    first = [run for run in runs if run.config.seed == 0 and not run.config.data.split]
-    labelled = [run for run in first if np.isfinite(run.metrics["val_auroc"])]
-    return {run.config.data.label: run for run in labelled}
-
-
-def _runs_by_choice(profile: str) -> dict[tuple[str, str], RunResult]:
-    """One run of AE-FLOW by (label of the data set, variant): where it has seeds, the last one."""
     runs = [*find(profile, "study", ("ae_flow",)), *find(profile, "side", ("ae_flow",))]
-    return {(run.config.data.label, run.config.variant): run for run in runs}
+    choices: dict[str, dict[str, RunResult]] = {}
+    for run in runs:
+        data, labelled = run.config.data, np.isfinite(run.metrics["val_auroc"])
+        if labelled and run.config.seed == 0 and not (data.split or data.fold):
+            choices.setdefault(data.label, {})[run.config.variant] = run
+    return {dataset: runs for dataset, runs in choices.items() if BASE in runs}
 
 
 def ablation_table(profile: str) -> pd.DataFrame:
-    """AUROC of each choice beside the default's, one run each, in percent; a row a choice.
+    """AUROC of each choice beside the default's, seed 0 of each, in percent; a row a choice.
 
     The best value of a question by validation AUROC is marked: it is the one that could be chosen
     honestly. Test figures and their intervals stand beside it, and choose nothing.
     """
-    runs, rows = _runs_by_choice(profile), []
-    for dataset, default in base_by_dataset(profile).items():
+    rows = []
+    for dataset, runs in runs_by_choice(profile).items():
         questions = set()
         for question, option, value in GRID:
-            run = runs.get((dataset, variant_of(option, value)))
+            run = runs.get(variant_of(option, value))
             if run is None:
                 continue
             names = {"data set": dataset, "question": question, "option": option}
             if question not in questions:
-                rows.append(names | _choice_row(_default(option), default, is_default=True))
+                rows.append(names | _choice_row(_default(option), runs[BASE], is_default=True))
                 questions.add(question)
             rows.append(names | _choice_row(value, run, is_default=False))
     return mark_best(rows, ["data set", "question"])
@@ -179,10 +176,9 @@ def validation_and_test(run: RunResult, **options: object) -> dict[str, float]:
     Args:
         options: of the score, in the place of those that the run had.
     """
-    values = {}
+    config, values = replace(run.config.model, **options), {}
     for split, title in (("val", "validation"), ("test", "test")):
         rows = run.labelled(split)
-        config = replace(run.config.model, **options)
         scores = rescore(rows, config) if options else rows["image_score"]
         values[title] = 100 * metrics.auroc(rows["label"], scores)
     values["low"], values["high"] = (100 * v for v in metrics.auroc_interval(rows["label"], scores))
@@ -222,10 +218,9 @@ def score_table(profile: str) -> pd.DataFrame:
 
     As in `ablation_table`, validation marks the best; test figures choose nothing.
     """
-    runs, rows = _runs_by_choice(profile), []
-    for dataset, default in base_by_dataset(profile).items():
-        others = (runs.get((dataset, variant_of(o, v))) for _, o, v in GRID if o == "features")
-        for run in filter(None, (default, *others)):
+    rows, scalings = [], [variant_of(*row[1:]) for row in GRID if row[0] == "features"]
+    for dataset, runs in runs_by_choice(profile).items():
+        for run in (runs[variant] for variant in (BASE, *scalings) if variant in runs):
             for form, pooling in product(CHOICES["flow_score"], CHOICES["pooling"]):
                 names = {"data set": dataset, "features": run.config.model.features}
                 names |= {"form": form, "pooling": pooling}
@@ -236,8 +231,8 @@ def score_table(profile: str) -> pd.DataFrame:
 def weight_table(profile: str) -> pd.DataFrame:
     """Weight of the flow score and form of the reconstruction score: AUROC in percent, seed 0."""
     rows = []
-    for dataset, run in base_by_dataset(profile).items():
+    for dataset, runs in runs_by_choice(profile).items():
         for recon, beta in product(CHOICES["recon_score"], BETAS):
             names = {"data set": dataset, "reconstruction": recon, "beta": beta}
-            rows.append(names | validation_and_test(run, recon_score=recon, beta=beta))
+            rows.append(names | validation_and_test(runs[BASE], recon_score=recon, beta=beta))
     return mark_best(rows, ["data set"])

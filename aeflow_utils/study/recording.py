@@ -36,11 +36,8 @@ def compare(profile: str) -> pd.DataFrame:
     Only runs that exist on both sides; metrics lie in [0, 1]. Columns are `COLUMNS`.
     """
     recorded = {run.config.run_name: run for run in find(profile, "recorded")}
-    rows = []
-    for mine in find(profile, "here"):
-        theirs = recorded.get(mine.config.run_name)
-        if theirs is not None:
-            rows += _compared(theirs, mine)
+    both = [run for run in find(profile, "here") if run.config.run_name in recorded]
+    rows = [row for run in both for row in _compared(recorded[run.config.run_name], run)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -29,9 +29,7 @@ def run_title(run: RunResult) -> str:
 
 def dataset_title(data: DataConfig) -> str:
     """A data set's name for readers: ``MVTec AD, bottle``."""
-    spec = SPECS.get(data.dataset)
-    parts = (spec.title if spec else data.label, data.category, data.split)
-    return ", ".join(part for part in parts if part)
+    return label_title(replace(data, fold=0).label)
 
 
 def label_title(label: str) -> str:
@@ -110,10 +108,9 @@ _FINDERS: dict[str, Callable[[str], Iterable[RunResult]]] = {
 
 def study_order(result: RunResult) -> tuple:
     """What a run is in the study, as a sort key: data set, fold, model, variant, seed."""
-    config = result.config
-    data, model = config.data, list(METHODS).index(config.model.name)
-    dataset = list(SPECS).index(data.dataset)
-    return (*(dataset, data.category, data.split, data.fold), model, config.variant, config.seed)
+    config, data = result.config, result.config.data
+    images = (list(SPECS).index(data.dataset), data.category, data.split, data.fold)
+    return (*images, list(METHODS).index(config.model.name), config.variant, config.seed)
 
 
 def grouped_by(
@@ -175,14 +172,13 @@ def _row(categories: list[list[RunResult]], regime: str) -> dict:
     aurocs = [[metrics.auroc(labels, run) for run in scores] for labels, scores in pairs]
     validation = [np.mean([run.metrics["val_auroc"] for run in runs]) for runs in categories]
     seeds = {len(runs) for runs in categories}
+    several = len(seeds) == 1 and min(seeds) > 1
     row = _names_of(categories[0][0].config) | {
         "n_seeds": min(seeds),
         "auroc": np.mean([np.mean(each) for each in aurocs]),
-        "auroc_sd": np.nan,
+        "auroc_sd": np.std(np.mean(aurocs, axis=0), ddof=1) if several else np.nan,
         "val_auroc": np.mean(validation),
     }
-    if len(seeds) == 1 and min(seeds) > 1:
-        row["auroc_sd"] = np.std(np.mean(aurocs, axis=0), ddof=1)
     draws = [metrics.auroc_draws(*pair, seed=number) for number, pair in enumerate(pairs)]
     row["auroc_low"], row["auroc_high"] = metrics.percentile_interval(np.mean(draws, axis=0))
     row |= _at_thresholds(categories, pairs, regime)

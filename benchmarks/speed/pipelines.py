@@ -167,7 +167,7 @@ class PlainAEFlow(AEFlow):
         square = z.flatten(1).square().mean(dim=1)
         likelihood = -torch.exp(-0.5 * (square + math.log(2 * math.pi)))
         beta = self.config.beta
-        return Scores.of(beta * likelihood - (1 - beta) * similarity)
+        return Scores(beta * likelihood - (1 - beta) * similarity)
 
 
 def build(name: str, inputs: Inputs) -> Pipeline:

@@ -15,7 +15,7 @@ def feature_matrix(images, stride=16):
 
 def scaled(images, form):
     scaler = FeatureScaler({16: images.features[16].shape[1:]}, (16,), form)
-    scaler.fit(images, batch_size=7)
+    scaler.fit(images)
     maps = scaler(images.batch(np.arange(len(images))).features).numpy()
     return scaler, maps.transpose(0, 2, 3, 1).reshape(-1, maps.shape[1])
 
@@ -34,7 +34,7 @@ def test_zca_scaling_whitens_the_training_features(small_elpv):
 
 
 def test_zca_scaling_equals_the_inverse_root_of_numpys_covariance(make_image_set):
-    images = make_image_set(40, 32)
+    images = make_image_set(100, 32)  # more than a batch
     x = feature_matrix(images)
     values, vectors = np.linalg.eigh(np.cov(x.T, bias=True))
     expected = (x - x.mean(0)) @ (vectors / np.sqrt(values)) @ vectors.T

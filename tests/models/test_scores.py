@@ -175,8 +175,8 @@ def test_pool_map_reduces_each_image(pooling, expected):
     assert pool_map(maps, pooling).tolist() == expected
 
 
-def test_scores_of_fills_missing_parts_with_nan():
-    scores = Scores.of(torch.tensor([1.0, 2.0]), recon_score=torch.tensor([3.0, 4.0]))
+def test_scores_fill_missing_parts_with_nan():
+    scores = Scores(torch.tensor([1.0, 2.0]), recon_score=torch.tensor([3.0, 4.0]))
     assert scores.image_score.tolist() == [1, 2]
     assert scores.recon_score.tolist() == [3, 4]
     assert scores.flow_score.shape == (2,) and scores.flow_score.isnan().all()

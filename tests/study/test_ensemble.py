@@ -25,25 +25,24 @@ def decided(correct):
     return pd.DataFrame({"label": LABELS, "correct": correct})
 
 
-def test_scores_of_members_are_stacked_image_by_image(write_run):
+def test_members_are_read_image_by_image(write_run):
     runs = members(write_run, (1, 2, 3, 4), (5, 6, 7, 8))
-    images, scores = ensemble.member_scores(runs, "test")
-    np.testing.assert_array_equal(scores, [[1, 2, 3, 4], [5, 6, 7, 8]])
-    assert images["path"].tolist() == ["test0.png", "test1.png", "test2.png", "test3.png"]
-    assert images["label"].tolist() == list(LABELS)
+    first, second = ensemble.readings(runs, "test")
+    np.testing.assert_array_equal([first.scores, second.scores], [[1, 2, 3, 4], [5, 6, 7, 8]])
+    assert first.labels.tolist() == second.labels.tolist() == list(LABELS)
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_fewer_than_two_members_are_no_ensemble(n, write_run):
     with pytest.raises(UserError, match=f"at least two runs, got {n}"):
-        ensemble.member_scores(members(write_run, *[(1, 2, 3, 4)] * n), "test")
+        ensemble.readings(members(write_run, *[(1, 2, 3, 4)] * n), "test")
 
 
 def test_members_that_scored_other_images_are_named(write_run):
     first = write_run(seed=0)
     second = write_run(seed=1, test=((0, 1), (1, 2)))
     with pytest.raises(UserError, match="other images") as error:
-        ensemble.member_scores([first, second], "test")
+        ensemble.readings([first, second], "test")
     assert second.folder.name in str(error.value)
 
 
@@ -52,14 +51,14 @@ def test_members_in_another_order_are_refused(write_run):
     scores = second.folder / "scores.csv"
     pd.read_csv(scores)[::-1].to_csv(scores, index=False)
     with pytest.raises(UserError, match="other images"):
-        ensemble.member_scores([first, load_run(second.folder)], "test")
+        ensemble.readings([first, load_run(second.folder)], "test")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_score_that_is_not_finite_names_the_run(bad, write_run):
     runs = members(write_run, (1, 2, 3, 4), (1, bad, 3, 4))
     with pytest.raises(UserError, match="not finite") as error:
-        ensemble.member_scores(runs, "test")
+        ensemble.readings(runs, "test")
     assert runs[1].folder.name in str(error.value)
 
 

@@ -174,6 +174,16 @@ def test_validation_marks_what_could_be_chosen(write_run):
     assert (table["low"] <= table["test"]).all()
 
 
+def test_every_row_of_the_ablations_is_of_seed_0(write_run):
+    for seed, order in ((0, (1, 2, 3, 4)), (1, (1, 3, 2, 4)), (2, (4, 3, 2, 1))):
+        scores = ((0, 0, 1, 1), order)
+        other = {"variant": "resnet_like", "subnet": "resnet_like", "profile": "laptop"}
+        write_run(seed=seed, val=scores, test=scores, **other)
+    write_run(variant=grid.BASE, profile="laptop")
+    table = grid.ablation_table("laptop").set_index("value")
+    assert table.loc["resnet_like", ["validation", "test"]].tolist() == [100, 100]
+
+
 def test_ablations_and_folds_stay_out_of_the_main_tables(write_run):
     write_study(write_run, {"conv_like": True, "conv_like+alpha=0.1": True})
     assert [run.config.variant for run in find("smoke")] == ["conv_like"]
