@@ -8,18 +8,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from aeflow_utils.article.evidence import Evidence, auroc_gap, mean_auroc
-from aeflow_utils.article.judges import rivals
+from aeflow_utils.article.evidence import Evidence, auroc_gap, mean_auroc, rivals, side
 from aeflow_utils.methods import METHODS, method_title, methods_of
-from aeflow_utils.metrics.compare import (
-    CONFIRMED,
-    NOT_TESTABLE,
-    OPEN,
-    PARTLY,
-    REFUTED,
-    VERDICTS,
-    Measurement,
-)
+from aeflow_utils.metrics.compare import CONFIRMED, NOT_TESTABLE, OPEN, PARTLY, REFUTED, VERDICTS
 from aeflow_utils.show.alt_texts import listed
 from aeflow_utils.show.tables import auroc_of_parts, domain_gap
 from aeflow_utils.study.results import label_title
@@ -98,17 +89,13 @@ def _standing(evidence: Evidence, dataset: str) -> str:
     for rival in rivals():
         runs = evidence.best(dataset, rival)
         if runs:
-            sides[_side(auroc_gap(ours, runs))].append(METHODS[rival].title)
+            sides[side(auroc_gap(ours, runs))].append(METHODS[rival].title)
     told = ", ".join(f"{side} {listed(names)}" for side, names in sides.items() if names)
     return (
         f"On {label_title(dataset)} AE-FLOW reaches a test AUROC of {mean_auroc(ours):.1f} % and "
-        f"is {told}; it is {_side(auroc_gap(ours, plain))} {plain[0].config.method.title}, which "
+        f"is {told}; it is {side(auroc_gap(ours, plain))} {plain[0].config.method.title}, which "
         f"trains nothing and reaches {mean_auroc(plain):.1f} %."
     )
-
-
-def _side(gap: Measurement) -> str:
-    return "ahead of" if gap.low > 0 else "behind" if gap.high < 0 else "level with"
 
 
 def _knows(ensemble: pd.DataFrame) -> str:

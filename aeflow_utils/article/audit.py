@@ -5,6 +5,8 @@ What arithmetic alone can show; what takes a run is in `errors_shown`.
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 
 from aeflow_utils.article.confusion import all_abnormal
@@ -167,13 +169,9 @@ def _industrial_rows() -> list[Finding]:
 
 def _urukat() -> list[Finding]:
     """The public reproduction whose notebook shows every epoch's test metrics."""
-    urukat, last = "Urukat/AE-Flow", "epoch 99, the last"
-    row = printed_row(source=urukat, table="README")
-    epochs = {
-        name: printed_row(source=urukat, protocol=f"F1-max on test, {name}")
-        for name in ("epoch 72", last)
-    }
-    span = printed_row(source=urukat, protocol="test, over 100 epochs")
+    of_urukat, last = partial(printed_row, source="Urukat/AE-Flow"), "epoch 99, the last"
+    row, span = of_urukat(table="README"), of_urukat(protocol="test, over 100 epochs")
+    epochs = {name: of_urukat(protocol=f"F1-max on test, {name}") for name in ("epoch 72", last)}
     return [
         published_epoch(row, epochs, (span["auroc_lowest_epoch"], span["auroc_highest_epoch"])),
         row_as_one_matrix(_of_matrix(epochs[last]), URUKAT_TEST, f"Urukat, {last}"),
@@ -184,11 +182,9 @@ def _urukat() -> list[Finding]:
 def _counts() -> list[Finding]:
     """Counts of images, and what printed F1 are worth beside them."""
     counts = SPECS["chest_xray"].counts[""]
-    printed = printed_row(source="blog", table="data sets", dataset="chest_xray")
-    n_printed = int(printed["n_train_normal"])
-    findings = [training_counts(n_printed, counts["train", 0], counts["val", 0])]
-    figures = published()
-    for dataset, part in figures[figures["metric"] == "f1"].groupby("dataset", sort=False):
+    printed = printed_row(source="blog", table="data sets", dataset="chest_xray")["n_train_normal"]
+    findings = [training_counts(int(printed), counts["train", 0], counts["val", 0])]
+    for dataset, part in published().query("metric == 'f1'").groupby("dataset", sort=False):
         names = part["source"] + ": " + part["method"]
         names = names.where(~names.duplicated(keep=False), names + ", " + part["protocol"])
         by_method = dict(zip(names, part["value"], strict=True))

@@ -9,18 +9,12 @@ from aeflow_utils.metrics.compare import VERDICTS
 from aeflow_utils.show.alt_texts import described
 from aeflow_utils.show.figures import ABNORMAL, NORMAL, subplots
 
-VERDICT_COLORS = dict(
-    zip(VERDICTS, (NORMAL, "#8fb3d6", ABNORMAL, "#d9b44a", "#c9c9c9"), strict=True)
-)
+VERDICT_COLORS = (NORMAL, "#8fb3d6", ABNORMAL, "#d9b44a", "#c9c9c9")  # in the order of VERDICTS
 ABOVE = {"frameon": False, "loc": "lower left", "bbox_to_anchor": (0, 1)}  # a legend's place
 
 
 def right_and_wrong(table: pd.DataFrame) -> Figure:
-    """Every error as a line from the right number to the wrong one, of the same run.
-
-    Args:
-        table: columns data set, error, measured, right, wrong (in [0, 1]).
-    """
+    """Every row of `errors_shown.error_table` as a line from the right number to the wrong one."""
     table = table.iloc[::-1].reset_index(drop=True)
     figure, axis = subplots(figsize=(9, 0.34 * len(table) + 1))
     right, wrong = 100 * table["right"], 100 * table["wrong"]
@@ -33,20 +27,15 @@ def right_and_wrong(table: pd.DataFrame) -> Figure:
     axis.set(xlabel="%", ylim=(-0.7, len(table) - 0.3))
     axis.legend(ncols=2, **ABOVE)
     each = "; ".join(f"{n} {r:.1f} to {w:.1f}" for n, r, w in zip(names, right, wrong, strict=True))
-    return described(
-        figure, f"From the right number to the one with the error, in percent: {each}."
-    )
+    text = f"From the right number to the one with the error, in percent: {each}."
+    return described(figure, text)
 
 
 def verdict_bars(counts: pd.DataFrame) -> Figure:
-    """How many claims got each verdict, a bar for whose they are.
-
-    Args:
-        counts: as `claims.counts` gives them.
-    """
+    """How many claims got each verdict, a bar for whose they are; from `claims.counts`."""
     figure, axis = subplots(figsize=(9, 0.6 * len(counts) + 0.7))
     left = pd.Series(0, index=counts.index)
-    for word, color in VERDICT_COLORS.items():
+    for word, color in zip(VERDICTS, VERDICT_COLORS, strict=True):
         bars = axis.barh(counts.index, counts[word], left=left, color=color, label=word)
         axis.bar_label(bars, [n or "" for n in counts[word]], label_type="center", fontsize=10)
         left = left + counts[word]

@@ -20,8 +20,15 @@ from matplotlib.patches import Arc, Circle, Ellipse, FancyBboxPatch, Polygon, Re
 from aeflow_utils.article.diagrams import DIM, FRAME, canvas, write
 from aeflow_utils.data.catalog import Counts, get_spec
 from aeflow_utils.show.alt_texts import described
+from aeflow_utils.show.style import LABEL_NAMES
 
 WIDTH, HEIGHT, TILE = 11.6, 5.1, 2.05
+BULGES = (
+    (0.25, 0.05, 0.05),
+    (0.5, 0.13, 0.17),
+    (0.8, 0.06, 0.06),
+)  # of a retina: at, width, height
+CLOUDS = ((0.3, 0.4, 0.17), (0.24, 0.3, 0.15), (0.36, 0.27, 0.15), (0.71, 0.55, 0.13))  # of a lung
 
 
 class Card(NamedTuple):
@@ -32,9 +39,7 @@ class Card(NamedTuple):
     """
 
     file: str
-    shows: str
-    normal: str
-    abnormal: str
+    said: str
     draw: Callable[[Axes, bool], None]
 
 
@@ -45,6 +50,7 @@ def draw_card(name: str) -> Figure:
         UserError: no data set has this name.
     """
     spec, card = get_spec(name), CARDS[name]
+    counts = spec.counts[""]
     figure, axis = canvas(WIDTH, HEIGHT)
     corners = "round,pad=0,rounding_size=0.12"
     axis.add_patch(FancyBboxPatch((0, 0), WIDTH, HEIGHT, boxstyle=corners, **FRAME))
@@ -53,22 +59,21 @@ def draw_card(name: str) -> Figure:
         tile.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
         tile.spines[:].set_visible(False)
         card.draw(tile, abnormal)
-        label = "abnormal" if abnormal else "normal"
-        write(axis, (0.4 + TILE / 2, y - 0.15), f"{label}, drawn", 10.5, DIM)
+        write(axis, (0.4 + TILE / 2, y - 0.15), f"{LABEL_NAMES[abnormal]}, drawn", 10.5, DIM)
     left, right = 2.95, WIDTH - 0.4
     write(axis, (left, 4.55), spec.title, 21, weight="bold", ha="left")
-    said = f"{card.shows}. Normal: {card.normal}. Abnormal: {card.abnormal}."
-    write(axis, (left, 4.13), _wrapped(said, 88), 12.5, ha="left", va="top")
-    _counts(axis, left, 2.95, spec.counts[""])
+    write(axis, (left, 4.13), _wrapped(card.said, 88), 12.5, ha="left", va="top")
+    _counts(axis, left, 2.95, counts)
     terms = f"Licence: {spec.licence}. Source: {spec.citation}."
     get = f"To get it: {spec.how_to_get}. Notebook 1 then draws samples-{name}.png."
     axis.plot([left, right], [1.44, 1.44], color=FRAME["edgecolor"], linewidth=1)
     lines = _wrapped(terms, 100), "Its images are not part of this repository.", _wrapped(get, 100)
     write(axis, (left, 1.3), "\n".join(lines), 11.5, DIM, ha="left", va="top")
+    official = (f"{n:,} {LABEL_NAMES[label]} in {split}" for (split, label), n in counts.items())
     return described(
         figure,
         f"Card of the data set {spec.title}, with two schematic drawings instead of its images. "
-        f"{said} Official counts: {_in_words(spec.counts[''])}. {terms} {get}",
+        f"{card.said} Official counts: {', '.join(official)}. {terms} {get}",
     )
 
 
@@ -78,33 +83,23 @@ def _wrapped(text: str, width: int) -> str:
 
 def _counts(axis: Axes, left: float, top: float, counts: Counts) -> None:
     """Official counts, a row a label and a column a split."""
-    splits = list(dict.fromkeys(split for split, _ in counts))
-    for column, split in enumerate(splits):
-        write(axis, (left + 2.6 + 1.4 * column, top), split, 12, DIM, ha="right")
     write(axis, (left, top), "official counts", 12, DIM, ha="left")
-    for label, name in enumerate(("normal", "abnormal")):
-        y = top - 0.42 * (label + 1)
-        write(axis, (left, y), name, 14, ha="left", va="baseline")
-        for column, split in enumerate(splits):
-            count = counts.get((split, label), 0)
-            shown = f"{count:,}" if count else "–"
-            write(axis, (left + 2.6 + 1.4 * column, y), shown, 14, ha="right", va="baseline")
-
-
-def _in_words(counts: Counts) -> str:
-    return ", ".join(
-        f"{count:,} {('normal', 'abnormal')[label]} in {split}"
-        for (split, label), count in counts.items()
-    )
+    heights = {label: top - 0.42 * (label + 1) for label in (0, 1)}
+    for label, y in heights.items():
+        write(axis, (left, y), LABEL_NAMES[label], 14, ha="left", va="baseline")
+    for column, split in enumerate(dict.fromkeys(split for split, _ in counts)):
+        x = left + 2.6 + 1.4 * column
+        write(axis, (x, top), split, 12, DIM, ha="right")
+        for label, y in heights.items():
+            shown = f"{counts[split, label]:,}" if counts.get((split, label)) else "–"
+            write(axis, (x, y), shown, 14, ha="right", va="baseline")
 
 
 def _retina(axis: Axes, abnormal: bool) -> None:
     axis.set_facecolor("#11181f")
     x = np.linspace(0, 1, 200)
     pit = np.exp(-(((x - 0.5) / 0.11) ** 2))
-    bulge = 0.0 * x
-    if abnormal:
-        bulge = sum(h * np.exp(-(((x - c) / w) ** 2)) for c, w, h in BULGES)
+    bulge = abnormal * sum(h * np.exp(-(((x - c) / w) ** 2)) for c, w, h in BULGES)
     tops = [0.74 - 0.16 * pit, 0.66 - 0.1 * pit, 0.57 - 0.05 * pit, 0.48, 0.38, 0.32]
     shades = ["#9fb0bd", "#5d7080", "#8295a3", "#46586a", "#dfe7ec", "#2c3a47"]
     shares = (0.5, 0.6, 0.7, 0.8, 1, 0)
@@ -114,9 +109,6 @@ def _retina(axis: Axes, abnormal: bool) -> None:
     if abnormal:
         for at, size in (((0.3, 0.63), (0.1, 0.05)), ((0.42, 0.58), (0.07, 0.04))):
             axis.add_patch(Ellipse(at, *size, color="#11181f"))
-
-
-BULGES = ((0.25, 0.05, 0.05), (0.5, 0.13, 0.17), (0.8, 0.06, 0.06))
 
 
 def _chest(axis: Axes, abnormal: bool) -> None:
@@ -136,17 +128,13 @@ def _chest(axis: Axes, abnormal: bool) -> None:
                 axis.add_patch(Circle((x, y), size * share, color="#e6ecef", alpha=0.07, lw=0))
 
 
-CLOUDS = ((0.3, 0.4, 0.17), (0.24, 0.3, 0.15), (0.36, 0.27, 0.15), (0.71, 0.55, 0.13))
-
-
 def _skin(axis: Axes, abnormal: bool) -> None:
     axis.set_facecolor("#e9c4ac")
     angle = np.linspace(0, 2 * np.pi, 240)
     edge = 1 + 0.03 * np.sin(3 * angle)
     if abnormal:
-        edge = (
-            1 + 0.17 * np.sin(2 * angle + 0.6) + 0.1 * np.sin(5 * angle) + 0.05 * np.cos(9 * angle)
-        )
+        edge = 1 + 0.17 * np.sin(2 * angle + 0.6)
+        edge += 0.1 * np.sin(5 * angle) + 0.05 * np.cos(9 * angle)
     for size, shade in ((0.3, "#b07a56"), (0.265, "#8d5a3b"), (0.16, "#71432b")):
         x, y = 0.5 + size * edge * np.cos(angle), 0.5 + 0.85 * size * edge * np.sin(angle)
         axis.add_patch(Polygon(np.stack([x, y], 1), color=shade))
@@ -180,30 +168,26 @@ def _chip(axis: Axes, abnormal: bool) -> None:
 CARDS = {
     "oct2017": Card(
         "oct",
-        "Cross-sections of the retina by optical coherence tomography",
-        "healthy retina",
-        "choroidal neovascularisation (CNV), diabetic macular oedema (DME), drusen",
+        "Cross-sections of the retina by optical coherence tomography. Normal: healthy retina. "
+        "Abnormal: choroidal neovascularisation (CNV), diabetic macular oedema (DME), drusen.",
         _retina,
     ),
     "chest_xray": Card(
         "chest x-ray",
-        "Chest radiographs of children, taken from the front",
-        "clear lungs",
-        "pneumonia, by bacteria or by a virus",
+        "Chest radiographs of children, taken from the front. Normal: clear lungs. "
+        "Abnormal: pneumonia, by bacteria or by a virus.",
         _chest,
     ),
     "isic2018": Card(
         "ISIC",
-        "Dermatoscopic photographs of pigmented skin lesions in seven diagnoses",
-        "melanocytic naevi",
-        "the six other diagnoses, melanoma among them",
+        "Dermatoscopic photographs of pigmented skin lesions in seven diagnoses. Normal: "
+        "melanocytic naevi. Abnormal: the six other diagnoses, melanoma among them.",
         _skin,
     ),
     "miic": Card(
         "MICC-example",  # as the article of 2023 spelled it
-        "Microscope images of integrated circuits",
-        "intact circuits",
-        "circuits with a defect",
+        "Microscope images of integrated circuits. Normal: intact circuits. Abnormal: circuits "
+        "with a defect.",
         _chip,
     ),
 }

@@ -2,17 +2,18 @@
 
 A claim is a row of ``results/claims_in_print.csv``: who makes it, its words, and the name of the
 judge with the judge's arguments. A verdict is computed each time the ledger is asked for, so new
-runs change it. To add a claim, add a row, and a judge if none of `JUDGES` will do.
+runs change it. To add a claim, add a row, and a function to `judges` if none there will do.
 """
 
 from __future__ import annotations
 
+from inspect import getmembers, isfunction
 from pathlib import Path
 
 import pandas as pd
 from IPython.display import Markdown
 
-from aeflow_utils.article import judges, other_judges
+from aeflow_utils.article import judges
 from aeflow_utils.article.audit import printed_row
 from aeflow_utils.article.evidence import Evidence
 from aeflow_utils.errors import UserError
@@ -23,30 +24,9 @@ from aeflow_utils.profiles import Profile
 PUBLISHED = "results/published.csv"
 ARTICLE = "00_blogpost"  # claims on figures in print are judged there, the others rest on runs
 JUDGES = {
-    judge.__name__: judge
-    for judge in (
-        judges.against_rivals,
-        judges.badly_painted,
-        judges.bits_against_nats,
-        judges.choices_matter,
-        judges.folds_help,
-        judges.in_order,
-        judges.joined,
-        judges.losses_cancel,
-        judges.medical_first,
-        judges.normals_suffice,
-        judges.printed_auroc,
-        judges.residual_maps,
-        judges.subnets,
-        judges.threshold_transfers,
-        judges.weighted_f1_is_worse,
-        other_judges.arithmetic,
-        other_judges.beats_the_paper,
-        other_judges.ensemble_change,
-        other_judges.representative,
-        other_judges.sigma_finds_errors,
-        other_judges.training_images,
-    )
+    name: judge
+    for name, judge in getmembers(judges, isfunction)
+    if judge.__module__ == judges.__name__ and not name.startswith("_")
 }
 
 
@@ -72,8 +52,8 @@ def _figures(rows: str) -> dict[str, float]:
     """Figures of printed rows by metric; `rows` as in the column ``printed``."""
     figures: dict[str, float] = {}
     for row in filter(None, rows.split("; ")):
-        names = ("source", "table", "dataset", "method")
-        figures |= printed_row(**dict(zip(names, row.split("/"), strict=True)))
+        source, table, dataset, method = row.split("/")
+        figures |= printed_row(source=source, table=table, dataset=dataset, method=method)
     return figures
 
 
@@ -90,16 +70,14 @@ def ledger(evidence: Evidence) -> pd.DataFrame:
         arguments = dict(pair.split("=", 1) for pair in row.arguments.split("; ") if pair)
         judgements.append(JUDGES[row.judge](evidence, **arguments))
     runs = f"results/*/{evidence.shown}/runs"
-    table["verdict"] = [judgement.verdict for judgement in judgements]
-    table["evidence"] = [judgement.told for judgement in judgements]
+    table["verdict"], table["evidence"] = zip(*judgements, strict=True)
     table["file"] = [PUBLISHED if name == ARTICLE else runs for name in table["notebook"]]
     return table[["claim", "by", "verdict", "evidence", "file", "notebook"]]
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
     """How many claims got each verdict, by whose they are."""
-    crossed = pd.crosstab(table["by"], table["verdict"])
-    return crossed.reindex(columns=VERDICTS, fill_value=0)
+    return pd.crosstab(table["by"], table["verdict"]).reindex(columns=VERDICTS, fill_value=0)
 
 
 def save_ledger(table: pd.DataFrame, profile: Profile) -> Path:
@@ -117,7 +95,6 @@ def cite(table: pd.DataFrame, *keys: str) -> Markdown:
     Raises:
         KeyError: there is no such claim.
     """
-    rows = [table.loc[key] for key in keys]
-    return Markdown(
-        "\n\n".join(f"> **{row.claim}: {row.verdict}.** {row.evidence}" for row in rows)
-    )
+    rows = (table.loc[key] for key in keys)
+    quoted = [f"> **{row.claim}: {row.verdict}.** {row.evidence}" for row in rows]
+    return Markdown("\n\n".join(quoted))

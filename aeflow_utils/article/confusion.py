@@ -28,13 +28,6 @@ def all_abnormal(n_normal: int, n_abnormal: int) -> dict[str, float]:
     return matrices(n_abnormal, 0, n_normal, n_abnormal).iloc[0].to_dict()
 
 
-def with_n_right(n_right: int, n_normal: int, n_abnormal: int) -> pd.DataFrame:
-    """Every matrix that has `n_right` right decisions."""
-    tp = np.arange(n_abnormal + 1)
-    tp = tp[(n_right - tp >= 0) & (n_right - tp <= n_normal)]
-    return matrices(tp, n_right - tp, n_normal, n_abnormal)
-
-
 def decimals(figure: float) -> int:
     """Digits after the point. Zeros at the end do not count, which widens what can be meant."""
     return len(f"{figure:.10g}".partition(".")[2])
@@ -76,8 +69,3 @@ def matching(
     for metric, figure in printed.items():
         table = table[prints_as(table[metric].to_numpy(), figure, rule)]
     return table.reset_index(drop=True)
-
-
-def scan(printed: dict[str, float], n_normals: range, n_abnormal: int) -> pd.Series:
-    """How many matrices match for each number of normal images, indexed by that number."""
-    return pd.Series({n: len(matching(printed, n, n_abnormal)) for n in n_normals})

@@ -77,11 +77,7 @@ def arrow(ax: Axes, *points: Point) -> None:
 
 
 def chain(ax: Axes, y: float, spans: list[Point]) -> None:
-    """Join neighbouring boxes with short arrows at height y.
-
-    Args:
-        spans: left and right edge of each; the two outermost edges do not count.
-    """
+    """Join boxes at height y by arrows; `spans` are their edges, whose outermost do not count."""
     for (_, right), (left, _) in pairwise(spans):
         arrow(ax, (right + PAD, y), (left - PAD, y))
 

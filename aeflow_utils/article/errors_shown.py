@@ -7,8 +7,8 @@ that need a trained system are in `system_errors`, and are made where it is, and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,15 +26,10 @@ from aeflow_utils.study.results import dataset_title, run_title
 from aeflow_utils.study.runs import RunResult
 
 
-@dataclass(frozen=True)
-class Demonstration:
-    """What one error does to one number.
+class Demonstration(NamedTuple):
+    """What one error does to one number, in [0, 1]: `right` without it and `wrong` with it.
 
-    Args:
-        error: what was done.
-        measured: what `right` and `wrong` are.
-        right, wrong: the number without and with the error, in [0, 1].
-        sentence: both, to be quoted, with others beside them.
+    `measured` says which number it is; the sentence has both, with others beside them.
     """
 
     error: str
@@ -46,8 +41,7 @@ class Demonstration:
 
 def demonstration_table(demonstrations: list[Demonstration]) -> pd.DataFrame:
     """A row a demonstration: error, measured, right, wrong, sentence."""
-    columns = [field.name for field in fields(Demonstration)]
-    return pd.DataFrame([asdict(each) for each in demonstrations], columns=columns)
+    return pd.DataFrame(demonstrations, columns=Demonstration._fields)
 
 
 def error_table(evidence: Evidence) -> pd.DataFrame:
@@ -55,9 +49,8 @@ def error_table(evidence: Evidence) -> pd.DataFrame:
 
     AE-FLOW is the one with the default subnet, first seed, of the profile that has ablations.
     """
-    shown = list(_on_runs(evidence))
-    table = demonstration_table([demonstration for _, demonstration in shown])
-    table.insert(0, "data set", [where for where, _ in shown])
+    rows = [(where, *demonstration) for where, demonstration in _on_runs(evidence)]
+    table = pd.DataFrame(rows, columns=["data set", *Demonstration._fields])
     table = pd.concat([table, stored(evidence.grid)], ignore_index=True)
     return table.sort_values(["error", "data set"], kind="stable", ignore_index=True)
 
@@ -119,13 +112,12 @@ def flipped_sign(run: RunResult) -> Demonstration:
     The AUROC of scores with the wrong sign is one minus the right one; the F1-max threshold then
     hides it by calling nearly everything abnormal.
     """
-    score = "recon_score"
-    labels, scores = _split(run, "test", score)
+    labels, scores = _split(run, "test", "recon_score")
     signs = (scores, -scores)
     right, wrong = (metrics.auroc(labels, each) for each in signs)
     best, best_wrong = (_f1(labels, s, metrics.f1_max_threshold(labels, s)) for s in signs)
     sentence = (
-        f"With its sign turned, {score} has a test AUROC of {percent(wrong)} instead of "
+        f"With its sign turned, recon_score has a test AUROC of {percent(wrong)} instead of "
         f"{percent(right)}; the largest F1 that a threshold on test can give is "
         f"{percent(best_wrong)} instead of {percent(best)}."
     )
@@ -198,11 +190,7 @@ def counted_twice(run: RunResult) -> Demonstration:
 
 
 def untrained_encoder(run: RunResult, untrained: RunResult) -> Demonstration:
-    """The same method on an encoder of random weights, as where ``pretrained`` was False.
-
-    Args:
-        run, untrained: one method, seed and data set; only the encoder's weights differ.
-    """
+    """The same method, seed and data on an encoder of random weights: ``pretrained`` was False."""
     right, wrong = run.metrics["auroc"], untrained.metrics["auroc"]
     sentence = (
         f"On an encoder that nobody trained, {run_title(run)} has a test AUROC of "
@@ -212,11 +200,7 @@ def untrained_encoder(run: RunResult, untrained: RunResult) -> Demonstration:
 
 
 def shared_folds(fresh: list[RunResult], carried: list[RunResult]) -> Demonstration:
-    """Cross-validation that goes on with the weights of the fold before.
-
-    Args:
-        fresh, carried: one run a fold, of each way.
-    """
+    """Folds, a run each, that go on with the weights of the fold before, against `fresh` ones."""
     (right, test_right), (wrong, test_wrong) = (
         [float(np.mean([run.metrics[name] for run in runs])) for name in ("val_auroc", "auroc")]
         for runs in (fresh, carried)

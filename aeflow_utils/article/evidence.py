@@ -1,4 +1,4 @@
-"""What the runs say: differences with intervals, in percentage points.
+"""What the runs say: differences with intervals, in percentage points, and verdicts on them.
 
 Images are resampled; both sides of a comparison see the same resamples, so its interval is that of
 the difference.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,15 @@ from aeflow_utils.article.findings import Finding
 from aeflow_utils.config import DataConfig
 from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.errors import UserError
-from aeflow_utils.methods import get_method
-from aeflow_utils.metrics.compare import Measurement
+from aeflow_utils.methods import get_method, methods_of
+from aeflow_utils.metrics.compare import (
+    CONFIRMED,
+    NOT_TESTABLE,
+    PARTLY,
+    REFUTED,
+    Measurement,
+    verdict_of,
+)
 from aeflow_utils.profiles import get_profile
 from aeflow_utils.show.ensemble_measurements import ensemble_measurements
 from aeflow_utils.show.tables import SCORE_COLUMNS
@@ -29,12 +37,14 @@ from aeflow_utils.study.results import (
     dataset_title,
     find,
     grouped,
+    grouped_by,
     labels_and_scores,
     run_title,
 )
 from aeflow_utils.study.runs import RunResult
 
 Runs = list[RunResult]  # of one method on one data set: they differ by seed, or by fold
+MISSING = "No run here measures it: the data are not here."
 
 
 @dataclass(frozen=True)
@@ -98,11 +108,11 @@ class Evidence:
     @cached_property
     def _side(self) -> dict[str, dict[str, Runs]]:
         """Ablations and folds by variant and data set; the folds of one way are together."""
-        side: dict[str, dict[str, Runs]] = {}
-        for run in find(self.grid, "side"):
-            of_variant = side.setdefault(run.config.variant, {})
-            of_variant.setdefault(run.config.data.dataset, []).append(run)
-        return side
+        side = grouped_by(find(self.grid, "side"), lambda config: config.variant)
+        return {
+            variant: grouped_by(runs, lambda config: config.data.dataset)
+            for variant, runs in side.items()
+        }
 
     @property
     def folds(self) -> dict[str, Runs]:
@@ -110,10 +120,7 @@ class Evidence:
         return self._side.get(BASE, {})
 
     def changed(self, option: str, value: object, base: str = BASE) -> dict[str, Runs]:
-        """The default with one option changed, by data set.
-
-        Args:
-            base: the variant that is changed; empty for a method that has only one.
+        """The variant `base` (empty where a method has one) with one option changed, by data set.
 
         Raises:
             ValueError: the plan changes no such option, or not to this value.
@@ -130,19 +137,16 @@ class Evidence:
             raise ValueError(f"the study has no variant '{name}' of {model}")
         return self.methods.get((dataset, model, name))
 
-    def domain(self, dataset: str) -> str:
-        """``medical`` or ``industrial``."""
-        return SPECS[parse_label(dataset)[0]].domain
-
     def of_domain(self, domain: str) -> list[str]:
-        """Labels of the data sets of a domain that have runs.
+        """Labels of the data sets that have runs and are ``medical`` or ``industrial``.
 
         Raises:
             ValueError: no data set is of this domain.
         """
-        if domain not in {spec.domain for spec in SPECS.values()}:
+        names = [name for name, spec in SPECS.items() if spec.domain == domain]
+        if not names:
             raise ValueError(f"no data set is of the domain '{domain}'")
-        return [label for label in self.datasets if self.domain(label) == domain]
+        return [label for label in self.datasets if parse_label(label)[0] in names]
 
     def best(self, dataset: str, *models: str) -> Runs | None:
         """Of the rows of these models, the one that validation prefers, else the first.
@@ -163,8 +167,7 @@ class Evidence:
 
 
 def _validation_auroc(runs: Runs) -> float:
-    value = np.mean([run.metrics["val_auroc"] for run in runs])
-    return -1.0 if np.isnan(value) else float(value)
+    return np.nan_to_num(np.mean([run.metrics["val_auroc"] for run in runs]), nan=-1)
 
 
 def mean_auroc(runs: Runs, column: str = "image_score") -> float:
@@ -174,11 +177,7 @@ def mean_auroc(runs: Runs, column: str = "image_score") -> float:
 
 
 def auroc_gap(runs: Runs, others: Runs, column: str = "image_score") -> Measurement:
-    """Test AUROC of `runs` minus that of `others`, both means over seeds.
-
-    Args:
-        column: of the stored scores, for `others`.
-    """
+    """`mean_auroc` of `runs` minus that of `others` by their scores `column`."""
     labels, ours = labels_and_scores(runs)
     theirs = labels_and_scores(others, column)[1]
     a, b = mean_auroc(runs), mean_auroc(others, column)
@@ -194,16 +193,15 @@ def auroc_gap(runs: Runs, others: Runs, column: str = "image_score") -> Measurem
 def auroc_above(runs: Runs, level: float, column: str = "image_score") -> Measurement:
     """Test AUROC, mean over seeds, minus `level`, in percent."""
     labels, scores = labels_and_scores(runs, column)
-    value, draws = mean_auroc(runs, column), 100 * metrics.auroc_draws(labels, scores)
-    low, high = metrics.percentile_interval(draws)
-    text = f"{value:.1f} % [{low:.1f}, {high:.1f}]"
-    return measured(runs[0].config.data, value - level, draws - level, text, with_span=False)
+    draws = 100 * metrics.auroc_draws(labels, scores)
+    return above(runs[0].config.data, mean_auroc(runs, column), draws, level)
 
 
-def f1_gap(runs: Runs, cuts: np.ndarray, other_cuts: np.ndarray) -> Measurement:
-    """Test F1 of `runs` at `cuts` (S,) minus that at `other_cuts` (S,), means over seeds."""
+def f1_gap(runs: Runs, other_cuts: list[float]) -> Measurement:
+    """Test F1 at the F1-max thresholds of validation minus that at others, a threshold a run."""
     labels, scores = labels_and_scores(runs)
-    sides = [scores >= np.asarray(c, dtype=float)[:, None] for c in (cuts, other_cuts)]
+    cuts = [run.metrics["thresholds"]["val_f1"] for run in runs]
+    sides = [scores >= np.array(each)[:, None] for each in (cuts, other_cuts)]
     a, b = (
         100 * np.mean([metrics.classification(labels, p)["f1"] for p in side]) for side in sides
     )
@@ -212,19 +210,54 @@ def f1_gap(runs: Runs, cuts: np.ndarray, other_cuts: np.ndarray) -> Measurement:
     return measured(runs[0].config.data, a - b, 100 * (first - second), text)
 
 
-def measured(
-    data: DataConfig, value: float, draws: np.ndarray, text: str, with_span: bool = True
-) -> Measurement:
-    """A measurement with the interval of its bootstrap `draws` (R,), in points.
-
-    Args:
-        text: its numbers; difference and interval are added to it if `with_span`.
-    """
+def above(data: DataConfig, value: float, draws: np.ndarray, level: float) -> Measurement:
+    """`value` with the interval of its bootstrap `draws` (R,), minus `level`; all in percent."""
     low, high = metrics.percentile_interval(draws)
-    span = f" ({signed(value)} [{signed(low)}, {signed(high)}])" if with_span else ""
-    return Measurement(dataset_title(data), value, low, high, text + span)
+    text = f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+    return Measurement(dataset_title(data), value - level, low - level, high - level, text)
+
+
+def measured(data: DataConfig, value: float, draws: np.ndarray, text: str) -> Measurement:
+    """A difference with the interval of its bootstrap `draws` (R,), in points, added to `text`."""
+    low, high = metrics.percentile_interval(draws)
+    span = f"({signed(value)} [{signed(low)}, {signed(high)}])"
+    return Measurement(dataset_title(data), value, low, high, f"{text} {span}")
+
+
+def side(gap: Measurement) -> str:
+    """Where the first of two is, if the whole interval of their difference says so."""
+    return "ahead of" if gap.low > 0 else "behind" if gap.high < 0 else "level with"
 
 
 def signed(value: float) -> str:
     """``+1.2`` or ``−1.2``, with a minus and not a hyphen."""
     return f"{value:+.1f}".replace("-", "−")
+
+
+def rivals() -> tuple[str, ...]:
+    """Every method beside AE-FLOW that is trained."""
+    return tuple(key for key in methods_of("trained", "gan") if key != "ae_flow")
+
+
+class Judgement(NamedTuple):
+    """One of `compare.VERDICTS`, and for readers what it rests on."""
+
+    verdict: str
+    told: str
+
+
+def judgement(lead: str, measurements: list[Measurement]) -> Judgement:
+    """The verdict of the rule, and `lead` with each measurement behind it."""
+    measurements = [m for m in measurements if np.isfinite(m.value)]
+    if not measurements:
+        return Judgement(NOT_TESTABLE, MISSING)
+    by_place: dict[str, list[str]] = {}
+    for m in measurements:
+        by_place.setdefault(m.where, []).append(m.text)
+    told = " ".join(f"{where}: {'; '.join(texts)}." for where, texts in by_place.items())
+    return Judgement(verdict_of(measurements), f"{lead}. {told}")
+
+
+def of_parts(holds: list[bool]) -> str:
+    """The verdict on a claim that is not measured but holds or fails in each of its parts."""
+    return CONFIRMED if all(holds) else PARTLY if any(holds) else REFUTED

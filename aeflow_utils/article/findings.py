@@ -13,14 +13,7 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.article.confusion import (
-    all_abnormal,
-    decimals,
-    matching,
-    prints_as,
-    scan,
-    with_n_right,
-)
+from aeflow_utils.article.confusion import all_abnormal, decimals, matching, prints_as
 
 Figures = dict[str, float]  # by metric, in percent
 Counts = tuple[int, int]  # images: normal and abnormal, or certain and uncertain
@@ -87,14 +80,11 @@ def auc_from_counts(printed: Figures, images: Counts) -> Finding:
 def auroc_of_decisions(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Finding:
     """What becomes of an AUROC when the curve is drawn from decisions instead of scores.
 
-    Args:
-        labels: (N,), 1 = abnormal.
-        scores: (N,), higher = more anomalous.
-        threshold: an image is called abnormal at or above it.
+    `labels` (N,) are 1 for abnormal, `scores` (N,) higher for more anomalous; an image is called
+    abnormal at or above `threshold`.
     """
     decisions = (np.asarray(scores) >= threshold).astype(int)
-    right = 100 * metrics.auroc(labels, scores)
-    wrong = 100 * metrics.auroc(labels, decisions)
+    right, wrong = (100 * metrics.auroc(labels, each) for each in (scores, decisions))
     balanced = 100 * metrics.classification(labels, decisions)["bacc"]
     return Finding(
         "AUROC of decisions",
@@ -108,7 +98,7 @@ def auroc_of_decisions(labels: np.ndarray, scores: np.ndarray, threshold: float)
 def ensemble_counts(right: Counts, wrong: Counts, images: Counts, name: str) -> Finding:
     """What an ensemble's table of right and wrong decisions says of the decisions."""
     n_right, n_wrong, (n_normal, n_abnormal) = sum(right), sum(wrong), images
-    possible = with_n_right(n_right, *images)
+    possible = matching({}, *images).query("tp + tn == @n_right")
     acc, best_f1 = float(possible["acc"].iloc[0]), float(possible["f1"].max())
     floor = all_abnormal(*images)["f1"]
     one_class = {(n_abnormal, n_normal): "abnormal", images: "normal"}.get((n_right, n_wrong))
@@ -178,8 +168,7 @@ def row_as_one_matrix(printed: Figures, images: Counts, name: str) -> Finding:
                 )
         fit = "fit no confusion matrix"
         where += f": {'; '.join(parts) or 'no matrix, whichever figure is left out'}"
-    sentence = f"{name}: {_shown(printed)} {fit} on {where}."
-    return Finding(f"one matrix, {name}", sentence, numbers)
+    return Finding(f"one matrix, {name}", f"{name}: {_shown(printed)} {fit} on {where}.", numbers)
 
 
 def left_open(f1: float, rival: Figures, images: Counts) -> Finding:
@@ -205,29 +194,25 @@ def double_counting(printed: Figures, images: Counts, n_normals: range) -> Findi
     (n_normal, n_abnormal), doubled = images, sum(images)
     official, copied = (matching(printed, n, n_abnormal) for n in (n_normal, doubled))
     rounded, cut = (len(matching(printed, doubled, n_abnormal, r)) for r in ("rounded", "cut"))
-    sizes = scan(printed, n_normals, n_abnormal)
-    fit = int((sizes > 0).sum())
+    fit = sum(not matching(printed, n, n_abnormal).empty for n in n_normals)
     sentence = (
         f"{_shown(printed)} fit {len(official)} confusion matrices on the official "
         f"{n_normal:,} normal and {n_abnormal:,} abnormal images, and {len(copied)} on {doubled:,} "
         f"normal ones, where every abnormal image is counted as normal too: there {rounded} fit "
-        f"if all figures were rounded, {cut} if all were cut. Of the {len(sizes)} numbers of "
+        f"if all figures were rounded, {cut} if all were cut. Of the {len(n_normals)} numbers of "
         f"normal images from {n_normals[0]:,} to {n_normals[-1]:,}, {fit} fit."
     )
-    numbers = {"official": len(official), "doubled": len(copied), "sizes": len(sizes)}
+    numbers = {"official": len(official), "doubled": len(copied), "sizes": len(n_normals)}
     numbers |= {"doubled_rounded": rounded, "doubled_cut": cut, "sizes_that_fit": fit}
     if len(copied) == 1:
         row = copied.iloc[0]
         numbers |= row[["tp", "tn", "fp"]].to_dict()
-        sentence += f" The one on {doubled:,}"
         if row["fp"] < row["tp"]:  # each hit has a copy that is a false alarm
             sentence += (
-                f", {_matrix_text(row)}, has fewer false alarms than hits: it is possible only if "
-                "copies were judged unlike their originals, as scores that depend on the batch "
-                "allow."
+                f" The one on {doubled:,}, {_matrix_text(row)}, has fewer false alarms than hits: "
+                "it is possible only if copies were judged unlike their originals, as scores that "
+                "depend on the batch allow."
             )
-        else:
-            sentence += f" is {_matrix_text(row)}."
     return Finding("abnormal images counted twice", sentence, numbers)
 
 
@@ -245,11 +230,9 @@ def fitting_test_sets(printed: Figures, test_sets: dict[str, Counts], name: str)
 
 
 def published_epoch(row: Figures, epochs: dict[str, Figures], span: tuple[float, float]) -> Finding:
-    """Whether a published row is one of the known epochs of the run behind it.
+    """Whether a published row is one of the known epochs (figures by name) of the run behind it.
 
-    Args:
-        epochs: figures of the epochs that are known, by their name.
-        span: lowest and highest test AUROC over all epochs.
+    `span` is the lowest and the highest test AUROC over all epochs.
     """
     differ = {
         name: [f"{m.upper()} ({figures[m]:g})" for m in row if figures.get(m, row[m]) != row[m]]

@@ -1,12 +1,12 @@
-"""How each claim about detectors is judged: runs in, a verdict and what it rests on out.
+"""How each claim is judged: runs or findings in, a verdict and what it rests on out.
 
-The claims and a judge's arguments are rows of ``results/claims_in_print.csv``; every argument is
-text. Judges of ensembles and of printed figures are in `other_judges`.
+Every public function is a judge. The claims and a judge's arguments are rows of
+``results/claims_in_print.csv``; every argument is text.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -14,63 +14,33 @@ import numpy as np
 from aeflow_utils import metrics
 from aeflow_utils.article.audit import printed_row
 from aeflow_utils.article.evidence import (
+    MISSING,
     Evidence,
+    Judgement,
     Runs,
+    above,
     auroc_above,
     auroc_gap,
     f1_gap,
+    judgement,
     mean_auroc,
     measured,
+    of_parts,
+    rivals,
+    side,
+    signed,
 )
 from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.methods import CHOICES, methods_of
-from aeflow_utils.metrics.compare import (
-    CONFIRMED,
-    NOT_TESTABLE,
-    OPEN,
-    PARTLY,
-    REFUTED,
-    Measurement,
-    verdict_of,
-)
+from aeflow_utils.metrics.compare import CONFIRMED, NOT_TESTABLE, OPEN, PARTLY, REFUTED, Measurement
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.grid import GRID, ablation_table, fold_table, variant_of
-from aeflow_utils.study.results import dataset_title, labels_and_scores
+from aeflow_utils.study.results import dataset_title, label_title, labels_and_scores
+from aeflow_utils.study.runs import RunResult
 
 NOMINAL, TOLERANCE = 5.0, 3.0  # per cent of normal images flagged; points that count as transfer
 F1_LOSS = 2.0  # points of F1 that a threshold from validation may cost
 NEAR_ZERO = 0.05  # share of its first value below which a loss rests at zero
-MISSING = "No run here measures it: the data are not here."
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """One of `compare.VERDICTS`, and for readers what it rests on."""
-
-    verdict: str
-    told: str
-
-
-def judgement(lead: str, measurements: list[Measurement]) -> Judgement:
-    """The verdict of the rule, and `lead` with each measurement behind it."""
-    measurements = [m for m in measurements if np.isfinite(m.value)]
-    if not measurements:
-        return Judgement(NOT_TESTABLE, MISSING)
-    by_place: dict[str, list[str]] = {}
-    for m in measurements:
-        by_place.setdefault(m.where, []).append(m.text)
-    told = " ".join(f"{where}: {'; '.join(texts)}." for where, texts in by_place.items())
-    return Judgement(verdict_of(measurements), f"{lead}. {told}")
-
-
-def of_parts(holds: list[bool]) -> str:
-    """The verdict on a claim that is not measured but holds or fails in each of its parts."""
-    return CONFIRMED if all(holds) else PARTLY if any(holds) else REFUTED
-
-
-def rivals() -> tuple[str, ...]:
-    """Every method beside AE-FLOW that is trained."""
-    return tuple(key for key in methods_of("trained", "gan") if key != "ae_flow")
 
 
 def _gaps(evidence: Evidence, datasets: list[str], model: str, *others: str) -> list[Measurement]:
@@ -95,19 +65,15 @@ def against_untrained(evidence: Evidence) -> Judgement:
 
 
 def in_order(evidence: Evidence, dataset: str, order: str) -> Judgement:
-    """Each of several methods against the one before it, on one data set.
-
-    Args:
-        order: keys of methods, the one said to be best last: ``fastflow < ae_flow``.
-    """
+    """Each method of an order (``fastflow < ae_flow``) against the one before, on one data set."""
     here = [label for label in evidence.datasets if parse_label(label)[0] == dataset]
     pairs = pairwise(order.split(" < "))
     gaps = [gap for low, high in pairs for gap in _gaps(evidence, here, high, low)]
     result = judgement("Test AUROC and the difference", gaps)
     categories = len(SPECS[dataset].categories)
     if 0 < len(here) < categories:
-        only = f"Only {len(here)} of {categories} categories is here."
-        return Judgement(OPEN, f"{result.told} {only}")
+        told = f"{result.told} Only {len(here)} of {categories} categories is here."
+        return Judgement(OPEN, told)
     return result
 
 
@@ -144,10 +110,8 @@ def normals_suffice(evidence: Evidence) -> Judgement:
         cuts = np.array([r.metrics["thresholds"]["normal_quantile"] for r in runs])
         flagged = 100 * (scores >= cuts[:, None])[:, labels == 0].mean(axis=0)
         draws = flagged[metrics.resampled(len(flagged))].mean(axis=1)
-        low, high = metrics.percentile_interval(draws)
-        text = f"{flagged.mean():.1f} % [{low:.1f}, {high:.1f}]"
-        room, data = NOMINAL + TOLERANCE, runs[0].config.data
-        measurements.append(measured(data, room - flagged.mean(), room - draws, text, False))
+        m = above(runs[0].config.data, flagged.mean(), draws, NOMINAL + TOLERANCE)
+        measurements.append(Measurement(m.where, -m.value, -m.high, -m.low, m.text))
     lead = f"Share of normal test images above a threshold meant for {NOMINAL:g} %"
     return judgement(f"{lead} ({TOLERANCE:g} points allowed)", measurements)
 
@@ -158,22 +122,22 @@ def printed_auroc(evidence: Evidence, dataset: str) -> Judgement:
     runs = evidence.ae_flow.get(dataset)
     if not runs:
         return Judgement(NOT_TESTABLE, MISSING)
-    above, config = auroc_above(runs, printed), runs[0].config
-    setting = f"{config.model.encoder} at {config.data.image_size} px"
-    text = f"Test AUROC with {setting}: {above.text}"
+    gap, config = auroc_above(runs, printed), runs[0].config
+    told = f"Test AUROC with {config.model.encoder} at {config.data.image_size} px: {gap.text}"
     if config.model.encoder != PROFILES["paper"].encoder:
-        return Judgement(NOT_TESTABLE, f"{text}; the paper's encoder and size have not been run.")
-    return Judgement(of_parts([above.low <= 0 <= above.high]), f"{text}.")
+        told += "; the paper's encoder and size have not been run."
+        return Judgement(NOT_TESTABLE, told)
+    return Judgement(of_parts([gap.low <= 0 <= gap.high]), f"{told}.")
 
 
 def medical_first(evidence: Evidence) -> Judgement:
     """AE-FLOW's AUROC on each medical set minus that on each industrial one."""
     best, gaps = evidence.ae_flow, []
-    medical, industrial = (
+    domains = (
         [best[label] for label in evidence.of_domain(domain) if label in best]
         for domain in ("medical", "industrial")
     )
-    for pair in product(medical, industrial):
+    for pair in product(*domains):
         a, b = map(mean_auroc, pair)
         sides = [labels_and_scores(runs) for runs in pair]
         draws = [100 * metrics.auroc_draws(*side, seed=seed) for seed, side in enumerate(sides)]
@@ -216,8 +180,7 @@ def threshold_transfers(evidence: Evidence) -> Judgement:
     """What a threshold from labelled validation costs against the best one on test."""
     measurements = []
     for runs in _labelled(evidence):
-        cuts = [[r.metrics["thresholds"][k] for r in runs] for k in ("val_f1", "oracle_f1")]
-        gap = f1_gap(runs, *cuts)
+        gap = f1_gap(runs, [r.metrics["thresholds"]["oracle_f1"] for r in runs])
         moved = [value + F1_LOSS for value in (gap.value, gap.low, gap.high)]
         measurements.append(Measurement(gap.where, *moved, gap.text))
     lead = "Test F1 at the threshold from validation and at the best one on test"
@@ -226,14 +189,12 @@ def threshold_transfers(evidence: Evidence) -> Judgement:
 
 def weighted_f1_is_worse(evidence: Evidence) -> Judgement:
     """F1 at the F1-max threshold against that at the class-weighted one, both from validation."""
-    gaps = []
-    for runs in _labelled(evidence):
-        splits = [run.labelled("val") for run in runs]
-        weighted = [
-            metrics.best_threshold(val["label"], val["image_score"], metrics.class_weighted_f1)
-            for val in splits
-        ]
-        gaps.append(f1_gap(runs, [r.metrics["thresholds"]["val_f1"] for r in runs], weighted))
+
+    def weighted(run: RunResult) -> float:
+        val = run.labelled("val")
+        return metrics.best_threshold(val["label"], val["image_score"], metrics.class_weighted_f1)
+
+    gaps = [f1_gap(runs, [weighted(run) for run in runs]) for runs in _labelled(evidence)]
     return judgement("Test F1 by F1-max, by class-weighted F1, and the difference", gaps)
 
 
@@ -241,11 +202,9 @@ def folds_help(evidence: Evidence) -> Judgement:
     """Fresh folds against the single split on test; validation of both ways is told."""
     gaps, told, table = [], [], fold_table(evidence.grid)
     for dataset, base in evidence.bases.items():
-        fresh = evidence.folds.get(dataset)
-        if fresh:
-            gaps.append(auroc_gap(fresh, base[:1]))
-            of_set = table[table["data set"] == dataset]
-            means = of_set.groupby("way")["validation"].mean()
+        if dataset in evidence.folds:
+            gaps.append(auroc_gap(evidence.folds[dataset], base[:1]))
+            means = table.groupby(["data set", "way"])["validation"].mean()[dataset]
             ways = " and ".join(f"{value:.1f} % ({way})" for way, value in means.items())
             told.append(f"{SPECS[dataset].title} {ways}")
     result = judgement("Test AUROC, mean of fresh folds, of one split, and the difference", gaps)
@@ -264,8 +223,7 @@ def choices_matter(evidence: Evidence) -> Judgement:
         ranked = sorted(runs, key=lambda each: each[0].metrics["val_auroc"])
         gap = auroc_gap(ranked[-1], ranked[0])
         spread = rows["validation"].max() - rows["validation"].min()
-        text = f"{gap.text}, a span of {spread:.0f} points on validation"
-        gaps.append(Measurement(gap.where, gap.value, gap.low, gap.high, text))
+        gaps.append(replace(gap, text=f"{gap.text}, a span of {spread:.0f} points on validation"))
     return judgement("Test AUROC of validation's best and worst choice, and the difference", gaps)
 
 
@@ -280,5 +238,62 @@ def residual_maps(evidence: Evidence) -> Judgement:
             where = dataset_title(pair[0][0].config.data)
             text = f"{a.mean():.1f} % against {b.mean():.1f} %"
             measurements.append(Measurement(where, gaps.mean(), gaps.min(), gaps.max(), text))
-    lead = "Pixel AUROC of the residual image, of the likelihood map, mean of seeds"
-    return judgement(lead, measurements)
+    return judgement(
+        "Pixel AUROC of the residual image, of the likelihood map, mean of seeds", measurements
+    )
+
+
+def sigma_finds_errors(evidence: Evidence) -> Judgement:
+    """The chance that sigma is larger for a wrong verdict than for a right one, against 50 %."""
+    lead = "Chance that σ is larger for a wrong verdict than for a right one"
+    return judgement(lead, _of_ensemble(evidence, "sigma", 50.0))
+
+
+def ensemble_change(evidence: Evidence, key: str) -> Judgement:
+    """A change of that chance against raw sigma's, by its key in `ensemble_measurements`."""
+    return judgement("Change of that chance, in points", _of_ensemble(evidence, key, 0.0))
+
+
+def representative(evidence: Evidence) -> Judgement:
+    """Whether sigma fares alike on every data set with an ensemble."""
+    measurements = _of_ensemble(evidence, "sigma", 50.0)
+    if len(measurements) < 2:
+        return Judgement(NOT_TESTABLE, "Fewer than two data sets have an ensemble here.")
+    told = judgement("Chance that σ is larger for a wrong verdict", measurements).told
+    return Judgement(of_parts([len(set(map(side, measurements))) == 1]), told)
+
+
+def _of_ensemble(evidence: Evidence, key: str, level: float) -> list[Measurement]:
+    """Values of `Evidence.ensemble` minus `level`, in percent; a change where `level` is 0."""
+    table, measurements = evidence.ensemble, []
+    # An ensemble without errors has none to find: its values are NaN.
+    for _, row in table[table["key"] == key].dropna(subset="value").iterrows():
+        value, low, high = (100 * row[name] for name in ("value", "low", "high"))
+        numbers = (f"{v:.1f} %" if level else signed(v) for v in (value, low, high))
+        text = "{} [{}, {}] ({})".format(*numbers, row["measure"])
+        where = label_title(row["data set"])
+        measurements.append(Measurement(where, value - level, low - level, high - level, text))
+    return measurements
+
+
+def arithmetic(evidence: Evidence, finding: str, number: str, refuted_by: str) -> Judgement:
+    """A finding of the audit refutes a claim when its `number` has the value `refuted_by`."""
+    shown = evidence.findings[finding]
+    return Judgement(of_parts([shown.numbers[number] != float(refuted_by)]), shown.sentence)
+
+
+def beats_the_paper(evidence: Evidence) -> Judgement:
+    """What one printed F1 leaves open of the other metrics."""
+    shown = evidence.findings["what one F1 leaves open"]
+    better = [
+        shown.numbers[f"better_{name}"] == shown.numbers["matrices"] for name in ("acc", "auc")
+    ]
+    return Judgement(of_parts(better), shown.sentence)
+
+
+def training_images(evidence: Evidence) -> Judgement:
+    """A printed number of training images against one folder, and against two."""
+    shown = evidence.findings["training images"]
+    n = shown.numbers
+    verdict = {n["train"]: CONFIRMED, n["both"]: PARTLY}.get(n["printed"], REFUTED)
+    return Judgement(verdict, shown.sentence)

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
+import nbclient
 import nbformat
 import pandas as pd
 import papermill
-from nbclient import NotebookClient
 
 from aeflow_utils.article.page import render_html
 from aeflow_utils.errors import UserError
@@ -25,9 +26,7 @@ from aeflow_utils.study.recording import TOLERANCES, compare
 ARTICLE, TRAINING = "00_blogpost.ipynb", "02_training.ipynb"
 READ_RESULTS_ALONE = (ARTICLE, "06_results_tables.ipynb")
 AT_A_TIME = 2
-LONGEST_FIRST = {
-    number: rank for rank, number in enumerate(("02", "05", "06", "00", "03", "04", "01"))
-}
+LONGEST_FIRST = "02 05 06 00 03 04 01"  # a notebook that is not known comes before them
 # Kernels warn about their transport at every start; errors of cells reach the notebook anyway.
 QUIET_KERNEL = ["--IPKernelApp.log_level=50"]
 
@@ -47,23 +46,18 @@ def notebook_files() -> list[Path]:
 
 def reproduce(profile: Profile) -> None:
     """Train everything on the data that are here, run the notebooks, render and compare."""
-    stages = {}
-
-    def done(stage: str, since: float) -> float:
-        stages[stage] = time.perf_counter() - since
-        return time.perf_counter()
-
-    start = time.perf_counter()
     notebooks = notebook_files()
+    times = {"start": time.perf_counter()}
     run_all(plan(profile))
-    clock = done("data, features and training", start)
+    times["data, features and training"] = time.perf_counter()
     execute_all(notebooks, partial(execute_with_papermill, profile=profile))
-    clock = done("notebooks", clock)
+    times["notebooks"] = time.perf_counter()
     article = paths().results(profile.name) / "notebooks" / ARTICLE
     print(f"article: {render_html(article, paths().home / 'results' / 'blogpost.html')}")
-    done("article", clock)
+    times["article"] = time.perf_counter()
     print_comparison(profile.name)
-    print("\n".join(f"{seconds:8.1f} s  {stage}" for stage, seconds in stages.items()))
+    for (_, since), (stage, until) in pairwise(times.items()):
+        print(f"{until - since:8.1f} s  {stage}")
 
 
 def execute_all(notebooks: list[Path], execute: Callable[[Path], object]) -> None:
@@ -83,7 +77,7 @@ def execute_all(notebooks: list[Path], execute: Callable[[Path], object]) -> Non
     # Kernels that take all cores each get into each other's way.
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // AT_A_TIME))
     with environment(OMP_NUM_THREADS=threads), ThreadPoolExecutor(AT_A_TIME) as pool:
-        for notebook in sorted(notebooks, key=lambda path: LONGEST_FIRST.get(path.name[:2], 0)):
+        for notebook in sorted(notebooks, key=lambda path: LONGEST_FIRST.find(path.name[:2])):
             jobs[notebook.name] = pool.submit(run, notebook)
         try:
             for job in as_completed(jobs.values()):
@@ -115,14 +109,13 @@ def execute_with_papermill(notebook: Path, profile: Profile) -> Path:
 def execute_in_place(notebook: Path) -> None:
     """Run a notebook as it stands and keep its outputs: how the committed ones are made."""
     content = nbformat.read(notebook, as_version=4)
-    NotebookClient(
+    nbclient.execute(
         content,
-        timeout=None,
+        cwd=str(notebook.parent),
         kernel_name="python3",
         record_timing=False,
         extra_arguments=QUIET_KERNEL,
-        resources={"metadata": {"path": str(notebook.parent)}},
-    ).execute()
+    )
     content.metadata.pop("widgets", None)  # progress bars are no result
     nbformat.write(content, notebook)
 

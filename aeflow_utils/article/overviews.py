@@ -3,64 +3,49 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 from itertools import pairwise
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aeflow_utils.article.diagrams import DIM, FRAME, INK, PAD, SMALL, arrow, box, canvas, write
+from aeflow_utils.article.diagrams import DIM, FRAME, PAD, SMALL, arrow, box, canvas, write
 from aeflow_utils.show.alt_texts import described
 
 BOX, GAP = (1.35, 0.56), 0.34
-# Heights at which a family's column has its boxes.
-X, ENCODER, Z, FLOW, Z_NEW, DECODER, X_NEW = 6.45, 5.6, 4.75, 3.9, 3.05, 2.2, 1.35
-LABELS = {
-    X: ("image $x$", "data"),
-    ENCODER: ("encoder $f$", "encoder"),
-    Z: ("features $z$", "data"),
-    FLOW: ("flow $h$", "flow"),
-    Z_NEW: ("$z'$", "data"),
-    DECODER: ("decoder $g$", "decoder"),
-    X_NEW: ("$x'$", "data"),
+# What an image becomes in a family's column: height of the box, its label, its role.
+STATIONS = {
+    "x": (6.45, "image $x$", "data"),
+    "encoder": (5.6, "encoder $f$", "encoder"),
+    "z": (4.75, "features $z$", "data"),
+    "flow": (3.9, "flow $h$", "flow"),
+    "z'": (3.05, "$z'$", "data"),
+    "decoder": (2.2, "decoder $g$", "decoder"),
+    "x'": (1.35, "$x'$", "data"),
 }
+# What a part of a detector is: its colour. An encoder of its own is trained like a decoder.
+ROLES = {"encoder": "encoder", "decoder": "decoder", "own encoder": "decoder"}
+ROLES |= {"generator": "decoder", "flow": "flow", "Gaussians": "score", "memory": "score"}
+MEANINGS = {"encoder": "frozen", "decoder": "trained", "flow": "trained flow", "score": "fitted"}
 
 
-# Title, heights of the boxes and of those that the score reads, score, note.
-FAMILIES = (
-    (
-        "autoencoder",
-        (X, ENCODER, Z, DECODER, X_NEW),
-        (X, X_NEW),
-        "score\n$\\Vert x - x' \\Vert^2$",
-        "judges pixels; may learn\nto copy what is abnormal",
-    ),
-    (
-        "normalizing flow",
-        (X, ENCODER, Z, FLOW, Z_NEW),
-        (Z_NEW,),
-        "score\n$-\\log\\,p(z')$",
-        "judges features; never\ncompares with the image",
-    ),
-    (
-        "AE-FLOW",
-        (X, ENCODER, Z, FLOW, Z_NEW, DECODER, X_NEW),
-        (X, Z_NEW, X_NEW),
-        "score\n$\\beta\\,S_\\mathrm{flow} + (1-\\beta)$\n$\\cdot\\, S_\\mathrm{recon}$",
-        "judges both, in one sum",
-    ),
-)
+def _table(name: str) -> list[list[str]]:
+    """Rows of a table of labels; `` / `` breaks a line, `` > `` parts an image's way."""
+    table = pd.read_csv(files(__package__) / "templates" / name)
+    return table.replace(" / ", "\n", regex=True).to_numpy().tolist()
 
 
 def draw_families() -> Figure:
     """An autoencoder, a flow and AE-FLOW side by side, and what the score of each reads."""
     width, gap = 4.15, 0.25
     figure, axis = canvas(3 * width + 2 * gap, 7.7)
-    for number, (title, heights, read, score, note) in enumerate(FAMILIES):
+    for number, (title, way, read, score, note) in enumerate(_table("families.csv")):
         left = number * (width + gap)
         box(axis, (left + width / 2, 3.85), (width, 7.6), **FRAME)
         write(axis, (left + width / 2, 7.25), title, weight="bold")
-        _column(axis, left + 1.0, heights)
-        _score(axis, left + 1.0, left + 2.98, score, read)
+        _column(axis, left + 1.0, way.split(" > "))
+        _score(axis, left + 1.0, left + 2.98, score, read.split(" > "))
         write(axis, (left + width / 2, 0.5), note, 12.5, DIM)
     return described(
         figure,
@@ -72,80 +57,35 @@ def draw_families() -> Figure:
     )
 
 
-def _column(axis: Axes, x: float, heights: tuple[float, ...]) -> None:
-    for height in heights:
-        label, role = LABELS[height]
+def _column(axis: Axes, x: float, way: list[str]) -> None:
+    for station in way:
+        height, label, role = STATIONS[station]
         box(axis, (x, height), BOX, label, role, SMALL)
-    for upper, lower in pairwise(heights):
+    for upper, lower in pairwise(STATIONS[station][0] for station in way):
         arrow(axis, (x, upper - BOX[1] / 2 - PAD), (x, lower + BOX[1] / 2 + PAD))
 
 
-def _score(axis: Axes, middle: float, right: float, score: str, read: tuple[float, ...]) -> None:
+def _score(axis: Axes, middle: float, right: float, score: str, read: list[str]) -> None:
     """The score's box at x = `right`, with arrows from those that it reads at x = `middle`."""
-    width, height = 1.95, 1.15
-    box(axis, (right, Z_NEW), (width, height), score, "score", SMALL)
+    width, height, level = 1.95, 1.15, STATIONS["z'"][0]
+    box(axis, (right, level), (width, height), score, "score", SMALL)
     edge = middle + BOX[0] / 2 + PAD
-    for y in read:
-        if y == Z_NEW:
+    for y in (STATIONS[station][0] for station in read):
+        if y == level:
             arrow(axis, (edge, y), (right - width / 2 - PAD, y))
         else:
-            side = 1 if y > Z_NEW else -1
-            arrow(axis, (edge, y), (right, y), (right, Z_NEW + side * (height / 2 + PAD)))
-
-
-# What a part of a detector is: its colour. An encoder of its own is trained like a decoder.
-ROLES = {"encoder": "encoder", "decoder": "decoder", "own encoder": "decoder"}
-ROLES |= {"generator": "decoder", "flow": "flow", "Gaussians": "score", "memory": "score"}
-# Name, an image's way, what is learnt, what is scored.
-SKETCHES = (
-    (
-        "plain\nautoencoder",
-        "$x$ > encoder > $z$ > decoder > $x'$",
-        "to paint a normal image\nfrom its features",
-        "$\\Vert x - x' \\Vert^2$",
-    ),
-    (
-        "FastFlow",
-        "$x$ > encoder > $z$ > flow > $z'$",
-        "how features of normal images\nare distributed, on three scales",
-        "how unlikely $z'$ is at\nits least likely place",
-    ),
-    (
-        "GANomaly",
-        "$x$ > own encoder > $z$ > decoder > $x'$ > own encoder > $z''$",
-        "to repaint normal images: alike in pixels,\nto a discriminator, and when encoded",
-        "$\\Vert z - z'' \\Vert^2$",
-    ),
-    (
-        "f-AnoGAN",
-        "$x$ > own encoder > $z$ > generator > $x'$",
-        "to make normal images out of noise;\nthen to find the noise of an image",
-        "$\\Vert x - x' \\Vert^2$, and the same\nin the critic's features",
-    ),
-    (
-        "PaDiM",
-        "$x$ > encoder > $z$ > Gaussians",
-        "no training: mean and covariance\nof the features at each place",
-        "largest Mahalanobis\ndistance of a place",
-    ),
-    (
-        "kNN and\nPatchCore",
-        "$x$ > encoder > $z$ > memory",
-        "no training: keeps features of\nnormal images, or of their patches",
-        "distance to the nearest\nremembered features",
-    ),
-)
-MEANINGS = {"encoder": "frozen", "decoder": "trained", "flow": "trained flow", "score": "fitted"}
+            side = 1 if y > level else -1
+            arrow(axis, (edge, y), (right, y), (right, level + side * (height / 2 + PAD)))
 
 
 def draw_baselines() -> Figure:
     """Other detectors, a row each: how an image passes, what is learnt, what is scored."""
-    pitch, columns = 0.98, (0.25, 1.95, 8.6, 12.45)
-    height = pitch * len(SKETCHES) + 1.05
+    sketches, pitch, columns = _table("baselines.csv"), 0.98, (0.25, 1.95, 8.6, 12.45)
+    height = pitch * len(sketches) + 1.05
     figure, axis = canvas(15.0, height)
     for x, heading in zip(columns, ("", "an image's way", "learns", "score"), strict=True):
         write(axis, (x, height - 0.25), heading, SMALL, DIM, ha="left", va="baseline")
-    for number, (name, way, learns, score) in enumerate(SKETCHES):
+    for number, (name, way, learns, score) in enumerate(sketches):
         y = height - 0.6 - pitch * (number + 0.5)
         axis.plot([0, 15], [y + pitch / 2] * 2, color=FRAME["edgecolor"], linewidth=1)
         write(axis, (columns[0], y), name, SMALL, weight="bold", ha="left")
@@ -159,11 +99,11 @@ def draw_baselines() -> Figure:
         x += 1.65
     rows = [
         f"{_plain(name)}: {_plain(learns)}; score: {_plain(score)}"
-        for name, _, learns, score in SKETCHES
+        for name, _, learns, score in sketches
     ]
     return described(
         figure,
-        f"Diagram of {len(SKETCHES)} other detectors, a row each, with what it learns and what its "
+        f"Diagram of {len(sketches)} other detectors, a row each, with what it learns and what its "
         f"score is. {'. '.join(rows)}.",
     )
 
@@ -172,13 +112,13 @@ def _way(axis: Axes, left: float, y: float, steps: list[str]) -> None:
     """Boxes and letters from left to right, joined by arrows."""
     for number, step in enumerate(steps):
         width = 1.05 if step in ROLES else 0.3
+        middle = (left + width / 2, y)
+        if number:
+            arrow(axis, (left - GAP + PAD / 2, y), (left - PAD / 2, y))
         if step in ROLES:
-            label = step.removeprefix("own ")
-            box(axis, (left + width / 2, y), (width, 0.52), label, ROLES[step], 12)
+            box(axis, middle, (width, 0.52), step.removeprefix("own "), ROLES[step], 12)
         else:
-            write(axis, (left + width / 2, y), step, SMALL, INK)
-        if number + 1 < len(steps):
-            arrow(axis, (left + width + PAD / 2, y), (left + width + GAP - PAD / 2, y))
+            write(axis, middle, step, SMALL)
         left += width + GAP
 
 

@@ -50,15 +50,13 @@ def render_html(notebook: Path, target: Path) -> Path:
             or has no alt text, or the page would load something from elsewhere.
     """
     writer = _Writer()
-    cells = nbformat.read(notebook, as_version=4).cells
-    for number, cell in enumerate(cells, start=1):
+    for number, cell in enumerate(nbformat.read(notebook, as_version=4).cells, start=1):
         try:
             writer.add(cell)
         except UserError as error:
             raise UserError(f"{notebook.name}, cell {number}: {error}") from None
-    page = writer.page()
     unfinished = target.with_suffix(".partial")
-    unfinished.write_text(page, encoding="utf-8")
+    unfinished.write_text(writer.page(), encoding="utf-8")
     return unfinished.replace(target)
 
 
@@ -87,12 +85,8 @@ class _Writer:
         body = "\n".join(self.pieces)
         if found := LOADS.search(body):
             raise UserError(f"the page would load something from elsewhere: {found[0]}")
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("aeflow_utils.article"),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        blocks = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+        environment = jinja2.Environment(loader=jinja2.PackageLoader(__package__), **blocks)
         return environment.get_template("article.html").render(
             title=_first(r"<h1[^>]*>(.*?)</h1>", body),
             description=textwrap.shorten(_first(r"<p>(.*?)</p>", body), 300, placeholder=" …"),
@@ -105,9 +99,9 @@ class _Writer:
         if cell.cell_type == "markdown":
             self.pieces.append(self._text(cell.source))
         elif cell.cell_type == "code":
-            parts = [self._code(cell), *map(self._output, cell.outputs)]
-            if any(parts):
-                self.pieces.append("\n".join(part for part in parts if part))
+            parts = filter(None, [self._code(cell), *map(self._output, cell.outputs)])
+            if piece := "\n".join(parts):
+                self.pieces.append(piece)
 
     def _text(self, source: str) -> str:
         # Footnotes are counted anew in each cell, so their ids need its number.
@@ -115,9 +109,8 @@ class _Writer:
         return re.sub(r'((?:id="|href="#)fn(?:ref)?-)', rf"\g<1>{len(self.pieces)}-", rendered)
 
     def _code(self, cell: NotebookNode) -> str:
-        if not cell.source or PARAMETERS & set(cell.metadata.get("tags", ())):
-            return ""
-        if IMPORT.search(cell.source):
+        set_up = PARAMETERS & set(cell.metadata.get("tags", ())) or IMPORT.search(cell.source)
+        if set_up or not cell.source:
             return ""
         return f"<details><summary>Code</summary>{self.highlight(cell.source)}</details>"
 
@@ -173,7 +166,9 @@ class _Renderer(IPythonRenderer):
         return f'<div class="scroll"><table class="prose">{text}</table></div>\n'
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
-        return super().link(text, _from_results(url), title)
+        if not re.match(r"[a-z]+:|#|/", url):
+            url = posixpath.normpath(f"{NOTEBOOKS}/{url}")
+        return super().link(text, url, title)
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
         path = paths().home / "notebooks" / unquote(url)
@@ -181,12 +176,6 @@ class _Renderer(IPythonRenderer):
         if kind is None or not path.is_file():
             raise UserError(f"the picture {url} is not a PNG or JPEG file beside the notebooks")
         return _picture(path.read_bytes(), kind, _words(text))
-
-
-def _from_results(url: str) -> str:
-    if re.match(r"[a-z]+:|#|/", url):
-        return url
-    return posixpath.normpath(f"{NOTEBOOKS}/{url}")
 
 
 def _words(markup: str) -> str:

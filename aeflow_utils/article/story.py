@@ -4,60 +4,76 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
 from aeflow_utils.article.audit import TEST_SPLIT
 from aeflow_utils.article.findings import Finding
 from aeflow_utils.config import DataConfig
-from aeflow_utils.data.catalog import SPECS, parse_label
+from aeflow_utils.data.catalog import SPECS, DatasetSpec, parse_label
 from aeflow_utils.data.table import available
+from aeflow_utils.show.alt_texts import listed
+from aeflow_utils.show.ensemble_measurements import NOMINAL
+from aeflow_utils.study.results import label_title
 from aeflow_utils.study.runs import RunResult
 
 if TYPE_CHECKING:  # torch, which nothing else here needs
     from aeflow_utils.data.features import Splits
 
 
+OF_PARTS = "ensemble, verdict from parts"
+# Name of each finding and its sentence, in the order of the argument. `{sigma}` are the
+# values of the key ``sigma`` on every data set, ``{chosen_measure}`` the measures that are meant.
+SENTENCES = {
+    "ensemble, raw sigma": "Chance that the deviation of raw scores is larger for a wrong verdict "
+    "than for a right one (50 % is a coin): {sigma}.",
+    "ensemble, normalised sigma": "With each member standardised on its validation normals first: "
+    "{standardised}; the change is {standardising_change}.",
+    "ensemble, mean score": "AUROC of the members' mean score minus their mean AUROC: {mean_gain}.",
+    "ensemble, chosen measure": "Of the measures compared, cross-fitted validation chooses "
+    "{chosen_measure}. Chance that it is larger for a wrong verdict: {chosen}; against σ that is "
+    "{chosen_gain}.",
+    "ensemble, referral": "Share of errors caught by referring the least certain tenth of the "
+    "images to a person: {caught}; by σ {sigma_caught}. Share of right verdicts: {accuracy} of "
+    "all, and {rest_accuracy} of those not referred.",
+    "ensemble, conformal coverage": f"Conformal sets that promise {100 * NOMINAL:.0f} % hold the "
+    "truth of so many normal test images: {covered_normal}; and of abnormal ones: "
+    "{covered_abnormal}.",
+    OF_PARTS: "AUROC of the mean probability from parts minus that of the "
+    "mean score: {parts_auroc_gain}. Taken as the verdict it is right in {parts_accuracy}; error "
+    "AUROC of the measure that validation then chooses: {parts_chosen}; referring a tenth catches "
+    "of its errors {parts_caught}.",
+}
+
+
 def dataset_cards() -> pd.DataFrame:
     """What each data set is, its licence, and whether it is here."""
-    columns = ["data set", "domain", "licence", "source", "here"]
     present, rows = available(), []
     for name, spec in SPECS.items():
         here = ", ".join(category or "here" for dataset, category in present if dataset == name)
         where = here or f"no: {spec.how_to_get}"
         rows.append((spec.title, spec.domain, spec.licence, spec.citation, where))
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["data set", "domain", "licence", "source", "here"])
 
 
 def dataset_facts(with_runs: list[str]) -> pd.DataFrame:
-    """Domain, official test images, licence, and whether there are runs, a row a data set.
-
-    Args:
-        with_runs: labels of data sets that have some.
-    """
+    """Domain, official images, licence, and whether there are runs (by label), a row a data set."""
+    columns = ["data set", "domain", "normal training images", "test normal", "test abnormal"]
     rows = []
     for name, spec in SPECS.items():
         rests = [rest for key, rest in map(parse_label, with_runs) if key == name]
-        categories = ", ".join(filter(None, rests))
-        sizes = pd.DataFrame(list(spec.counts.values())).sum()
+        runs = ", ".join(filter(None, rests)) or ("yes" if rests else "none, absent")
         split = TEST_SPLIT.get(name, "test")
-        rows.append(
-            {
-                "data set": spec.title,
-                "domain": spec.domain,
-                "normal training images": _count(sizes, ("train", 0)),
-                "test normal": _count(sizes, (split, 0)),
-                "test abnormal": _count(sizes, (split, 1)),
-                "licence": spec.licence,
-                "runs": categories or ("yes" if rests else "none, absent"),
-            }
-        )
-    return pd.DataFrame(rows).set_index("data set")
+        official = [_count(spec, *key) for key in (("train", 0), (split, 0), (split, 1))]
+        rows.append((spec.title, spec.domain, *official, spec.licence, runs))
+    return pd.DataFrame(rows, columns=[*columns, "licence", "runs"]).set_index("data set")
 
 
-def _count(sizes: pd.Series, key: tuple[str, int]) -> str:
+def _count(spec: DatasetSpec, split: str, label: int) -> str:
     """Official number of images; nothing where no official split says it."""
-    return f"{int(sizes[key]):,}" if key in sizes else ""
+    sizes = [counts[split, label] for counts in spec.counts.values() if (split, label) in counts]
+    return f"{sum(sizes):,}" if sizes else ""
 
 
 def split_counts(splits: dict[tuple[str, str], Splits]) -> pd.DataFrame:
@@ -93,10 +109,38 @@ def quote(findings: list[Finding], *beginnings: str) -> Markdown:
     Raises:
         ValueError: a beginning fits no finding.
     """
-    parts = []
+    chosen: list[Finding] = []
     for beginning in beginnings:
-        chosen = [f for f in findings if f.name.startswith(beginning)]
-        if not chosen:
+        fitting = [finding for finding in findings if finding.name.startswith(beginning)]
+        if not fitting:
             raise ValueError(f"no finding begins with '{beginning}'")
-        parts += [f"> {f.sentence}" for f in chosen]
-    return Markdown("\n\n".join(parts))
+        chosen += fitting
+    return Markdown("\n\n".join(f"> {finding.sentence}" for finding in chosen))
+
+
+def ensemble_findings(table: pd.DataFrame) -> list[Finding]:
+    """What `ensemble_measurements` shows, in the order of the argument.
+
+    Nothing where there is no ensemble; without that on parts where no system has any.
+    """
+    told: dict[str, str] = {}
+    for key, rows in table.groupby("key"):
+        told[key] = ", ".join(map(_value_text, rows.to_dict("records")))
+        where = rows["data set"].map(label_title).groupby(rows["measure"], sort=False).agg(list)
+        told[f"{key}_measure"] = "; ".join(f"“{name}” ({listed(on)})" for name, on in where.items())
+    return [
+        Finding(name, sentence.format(**told))
+        for name, sentence in SENTENCES.items()
+        if "parts_accuracy" in told or (told and name != OF_PARTS)
+    ]
+
+
+def _value_text(row: dict) -> str:
+    """``43.2 % on ELPV [39.1, 47.5]``; a change has a sign, and is in points."""
+    where = label_title(row["data set"])
+    if np.isnan(row["value"]):  # nothing, or everything, is wrong: there is no order to judge
+        return f"undefined on {where}"
+    change = "change" in row["key"] or "gain" in row["key"]
+    unit, sign = (" points", "+") if change else (" %", "")
+    value, low, high = (format(100 * row[name], f"{sign}.1f") for name in ("value", "low", "high"))
+    return f"{value}{unit} on {where} [{low}, {high}]"

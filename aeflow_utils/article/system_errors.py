@@ -22,11 +22,8 @@ def batch_data_range(system: System, images: ImageSet, batch_size: int = 64) -> 
     Every image is scored in a batch with others, in the order of the classes, and alone. `right`
     and `wrong` are the AUROC of -SSIM in batches, with the range fixed and with torchmetrics'
     range of the batch. Images are in [0, 1] here; on ImageNet-normalised ones the ranges, and so
-    the changes, differ.
-
-    Args:
-        system: one that reconstructs (AE-FLOW, the autoencoder).
-        images: of both classes.
+    the changes, differ. The system reconstructs (AE-FLOW, the autoencoder), `images` are of both
+    classes.
     """
     order = np.argsort(images.labels, kind="stable")
     labels, paths = images.labels[order], images.table["path"].to_numpy()[order]
@@ -61,11 +58,9 @@ def among_and_alone(
     similarity: Callable[[Tensor, Tensor], Tensor], pairs: list[tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, Tensor]:
     """Minus the similarity of each image to its reconstruction, (N,): in its batch, and alone."""
-    among = [-similarity(x, y) for x, y in pairs]
-    alone = [
-        -similarity(*one) for x, y in pairs for one in zip(x.split(1), y.split(1), strict=True)
-    ]
-    return torch.cat(among).cpu(), torch.cat(alone).cpu()
+    single = [one for x, y in pairs for one in zip(x.split(1), y.split(1), strict=True)]
+    among, alone = (torch.cat([-similarity(*p) for p in each]).cpu() for each in (pairs, single))
+    return among, alone
 
 
 def ssim_of_batch_range(x: Tensor, y: Tensor) -> Tensor:
@@ -78,10 +73,7 @@ def batch_statistics(system: System, images: ImageSet, batch_size: int = 64) -> 
 
     In the order of the folders, all normal images first, a batch holds one class, and dividing by
     its statistics removes or adds a difference between the classes; shuffled, it does not. The
-    system is given back as it was.
-
-    Args:
-        images: of both classes.
+    system is given back as it was. `images` are of both classes.
     """
     by_class = np.argsort(images.labels, kind="stable")
     shuffled = np.random.default_rng(0).permutation(len(images))

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from aeflow_utils.article.ensemble_story import OF_PARTS, SENTENCES, ensemble_findings
+from aeflow_utils.article.story import OF_PARTS, SENTENCES, ensemble_findings
 from aeflow_utils.data.catalog import SPECS
 
 KEYS = ["sigma", "standardised", "standardising_change", "mean_gain", "chosen", "chosen_gain"]
