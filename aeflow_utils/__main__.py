@@ -128,8 +128,8 @@ def _data_prepare(options: Options) -> None:
     if not configs:
         raise UserError(f"{options.name} is not here: {spec.how_to_get}")
     prepare(configs)
-    seconds = time.perf_counter() - start
-    print(f"{options.name} is ready for profile {profile.name} in {seconds:.1f} s: {paths().cache}")
+    took = f"in {time.perf_counter() - start:.1f} s: {paths().cache}"
+    print(f"{options.name} is prepared for profile {profile.name} {took}")
 
 
 def _data_cached(options: Options) -> None:
