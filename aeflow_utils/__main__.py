@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aeflow_utils.config import (FolderConfig, RunConfig)
+from aeflow_utils.config import FolderConfig, RunConfig
 from aeflow_utils.errors import TrainingError, UserError
 from aeflow_utils.methods import get_method
 from aeflow_utils.paths import paths

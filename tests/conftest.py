@@ -15,7 +15,7 @@ import pytest
 import torch
 from helpers import REPOSITORY, save_noise
 
-from aeflow_utils.config import (DataConfig, RunConfig)
+from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.features import ImageSet, load_splits
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES

@@ -8,7 +8,7 @@ import pytest
 from helpers import spoil
 
 from aeflow_utils.__main__ import main
-from aeflow_utils.config import (DataConfig)
+from aeflow_utils.config import DataConfig
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.data.images import prepare_images
 from aeflow_utils.data.table import list_images

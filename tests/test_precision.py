@@ -9,7 +9,7 @@ import torch
 from scipy.stats import spearmanr
 
 from aeflow_utils import precision
-from aeflow_utils.config import (DataConfig, RunConfig, TrainConfig)
+from aeflow_utils.config import DataConfig, RunConfig, TrainConfig
 from aeflow_utils.data.cache import stored_arrays
 from aeflow_utils.data.encoders import Encoder
 from aeflow_utils.data.features import load_splits

@@ -16,7 +16,7 @@ import pandas as pd
 from aeflow_utils import metrics
 from aeflow_utils.article.audit import audit_findings
 from aeflow_utils.article.findings import Finding
-from aeflow_utils.config import (DataConfig)
+from aeflow_utils.config import DataConfig
 from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import get_method, methods_of

@@ -10,7 +10,7 @@ from IPython.display import Markdown
 
 from aeflow_utils.article.audit import TEST_SPLIT
 from aeflow_utils.article.findings import Finding
-from aeflow_utils.config import (DataConfig)
+from aeflow_utils.config import DataConfig
 from aeflow_utils.data.catalog import SPECS, DatasetSpec, parse_label
 from aeflow_utils.data.table import available
 from aeflow_utils.show.alt_texts import listed

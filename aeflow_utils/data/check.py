@@ -10,7 +10,7 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from aeflow_utils.config import (DataConfig)
+from aeflow_utils.config import DataConfig
 from aeflow_utils.data.catalog import get_spec
 from aeflow_utils.data.images import read_image
 from aeflow_utils.errors import UserError

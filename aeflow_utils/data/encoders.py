@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from aeflow_utils.config import (UNTRAINED)
+from aeflow_utils.config import UNTRAINED
 from aeflow_utils.data.cache import file_sha256
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths

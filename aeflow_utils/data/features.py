@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from aeflow_utils.config import (DataConfig)
+from aeflow_utils.config import DataConfig
 from aeflow_utils.data.cache import cached_rows
 from aeflow_utils.data.encoders import Encoder, get_encoder_spec, weights_hash
 from aeflow_utils.data.images import Prepared, prepare_images

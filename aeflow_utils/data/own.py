@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 from PIL import Image
 
-from aeflow_utils.config import (FolderConfig)
+from aeflow_utils.config import FolderConfig
 from aeflow_utils.data.catalog import DatasetSpec
 from aeflow_utils.data.layouts import COLUMNS, UNLABELLED, frame, image_paths
 from aeflow_utils.data.splits import own_split

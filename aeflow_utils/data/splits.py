@@ -13,7 +13,7 @@ from functools import partial
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
 
-from aeflow_utils.config import (N_FOLDS)
+from aeflow_utils.config import N_FOLDS
 
 Split = Callable[[pd.DataFrame, int], pd.DataFrame]
 

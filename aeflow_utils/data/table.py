@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aeflow_utils.config import (DataConfig)
+from aeflow_utils.config import DataConfig
 from aeflow_utils.data import own
 from aeflow_utils.data.cache import key_hash
 from aeflow_utils.data.catalog import SPECS, DatasetSpec, get_spec

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aeflow_utils.config import (TrainConfig)
+from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import Batch
 from aeflow_utils.methods import FAnoGANConfig
 from aeflow_utils.models.dcgan import image_to_vector, shrink, vector_to_image

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aeflow_utils.config import (TrainConfig)
+from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import Batch
 from aeflow_utils.methods import GANomalyConfig
 from aeflow_utils.models.dcgan import image_to_vector, shrink, vector_to_image

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from aeflow_utils.config import (TrainConfig)
+from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import Batch, ImageSet
 from aeflow_utils.methods import ModelConfig
 from aeflow_utils.models.scores import Scores, upsample

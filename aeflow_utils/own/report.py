@@ -17,7 +17,7 @@ from jinja2 import Environment
 from matplotlib.figure import Figure
 from PIL import Image
 
-from aeflow_utils.config import (FolderConfig, RunConfig)
+from aeflow_utils.config import FolderConfig, RunConfig
 from aeflow_utils.data.features import Splits
 from aeflow_utils.data.images import upright
 from aeflow_utils.data.table import ImageList

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from aeflow_utils.config import (DataConfig)
+from aeflow_utils.config import DataConfig
 from aeflow_utils.data.images import prepare_images
 from aeflow_utils.data.table import list_images
 from aeflow_utils.metrics import uncertainty

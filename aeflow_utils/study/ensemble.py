@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
 from aeflow_utils import metrics
-from aeflow_utils.config import (N_FOLDS)
+from aeflow_utils.config import N_FOLDS
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import CHOICES
 from aeflow_utils.metrics import calibration

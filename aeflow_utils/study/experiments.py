@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from aeflow_utils import metrics
-from aeflow_utils.config import (DataConfig, RunConfig)
+from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.data.features import Splits, encoded_splits
 from aeflow_utils.data.images import load_masks

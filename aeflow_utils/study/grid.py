@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.config import (N_FOLDS, N_MEMBERS, UNTRAINED, RunConfig, TrainConfig)
+from aeflow_utils.config import N_FOLDS, N_MEMBERS, UNTRAINED, RunConfig, TrainConfig
 from aeflow_utils.data.table import available, list_images
 from aeflow_utils.methods import CHOICES, AEFlowConfig
 from aeflow_utils.profiles import Profile

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aeflow_utils.config import (RunConfig)
+from aeflow_utils.config import RunConfig
 from aeflow_utils.data.layouts import UNLABELLED
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths

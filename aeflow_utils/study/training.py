@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from aeflow_utils.config import (TrainConfig)
+from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import Batch, ImageSet, stream
 from aeflow_utils.errors import TrainingError
 from aeflow_utils.models.scores import Scores

@@ -13,7 +13,7 @@ from FrEIA.modules import AllInOneBlock
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from aeflow_utils.config import (DataConfig, TrainConfig)
+from aeflow_utils.config import DataConfig, TrainConfig
 from aeflow_utils.data.encoders import Encoder
 from aeflow_utils.data.features import Batch, ImageSet, load_splits
 from aeflow_utils.methods import AEFlowConfig, FastFlowConfig, PaDiMConfig

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from aeflow_utils.config import (TrainConfig)
+from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import ImageSet
 from aeflow_utils.methods import AEFlowConfig, FastFlowConfig
 from aeflow_utils.models import build_system

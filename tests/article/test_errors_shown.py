@@ -18,7 +18,7 @@ from aeflow_utils.article.system_errors import (
     reconstructed,
     ssim_of_batch_range,
 )
-from aeflow_utils.config import (RunConfig)
+from aeflow_utils.config import RunConfig
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import AEFlowConfig
 from aeflow_utils.models.scores import ssim

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers import REPOSITORY, fresh_memory
 
-from aeflow_utils.config import (TrainConfig)
+from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import Batch
 from benchmarks.speed import comparison, measuring, quality, report, scaling
 from benchmarks.speed.__main__ import sections

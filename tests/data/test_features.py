@@ -12,7 +12,7 @@ import torch
 from helpers import spoil
 from PIL import Image
 
-from aeflow_utils.config import (DataConfig, RunConfig)
+from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.encoders import Encoder
 from aeflow_utils.data.features import UNREADABLE_SHOWN, Batch, load_splits, stream
 from aeflow_utils.data.images import read_image

@@ -6,7 +6,7 @@ import pytest
 from helpers import save_noise
 from PIL import Image
 
-from aeflow_utils.config import (DataConfig, RunConfig)
+from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.data.check import counts, describe, problems, stored_sizes
 from aeflow_utils.data.features import load_splits

@@ -5,7 +5,7 @@ from itertools import product
 import pandas as pd
 import pytest
 
-from aeflow_utils.config import (DataConfig)
+from aeflow_utils.config import DataConfig
 from aeflow_utils.data import check
 from aeflow_utils.data.catalog import SPECS, get_spec, parse_label
 from aeflow_utils.data.layouts import COLUMNS

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from aeflow_utils.config import (RunConfig, TrainConfig)
+from aeflow_utils.config import RunConfig, TrainConfig
 from aeflow_utils.data.features import Batch
 from aeflow_utils.methods import METHODS
 from aeflow_utils.models import build_system

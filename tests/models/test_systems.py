@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from aeflow_utils.config import (TrainConfig)
+from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import Batch
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import CHOICES, METHODS

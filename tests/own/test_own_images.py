@@ -11,7 +11,7 @@ from helpers import save_noise
 from PIL import Image
 
 from aeflow_utils.__main__ import main
-from aeflow_utils.config import (FolderConfig, RunConfig)
+from aeflow_utils.config import FolderConfig, RunConfig
 from aeflow_utils.data.images import load_masks
 from aeflow_utils.data.layouts import UNLABELLED
 from aeflow_utils.data.table import list_images

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from helpers import fresh_memory
 
-from aeflow_utils.config import (DataConfig, RunConfig)
+from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.encoders import Encoder
 from aeflow_utils.data.features import load_splits
 from aeflow_utils.data.table import list_images

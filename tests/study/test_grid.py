@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from aeflow_utils.config import (N_FOLDS, DataConfig, RunConfig)
+from aeflow_utils.config import N_FOLDS, DataConfig, RunConfig
 from aeflow_utils.data.table import list_images
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import CHOICES, AEFlowConfig

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aeflow_utils.config import (N_MEMBERS)
+from aeflow_utils.config import N_MEMBERS
 from aeflow_utils.errors import UserError
 from aeflow_utils.metrics import CLASSIFICATION
 from aeflow_utils.paths import paths

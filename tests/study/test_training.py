@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from aeflow_utils.config import (TrainConfig)
+from aeflow_utils.config import TrainConfig
 from aeflow_utils.errors import TrainingError, UserError
 from aeflow_utils.methods import METHODS
 from aeflow_utils.models import build_system
