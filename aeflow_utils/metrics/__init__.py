@@ -4,7 +4,6 @@ from aeflow_utils.metrics.compare import (
     auroc_draws,
     auroc_interval,
     classification_draws,
-    classification_interval,
     percentile_interval,
     resampled,
 )
@@ -23,25 +22,3 @@ from aeflow_utils.metrics.detection import (
     thresholds,
     youden,
 )
-
-__all__ = [
-    "CLASSIFICATION",
-    "aupro",
-    "auroc",
-    "auroc_draws",
-    "auroc_interval",
-    "best_threshold",
-    "check_scores",
-    "class_weighted_f1",
-    "classification",
-    "classification_draws",
-    "classification_interval",
-    "classification_of_counts",
-    "f1_max_threshold",
-    "normal_quantile_threshold",
-    "percentile_interval",
-    "pixel_auroc",
-    "resampled",
-    "thresholds",
-    "youden",
-]

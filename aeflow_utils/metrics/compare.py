@@ -129,19 +129,6 @@ def classification_draws(
     if runs.shape[1] != labels.size:
         raise ValueError(f"{labels.size} labels but {runs.shape[1]} predictions")
     weights = _resampling_weights(labels.size, n_resamples, seed)
-    return np.mean([_weighted_metric(labels, run, weights, metric) for run in runs], axis=0)
-
-
-def classification_interval(
-    labels: np.ndarray, predicted: np.ndarray, metric: str, n_resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of `classification_draws`."""
-    return percentile_interval(classification_draws(labels, predicted, metric, n_resamples, seed))
-
-
-def _weighted_metric(
-    labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray, metric: str
-) -> np.ndarray:
-    """`classification` (R,) of images that count `weights` (R, N) times."""
-    tp, tn = weights @ (labels & predicted), weights @ (~labels & ~predicted)
-    return classification_of_counts(tp, tn, weights @ ~labels, weights @ labels)[metric]
+    tp, tn = (labels & runs) @ weights.T, (~labels & ~runs) @ weights.T
+    counted = classification_of_counts(tp, tn, weights @ ~labels, weights @ labels)
+    return counted[metric].mean(axis=0)

@@ -157,19 +157,13 @@ def aupro(masks: np.ndarray, maps: np.ndarray, max_fpr: float = 0.3) -> float:
     fpr, overlap, _ = roc_curve(
         masks.ravel(), maps.ravel(), sample_weight=weights.ravel(), drop_intermediate=False
     )
-    inside = fpr < max_fpr
-    fpr, overlap = (
-        np.append(fpr[inside], max_fpr),
-        np.append(overlap[inside], np.interp(max_fpr, fpr, overlap)),
-    )
-    return float(auc(fpr, overlap) / max_fpr)
+    inside, at_limit = fpr < max_fpr, np.interp(max_fpr, fpr, overlap)
+    area = auc(np.append(fpr[inside], max_fpr), np.append(overlap[inside], at_limit))
+    return float(area / max_fpr)
 
 
 def thresholds(
-    val_labels: np.ndarray,
-    val_scores: np.ndarray,
-    test_labels: np.ndarray,
-    test_scores: np.ndarray,
+    val_labels: np.ndarray, val_scores: np.ndarray, test_labels: np.ndarray, test_scores: np.ndarray
 ) -> dict[str, float]:
     """The three regimes, never to be mixed in one column.
 

@@ -60,9 +60,9 @@ def _quality_of(
     groups: np.ndarray, wrong: np.ndarray, positions: np.ndarray
 ) -> dict[str, np.ndarray]:
     """`quality` (R,) of the images at each row of `positions` (R, N)."""
-    counts, errors = _counts(groups, wrong, positions)
+    counts, errors, accepted = _by_certainty(groups, wrong, positions)
     n, n_wrong = positions.shape[1], errors.sum(axis=1)
-    accepted, kept = _accepted(groups, positions, counts, errors), np.arange(1, n + 1)
+    kept = np.arange(1, n + 1)
     aurc = np.mean(accepted / kept, axis=1)
     perfect = np.maximum(kept - (n - n_wrong[:, None]), 0)
     right = counts - errors
@@ -85,32 +85,28 @@ def _quality_of(
     return values
 
 
-def _counts(
+def _by_certainty(
     groups: np.ndarray, wrong: np.ndarray, positions: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Images and errors of each group, the most certain first, (R, G) each."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """From the most to the least certain, for the images at each row of `positions` (R, N).
+
+    Returns:
+        Images and errors of each group, (R, G) each, and the errors that are expected among the
+        k most certain images, k = 1 ... N, (R, N).
+    """
     n_rows, n_groups = len(positions), groups.max() + 1
     cells = (groups[positions] + n_groups * np.arange(n_rows)[:, None]).ravel()
     parts = (None, wrong[positions].ravel())
     flat = (np.bincount(cells, weights, minlength=n_rows * n_groups) for weights in parts)
     counts, errors = (part.reshape(n_rows, n_groups).astype(float) for part in flat)
-    return counts, errors
-
-
-def _accepted(
-    groups: np.ndarray, positions: np.ndarray, counts: np.ndarray, errors: np.ndarray
-) -> np.ndarray:
-    """Errors expected among the k most certain images, k = 1 ... N, (R, N)."""
-    share = errors / np.maximum(counts, 1)
-    order = np.sort(groups[positions], axis=1)
-    return np.cumsum(np.take_along_axis(share, order, axis=1), axis=1)
+    share, order = errors / np.maximum(counts, 1), np.sort(groups[positions], axis=1)
+    return counts, errors, np.cumsum(np.take_along_axis(share, order, axis=1), axis=1)
 
 
 def risk_coverage(wrong: np.ndarray, uncertainty: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share of images kept, the most certain first, and the share of errors in them, (N,) each."""
     groups, wrong = _groups(wrong, uncertainty)
-    positions = np.arange(len(wrong))[None]
-    accepted = _accepted(groups, positions, *_counts(groups, wrong, positions))[0]
+    _, _, (accepted,) = _by_certainty(groups, wrong, np.arange(len(wrong))[None])
     kept = np.arange(1, len(wrong) + 1)
     return kept / len(wrong), accepted / kept
 
@@ -124,8 +120,8 @@ def best_cut(wrong: np.ndarray, uncertainty: np.ndarray) -> float:
     return metrics.best_threshold(wrong, uncertainty, metrics.youden, strictly=True)
 
 
-def reliability(labels: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> pd.DataFrame:
-    """Mean probability and share of abnormal images in bins of equal width that hold any.
+def reliability(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    """Mean probability and share of abnormal images in those of ten equal bins that hold any.
 
     Raises:
         ValueError: a probability is not in [0, 1].
@@ -133,27 +129,20 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, n_bins: int = 10)
     labels, probabilities = metrics.check_scores(labels, probabilities)
     if probabilities.size and not (probabilities.min() >= 0 and probabilities.max() <= 1):
         raise ValueError("probabilities must lie in [0, 1]")
-    number = np.minimum((probabilities * n_bins).astype(int), n_bins - 1)
-    rows = pd.DataFrame({"bin": number, "forecast": probabilities, "observed": labels})
-    bins = rows.groupby("bin").agg(
-        forecast=("forecast", "mean"), observed=("observed", "mean"), images=("observed", "size")
-    )
-    return bins.reset_index(drop=True)
-
-
-def calibration_error(labels: np.ndarray, probabilities: np.ndarray, n_bins: int = 10) -> float:
-    """Expected calibration error: mean distance of the `reliability` bins to the diagonal, weighted
-    by their images (Guo et al., ICML 2017, of the abnormal class)."""
-    bins = reliability(labels, probabilities, n_bins)
-    return float(np.average((bins["forecast"] - bins["observed"]).abs(), weights=bins["images"]))
+    number = np.minimum((probabilities * 10).astype(int), 9)
+    bins = pd.DataFrame({"forecast": probabilities, "observed": labels}).groupby(number)
+    return bins.mean().assign(images=bins.size()).reset_index(drop=True)
 
 
 def calibration(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Expected calibration error and Brier score (mean squared error) of probabilities (N,)."""
-    return {
-        "ece": calibration_error(labels, probabilities),
-        "brier": float(brier_score_loss(labels, probabilities)),
-    }
+    """``ece`` and ``brier``, the mean squared error, of probabilities (N,).
+
+    The expected calibration error is the mean distance of the `reliability` bins to the diagonal,
+    weighted by their images (Guo et al., ICML 2017, of the abnormal class).
+    """
+    bins = reliability(labels, probabilities)
+    ece = np.average((bins["forecast"] - bins["observed"]).abs(), weights=bins["images"])
+    return {"ece": float(ece), "brier": float(brier_score_loss(labels, probabilities))}
 
 
 def conformal_p_values(calibration_scores: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Sequence
 from io import BytesIO
 
 from IPython import get_ipython
@@ -14,12 +15,13 @@ from PIL import Image, ImageChops, ImageStat
 INVISIBLE = 0.3  # of 255, on average over pixels: plots stay below it, photographs do not
 
 
-def described(figure: Figure, text: str) -> Figure:
+def described(figure: Figure, text: str, parts: Sequence[str] = ()) -> Figure:
     """Give a figure its alt text: one paragraph for somebody who cannot see it.
 
-    It is kept as the figure's label, which matplotlib draws nowhere.
+    `parts` are joined to a last sentence. The whole is the figure's label, which is drawn nowhere.
     """
-    figure.set_label(" ".join(text.split()))
+    ending = f" {'; '.join(parts)}." if parts else ""
+    figure.set_label(" ".join((text + ending).split()))
     return figure
 
 

@@ -21,11 +21,11 @@ from aeflow_utils.study import ensemble
 from aeflow_utils.study.ensemble import MEASURES
 from aeflow_utils.study.results import label_title
 
-SCALES = {
-    "raw": ("mean_raw", "sigma_raw", "raw scores"),
-    "standardised": ("mean_standardised", "sigma_standardised", "standardised scores"),
-    "probability": ("mean_logistic", "sigma_probability", "probabilities"),
-}
+SCALES = (  # columns of mean and deviation, title
+    ("mean_raw", "sigma_raw", "raw scores"),
+    ("mean_standardised", "sigma_standardised", "standardised scores"),
+    ("mean_logistic", "sigma_probability", "probabilities"),
+)
 
 
 def mu_sigma(per_image: dict[str, pd.DataFrame]) -> Figure:
@@ -34,25 +34,24 @@ def mu_sigma(per_image: dict[str, pd.DataFrame]) -> Figure:
     figure, axes = subplots(len(per_image), len(SCALES), figsize=size, squeeze=False)
     texts = []
     for row, (name, table) in zip(axes, per_image.items(), strict=True):
-        for axis, (mean, sigma, title) in zip(row, SCALES.values(), strict=True):
+        for axis, (mean, sigma, title) in zip(row, SCALES, strict=True):
             for correct, color, label in ((True, RIGHT, "right"), (False, WRONG, "wrong")):
                 part = table[table["correct"] == correct]
                 axis.scatter(part[mean], part[sigma], s=9, color=color, alpha=0.5, label=label)
             # A few clear anomalies lie far out: the view ends at the 99th percentile.
-            axis.set_xlim(*_view(table[mean]))
-            axis.set_ylim(0, table[sigma].quantile(0.99) * 1.05)
+            axis.set(xlim=_view(table[mean]), ylim=(0, table[sigma].quantile(0.99) * 1.05))
+            axis.set(xlabel="mean μ", ylabel="deviation σ")
             trend = spearmanr(table[mean], table[sigma]).statistic
             auroc = ensemble.error_auroc(table, table[sigma])
             told = f"rank correlation of μ and σ {trend:+.2f}", f"error AUROC of σ {auroc:.2f}"
             heading = f"{label_title(name)}, {title}"
             axis.set_title("\n".join((heading, *told)), fontsize=9)
             texts.append(f"{heading}: {', '.join(told)}")
-            axis.set(xlabel="mean μ", ylabel="deviation σ")
     axes[0, 0].legend(frameon=False, fontsize=9)
     text = (
         "Scatter plots of the members' mean and deviation, right and wrong verdicts in two colours."
     )
-    return described(figure, f"{text} {'; '.join(texts)}.")
+    return described(figure, text, texts)
 
 
 def _view(values: pd.Series) -> tuple[float, float]:
@@ -70,14 +69,12 @@ def risk_coverage_curves(per_image: dict[str, pd.DataFrame], chosen: dict[str, s
     figure, axes = subplots(1, len(per_image), figsize=(5 * len(per_image), 3.8), squeeze=False)
     texts = []
     for axis, (name, table) in zip(axes[0], per_image.items(), strict=True):
-        wrong = ~table["correct"]
-        parts = []
+        wrong, parts = ~table["correct"], []
         for key in dict.fromkeys(("sigma_raw", "closeness", "entropy", chosen[name])):
             label = MEASURES[key] + (" *" if key == chosen[name] else "")
             curve = uncertainty.risk_coverage(wrong, table[key])
             axis.plot(*curve, label=label, linewidth=2.2 if key == chosen[name] else 1.3)
-            half = curve[1][len(wrong) // 2 - 1]
-            parts.append(f"{100 * half:.1f} by {MEASURES[key]}")
+            parts.append(f"{100 * curve[1][len(wrong) // 2 - 1]:.1f} by {MEASURES[key]}")
         best = uncertainty.risk_coverage(wrong, wrong.astype(float))
         axis.plot(*best, color="0.5", linestyle=":", label="best possible")
         axis.axhline(wrong.mean(), color=GUIDE, linestyle="--", linewidth=1, label="at random")
@@ -87,7 +84,7 @@ def risk_coverage_curves(per_image: dict[str, pd.DataFrame], chosen: dict[str, s
         axis.legend(frameon=False, fontsize=8)
         texts.append(f"{label_title(name)}: {', '.join(parts)}, of all {100 * wrong.mean():.1f}")
     text = "Risk-coverage curves. Percent of errors among the more certain half of the images."
-    return described(figure, f"{text} {'; '.join(texts)}.")
+    return described(figure, text, texts)
 
 
 def reliability_curves(per_image: dict[str, pd.DataFrame], title: str) -> Figure:
@@ -98,22 +95,20 @@ def reliability_curves(per_image: dict[str, pd.DataFrame], title: str) -> Figure
         for color, (scale, label) in enumerate(CALIBRATIONS.items()):
             if f"mean_{scale}" not in table:
                 continue
-            labels, mean = table["label"], table[f"mean_{scale}"]
-            bins = uncertainty.reliability(labels, mean)
-            error = uncertainty.calibration_error(labels, mean)
-            text = f"{label}: ECE {100 * error:.1f} %"
+            pair = table["label"], table[f"mean_{scale}"]
+            bins, ece = uncertainty.reliability(*pair), uncertainty.calibration(*pair)["ece"]
+            text = f"{label}: ECE {100 * ece:.1f} %"
             axis.plot(bins["forecast"], bins["observed"], color=f"C{color}", label=text)
-            texts.append(f"{label_title(name)}, {text}")
             sizes = 400 * bins["images"] / len(table)
             axis.scatter(bins["forecast"], bins["observed"], s=sizes, color=f"C{color}", alpha=0.7)
+            texts.append(f"{label_title(name)}, {text}")
         axis.plot([0, 1], [0, 1], color=GUIDE, linewidth=1, zorder=0)
-        axis.set(title=label_title(name))
         axis.set(xlabel="mean probability", ylabel="share of abnormal images")
-        axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+        axis.set(title=label_title(name), xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
         axis.legend(frameon=False, fontsize=8, loc="upper left")
     figure.suptitle(title)
     text = "Reliability diagram: share of abnormal images by mean probability."
-    return described(figure, f"{text} {'; '.join(texts)}.")
+    return described(figure, text, texts)
 
 
 def member_curves(table: pd.DataFrame) -> Figure:
@@ -122,12 +117,11 @@ def member_curves(table: pd.DataFrame) -> Figure:
     Args:
         table: as `ensemble_tables.member_table` gives it.
     """
-    wanted = list(dict.fromkeys(table["figure"]))
-    figure, axes = subplots(1, len(wanted), figsize=(2.9 * len(wanted), 3), squeeze=False)
+    panels = list(table.groupby("figure", sort=False))
+    figure, axes = subplots(1, len(panels), figsize=(2.9 * len(panels), 3), squeeze=False)
     texts = []
-    for axis, name in zip(axes[0], wanted, strict=True):
-        groups = table[table["figure"] == name].groupby("data set", sort=False)
-        for number, (dataset, part) in enumerate(groups):
+    for axis, (name, rows) in zip(axes[0], panels, strict=True):
+        for number, (dataset, part) in enumerate(rows.groupby("data set", sort=False)):
             color, title, n = f"C{number}", label_title(dataset), part["members"]
             axis.plot(n, part["mean"], "o-", color=color, label=title)
             axis.fill_between(n, part["low"], part["high"], color=color, alpha=0.2)
@@ -136,9 +130,8 @@ def member_curves(table: pd.DataFrame) -> Figure:
         axis.set_title(name, fontsize=9)
         axis.set(xlabel="members", xticks=sorted(set(table["members"])))
     axes[0, 0].legend(frameon=False, fontsize=8)
-    most = table["members"].max()
-    text = f"Quality by number of members, mean with one and with {most}."
-    return described(figure, f"{text} {'; '.join(texts)}.")
+    text = f"Quality by number of members, mean with one and with {table['members'].max()}."
+    return described(figure, text, texts)
 
 
 def doubtful_images(table: pd.DataFrame, measure: str, data: DataConfig, n: int = 12) -> Figure:
@@ -149,8 +142,7 @@ def doubtful_images(table: pd.DataFrame, measure: str, data: DataConfig, n: int 
         measure: key of `ensemble.MEASURES`.
         data: of the runs; its images must be here.
     """
-    order = np.argsort(-table[measure].to_numpy(), kind="stable")[:n]
-    rows = table.iloc[order]
+    rows = table.iloc[np.argsort(-table[measure].to_numpy(), kind="stable")[:n]]
     listed = list_images(data)
     pixels = prepare_images(listed).images
     positions = dict(zip(listed.table["path"], listed.rows, strict=True))
@@ -159,11 +151,10 @@ def doubtful_images(table: pd.DataFrame, measure: str, data: DataConfig, n: int 
         axis.axis("off")
     for axis, row in zip(axes.flat, rows.itertuples(), strict=False):
         show_image(axis, pixels[positions[row.path]])
-        truth, said = LABEL_NAMES[row.label], LABEL_NAMES[row.predicted]
-        color = RIGHT if row.correct else WRONG
-        axis.set_title(f"is {truth}\ncalled {said}", fontsize=8, color=color)
+        verdict = f"is {LABEL_NAMES[row.label]}\ncalled {LABEL_NAMES[row.predicted]}"
+        axis.set_title(verdict, fontsize=8, color=RIGHT if row.correct else WRONG)
     n_wrong = int((~rows["correct"]).sum())
-    title = f"{n_wrong} of the {len(rows)} least certain verdicts are wrong"
-    title = f"{label_title(data.label)}: {title}"
+    found = f"{n_wrong} of the {len(rows)} least certain verdicts are wrong"
+    title = f"{label_title(data.label)}: {found}"
     figure.suptitle(title)
     return described(figure, f"{title}. Images with their label and verdict.")

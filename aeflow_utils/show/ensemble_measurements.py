@@ -7,13 +7,7 @@ import pandas as pd
 
 from aeflow_utils import metrics
 from aeflow_utils.metrics import uncertainty
-from aeflow_utils.show.ensemble_tables import (
-    Members,
-    coverage_table,
-    per_image,
-    per_validation_image,
-    usable,
-)
+from aeflow_utils.show.ensemble_tables import Members, coverage_table, judged, usable
 from aeflow_utils.study import ensemble
 from aeflow_utils.study.ensemble import MEASURES
 from aeflow_utils.study.runs import RunResult
@@ -43,7 +37,7 @@ def ensemble_measurements(members: Members, n_resamples: int = 1000) -> pd.DataF
     rows = []
     for name, runs in usable(members).items():
         measured = _of_verdict(runs, "scores", n_resamples) | _of_scores(runs, n_resamples)
-        if "mean_parts" in per_image(runs):
+        if "parts_auroc_gain" in measured:
             of_parts = _of_verdict(runs, "parts", n_resamples)
             keys = ("accuracy", "chosen", "caught", "rest_accuracy")
             measured |= {f"parts_{key}": of_parts[key] for key in keys}
@@ -52,28 +46,29 @@ def ensemble_measurements(members: Members, n_resamples: int = 1000) -> pd.DataF
     return pd.DataFrame(rows, columns=["key", "data set", "value", "low", "high", "measure"])
 
 
+def _row(value: float, draws: np.ndarray, measure: str = "") -> Row:
+    return (value, *metrics.percentile_interval(draws), measure)
+
+
 def _of_verdict(runs: list[RunResult], verdict: str, n_resamples: int) -> dict[str, Row]:
     """How well raw sigma, standardised sigma and the chosen measure find a verdict's errors."""
-    test = per_image(runs, verdict)
+    _, test, chosen = judged(runs, verdict)
     wrong = ~test["correct"]
-    chosen = ensemble.chosen_measure(per_validation_image(runs, verdict))
     keys = ("sigma_raw", "sigma_standardised", chosen)
     values = {key: uncertainty.quality(wrong, test[key]) for key in keys}
     draws = {key: uncertainty.quality_draws(wrong, test[key], n_resamples) for key in keys}
 
     def level(key: str, figure: str) -> Row:
-        interval = metrics.percentile_interval(draws[key][figure].to_numpy())
-        return (values[key][figure], *interval, MEASURES[key])
+        return _row(values[key][figure], draws[key][figure], MEASURES[key])
 
     def gain(key: str) -> Row:
-        each = (draws[key]["auroc"] - draws["sigma_raw"]["auroc"]).to_numpy()
-        value = values[key]["auroc"] - values["sigma_raw"]["auroc"]
-        return (value, *metrics.percentile_interval(each), MEASURES[key])
+        value, each = (of[key]["auroc"] - of["sigma_raw"]["auroc"] for of in (values, draws))
+        return _row(value, each, MEASURES[key])
 
     right = test["correct"].to_numpy()
     right_draws = right[metrics.resampled(len(right), n_resamples)].mean(axis=1)
     return {
-        "accuracy": (right.mean(), *metrics.percentile_interval(right_draws), ""),
+        "accuracy": _row(right.mean(), right_draws),
         "sigma": level("sigma_raw", "auroc"),
         "standardised": level("sigma_standardised", "auroc"),
         "standardising_change": gain("sigma_standardised"),
@@ -87,22 +82,18 @@ def _of_verdict(runs: list[RunResult], verdict: str, n_resamples: int) -> dict[s
 
 def _of_scores(runs: list[RunResult], n_resamples: int) -> dict[str, Row]:
     """What the mean score gains on the members, and the mean probability on the mean score."""
-    test = per_image(runs)
+    _, test, _ = judged(runs)
     labels, scores = test["label"], np.stack([r.scores for r in ensemble.readings(runs, "test")])
 
     def gain(ours: np.ndarray, theirs: np.ndarray) -> Row:
-        a, b = (
-            np.mean([metrics.auroc(labels, s) for s in np.atleast_2d(x)]) for x in (ours, theirs)
-        )
-        draws = [metrics.auroc_draws(labels, x, n_resamples) for x in (ours, theirs)]
-        return (float(a) - float(b), *metrics.percentile_interval(draws[0] - draws[1]), "")
+        sides = [np.atleast_2d(side) for side in (ours, theirs)]
+        values = [np.mean([metrics.auroc(labels, run) for run in side]) for side in sides]
+        draws = [metrics.auroc_draws(labels, side, n_resamples) for side in sides]
+        return _row(values[0] - values[1], draws[0] - draws[1])
 
-    measured = {
-        "members": (len(runs), np.nan, np.nan, ""),
-        "mean_gain": gain(test["mu"].to_numpy(), scores),
-    }
+    measured = {"members": (len(runs), np.nan, np.nan, ""), "mean_gain": gain(test["mu"], scores)}
     if "mean_parts" in test:
-        measured["parts_auroc_gain"] = gain(test["mean_parts"].to_numpy(), test["mu"].to_numpy())
+        measured["parts_auroc_gain"] = gain(test["mean_parts"], test["mu"])
     return measured
 
 

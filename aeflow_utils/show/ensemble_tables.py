@@ -55,29 +55,30 @@ def member_overview(members: Members) -> pd.DataFrame:
 
 def chosen_measures(members: Members, decision: str = "scores") -> dict[str, str]:
     """By data set, the measure that finds errors best on cross-fitted validation."""
-    return {
-        name: ensemble.chosen_measure(per_validation_image(runs, decision))
-        for name, runs in usable(members).items()
-    }
+    return {name: judged(runs, decision)[2] for name, runs in usable(members).items()}
 
 
 def per_image(runs: list[RunResult], decision: str = "scores") -> pd.DataFrame:
     """The test images of one ensemble: path, kind, and the columns of `ensemble.judge`."""
-    return _per_image(tuple(runs), "test", decision).copy()
+    return judged(runs, decision)[1].copy()
 
 
-def per_validation_image(runs: list[RunResult], decision: str = "scores") -> pd.DataFrame:
-    """The validation images of one ensemble: the columns of `ensemble.judge`, cross-fitted."""
-    return _per_image(tuple(runs), "val", decision).copy()
+def judged(
+    runs: list[RunResult], decision: str = "scores"
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """One ensemble's validation images, cross-fitted, `per_image`, and the measure it chooses.
+
+    Read, do not write: all who ask are given the same two tables.
+    """
+    return _judged(tuple(runs), decision)
 
 
-@lru_cache(maxsize=128)  # as many tables and figures as there are ask for the same few
-def _per_image(runs: tuple[RunResult, ...], split: str, decision: str) -> pd.DataFrame:
-    fits = ensemble.readings(list(runs), "val")
-    if split == "val":
-        return ensemble.cross_fitted(fits, decision)
+@lru_cache(maxsize=64)  # as many tables and figures as there are ask for the same few
+def _judged(runs: tuple[RunResult, ...], decision: str) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    fits, seen = (ensemble.readings(list(runs), split) for split in ("val", "test"))
+    validation, test = ensemble.cross_fitted(fits, decision), ensemble.judge(fits, seen, decision)
     images = runs[0].split("test")[["path", "kind"]]
-    return images.join(ensemble.judge(fits, ensemble.readings(list(runs), "test"), decision))
+    return validation, images.join(test), ensemble.chosen_measure(validation)
 
 
 def quality_table(
@@ -90,8 +91,7 @@ def quality_table(
     """
     rows = []
     for name, runs in usable(members).items():
-        test, validation = per_image(runs, decision), per_validation_image(runs, decision)
-        chosen = ensemble.chosen_measure(validation)
+        validation, test, chosen = judged(runs, decision)
         for key in (key for key in MEASURES if key in test):
             row = {"data set": name, "measure": key, "chosen": key == chosen}
             row["validation"] = ensemble.error_auroc(validation, validation[key])
@@ -142,8 +142,8 @@ def certainty_counts(members: Members) -> pd.DataFrame:
     """
     threshold = "source == 'blog' and table == 'deep ensemble' and metric == 'sigma_threshold'"
     printed, rows = published().query(threshold)["value"].item(), []
-    for name, chosen in chosen_measures(members).items():
-        test, validation = per_image(members[name]), per_validation_image(members[name])
+    for name, runs in usable(members).items():
+        validation, test, chosen = judged(runs)
         wrong, keys = ~validation["correct"], ("sigma_raw", chosen)
         sigma_cut, chosen_cut = (uncertainty.best_cut(wrong, validation[key]) for key in keys)
         constant = test.assign(predicted=1, correct=test["label"] == 1)
@@ -183,12 +183,11 @@ def calibration_table(members: Members) -> pd.DataFrame:
     """
     rows = []
     for name, runs in usable(members).items():
-        for split, table in (("validation", per_validation_image(runs)), ("test", per_image(runs))):
-            share = table["label"].mean()
+        for split, table in zip(("validation", "test"), judged(runs)[:2], strict=True):
             for scale in (scale for scale in CALIBRATIONS if f"mean_{scale}" in table):
                 row = {"data set": name, "calibration": CALIBRATIONS[scale], "split": split}
                 error = uncertainty.calibration(table["label"], table[f"mean_{scale}"])
-                rows.append(row | {"abnormal": share} | error)
+                rows.append(row | {"abnormal": table["label"].mean()} | error)
     return pd.DataFrame(rows)
 
 
@@ -201,7 +200,7 @@ def coverage_table(members: Members, alphas: tuple[float, ...] = (0.05, 0.1, 0.2
     """
     rows = []
     for name, runs in usable(members).items():
-        fits, test = per_validation_image(runs), per_image(runs)
+        fits, test, _ = judged(runs)
         for alpha in alphas:
             sets = uncertainty.conformal_sets(fits["label"], fits["mu"], test["mu"], alpha)
             for label in (0, 1):
@@ -233,10 +232,9 @@ def referral_table(members: Members, n_resamples: int = 1000) -> pd.DataFrame:
     rows = []
     for name, runs in usable(members).items():
         for decision, title in DECISIONS.items():
-            if decision == "parts" and "mean_parts" not in per_image(runs):
+            if decision == "parts" and "mean_parts" not in judged(runs)[1]:
                 continue
-            test = per_image(runs, decision)
-            chosen = ensemble.chosen_measure(per_validation_image(runs, decision))
+            _, test, chosen = judged(runs, decision)
             wrong = ~test["correct"]
             for key in dict.fromkeys(("sigma_raw", chosen)):
                 quality = _with_intervals(wrong, test[key], n_resamples)

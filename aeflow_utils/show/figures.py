@@ -37,17 +37,14 @@ def loss_curves(results: list[RunResult]) -> Figure:
     figure, axes = subplots(1, len(terms), figsize=(11, 3.6))
     for axis, (term, label) in zip(axes, terms.items(), strict=True):
         for color, runs in enumerate(groups.values()):
-            for number, run in enumerate(runs):
-                if f"train_{term}" not in run.history:
-                    continue
-                for part, style in (("train", "-"), ("val", "--")):
-                    name = run_title(run) if number == 0 and part == "train" else None
-                    line = run.history[f"{part}_{term}"]
-                    axis.plot(run.history["epoch"], line, style, color=f"C{color}", label=name)
+            for run in (run for run in runs if f"train_{term}" in run.history):
+                x, name = run.history["epoch"], run_title(run) if run is runs[0] else None
+                axis.plot(x, run.history[f"train_{term}"], "-", color=f"C{color}", label=name)
+                axis.plot(x, run.history[f"val_{term}"], "--", color=f"C{color}")
         axis.set(xlabel="epoch", ylabel=label)
         axis.legend(fontsize=9, frameon=False)
     figure.suptitle("solid: training, dashed: validation normals")
-    return described(figure, _curves_text(groups, terms))
+    return _with_ends(figure, results, terms)
 
 
 def term_curves(results: list[RunResult], terms: dict[str, str], title: str) -> Figure:
@@ -69,19 +66,19 @@ def term_curves(results: list[RunResult], terms: dict[str, str], title: str) -> 
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes[0, 0].legend(fontsize=8, frameon=False)
     figure.suptitle(title)
-    return described(figure, _curves_text(grouped(results), terms))
+    return _with_ends(figure, results, terms)
 
 
-def _curves_text(groups: dict[tuple, list[RunResult]], terms: dict[str, str]) -> str:
-    """Where each method's training terms begin and end, on each set (first seed of each)."""
+def _with_ends(figure: Figure, results: list[RunResult], terms: dict[str, str]) -> Figure:
+    """`described` by where each method's terms begin and end, on each set (first seed of each)."""
     ends = []
-    for (dataset, *_), runs in groups.items():
+    for (dataset, *_), runs in grouped(results).items():
         for term, label in terms.items():
             line = runs[0].history.get(f"train_{term}", pd.Series(dtype=float)).dropna()
             if len(line):
                 change = f"{label} from {line.iloc[0]:.3g} to {line.iloc[-1]:.3g}"
                 ends.append(f"{run_title(runs[0])} on {dataset}: {change}")
-    return f"Training loss by epoch, first and last epoch. {'; '.join(ends)}."
+    return described(figure, "Training loss by epoch, first and last epoch.", ends)
 
 
 def fold_losses(folds: pd.DataFrame) -> Figure:
@@ -90,11 +87,10 @@ def fold_losses(folds: pd.DataFrame) -> Figure:
     Args:
         folds: as `grid.fold_table` gives it.
     """
-    datasets = list(dict.fromkeys(folds["data set"]))
-    figure, axes = subplots(1, len(datasets), figsize=(4.6 * len(datasets), 3.2), squeeze=False)
-    for axis, dataset in zip(axes[0], datasets, strict=True):
-        ways = folds[folds["data set"] == dataset].groupby("way")
-        for color, (way, part) in zip((NORMAL, ABNORMAL), ways, strict=False):
+    panels = list(folds.groupby("data set", sort=False))
+    figure, axes = subplots(1, len(panels), figsize=(4.6 * len(panels), 3.2), squeeze=False)
+    for axis, (dataset, of_set) in zip(axes[0], panels, strict=True):
+        for color, (way, part) in zip((NORMAL, ABNORMAL), of_set.groupby("way"), strict=False):
             axis.plot(part["fold"], part["validation loss"], "o--", color=color, label=way)
             axis.plot(part["fold"], part["training loss"], "-", color=color)
         axis.set(title=dataset, xlabel="fold", ylabel="loss", xticks=sorted(set(folds["fold"])))
@@ -105,7 +101,7 @@ def fold_losses(folds: pd.DataFrame) -> Figure:
         for (dataset, way), losses in folds.groupby(["data set", "way"])["validation loss"]
     ]
     text = "Training and validation loss at the end of each fold. Range of the validation loss:"
-    return described(figure, f"{text} {'; '.join(ranges)}.")
+    return described(figure, text, ranges)
 
 
 def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
@@ -119,10 +115,10 @@ def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
         low, high = np.quantile(test["image_score"], [0, 0.97])
         bins, medians = np.linspace(low, high, 30), dict.fromkeys(("normal", "abnormal"), "none")
         for label, name in LABEL_NAMES.items():
-            part, color = test.loc[test["label"] == label, "image_score"], LABEL_COLORS[label]
+            part = test.loc[test["label"] == label, "image_score"]
             if len(part):
-                shown = part.clip(upper=high)
-                axis.hist(shown, bins, density=True, color=color, alpha=0.6, label=name)
+                look = {"color": LABEL_COLORS[label], "alpha": 0.6, "label": name}
+                axis.hist(part.clip(upper=high), bins, density=True, **look)
                 medians[name] = f"{part.median():.3g}"
         for regime, style in REGIME_LINES.items():
             cut = result.metrics["thresholds"][regime]
@@ -137,14 +133,13 @@ def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
     for axis in axes.flat[len(results) :]:
         axis.set_visible(False)
     text = "Histograms of the test scores of normal and abnormal images with their thresholds."
-    return described(figure, f"{text} Median scores. {'; '.join(texts)}.")
+    return described(figure, f"{text} Median scores.", texts)
 
 
 def roc_curves(results: list[RunResult]) -> Figure:
     """ROC curves on the test split, a panel a data set, a curve a method (first seed)."""
     datasets = list(dict.fromkeys(result.config.data.label for result in results))
-    size = (4.6 * len(datasets), 4.8)
-    figure, axes = subplots(1, len(datasets), figsize=size, squeeze=False)
+    figure, axes = subplots(1, len(datasets), figsize=(4.6 * len(datasets), 4.8), squeeze=False)
     texts = []
     for axis, dataset in zip(axes[0], datasets, strict=True):
         aurocs = []
@@ -158,50 +153,41 @@ def roc_curves(results: list[RunResult]) -> Figure:
         axis.set(title=dataset, xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
         axis.legend(fontsize=8, frameon=False, loc="lower right")
         texts.append(f"{dataset}: {', '.join(aurocs)}")
-    text = "ROC curves, a panel a data set. AUROC in percent."
-    return described(figure, f"{text} {'; '.join(texts)}.")
+    return described(figure, "ROC curves, a panel a data set. AUROC in percent.", texts)
 
 
 def auroc_dots(summary: pd.DataFrame) -> Figure:
     """Test AUROC with its 95 % interval (dot and bar) and validation AUROC (ring) by method."""
     table = summary.dropna(subset=["auroc_low"])
-    datasets = list(dict.fromkeys(table["dataset"]))
-    size = (3.2 + 3.4 * len(datasets), 3.8)
-    figure, axes = subplots(1, len(datasets), figsize=size, squeeze=False, sharey=True)
-    methods = table[["model", "variant"]].drop_duplicates().itertuples(index=False)
-    positions = {method_title(*method): -number for number, method in enumerate(methods)}
-    for axis, dataset in zip(axes[0], datasets, strict=True):
-        for row in table[table["dataset"] == dataset].itertuples():
-            y = positions[method_title(row.model, row.variant)]
+    table = table.assign(title=list(map(method_title, table["model"], table["variant"])))
+    positions = {title: -number for number, title in enumerate(table["title"].unique())}
+    panels = list(table.groupby("dataset", sort=False))
+    size = (3.2 + 3.4 * len(panels), 3.8)
+    figure, axes = subplots(1, len(panels), figsize=size, squeeze=False, sharey=True)
+    for axis, (dataset, rows) in zip(axes[0], panels, strict=True):
+        for row in rows.itertuples():
+            y = positions[row.title]
             axis.plot([row.auroc_low, row.auroc_high], [y, y], color=TEST, linewidth=2)
             axis.plot(row.auroc, y, "o", color=TEST, label="test, 95 % interval")
             axis.plot(row.val_auroc, y, "o", mfc="none", color=VALIDATION, label="validation")
         axis.axvline(0.5, color=GUIDE, linewidth=1, zorder=0)
         axis.set(title=dataset, xlabel="AUROC", yticks=list(positions.values()))
         axis.set_yticklabels(list(positions))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
+    handles, labels = axes[0, 0].get_legend_handles_labels()  # one pair for each method
     place = {"loc": "outside lower center", "ncols": 2}
-    figure.legend(unique.values(), unique, fontsize=10, frameon=False, **place)
-    return described(figure, _dots_text(table))
+    figure.legend(handles[:2], labels[:2], fontsize=10, frameon=False, **place)
+    text = "Dot plot of the AUROC by method, a panel a data set: test with its 95 % interval, "
+    text += "validation as a ring. In percent, on test:"
+    return described(figure, text, [f"{name}: {_auroc_range(rows)}" for name, rows in panels])
 
 
-def _dots_text(table: pd.DataFrame) -> str:
-    """The best and the worst method of each data set, and how far validation is from test."""
-    parts = []
-    for dataset, rows in table.groupby("dataset", sort=False):
-        best, worst = (rows.loc[row] for row in (rows["auroc"].idxmax(), rows["auroc"].idxmin()))
-        ends = " down to ".join(
-            f"{100 * row['auroc']:.1f} ({method_title(row['model'], row['variant'])})"
-            for row in (best, worst)
-        )
-        gap = 100 * (rows["val_auroc"] - rows["auroc"]).median()
-        note = f", validation higher by {gap:.1f} in the median" if np.isfinite(gap) else ""
-        parts.append(f"{dataset}: {len(rows)} methods from {ends}{note}")
-    return (
-        "Dot plot of the AUROC by method, a panel a data set: test with its 95 % interval, "
-        f"validation as a ring. In percent, on test: {'; '.join(parts)}."
-    )
+def _auroc_range(rows: pd.DataFrame) -> str:
+    """The best and the worst method of a data set, and how far validation is from test."""
+    best, worst = rows.loc[rows["auroc"].idxmax()], rows.loc[rows["auroc"].idxmin()]
+    ends = (f"{100 * row['auroc']:.1f} ({row['title']})" for row in (best, worst))
+    gap = 100 * (rows["val_auroc"] - rows["auroc"]).median()
+    note = f", validation higher by {gap:.1f} in the median" if np.isfinite(gap) else ""
+    return f"{len(rows)} methods from {' down to '.join(ends)}{note}"
 
 
 def table_image(table: pd.DataFrame, title: str) -> Figure:

@@ -39,12 +39,11 @@ def preprocessing(path: Path, size: int, grey: bool, title: str) -> Figure:
         stored = np.asarray(upright(image, grey))
     stored = stored[None] if grey else stored.transpose(2, 0, 1)
     larger = size * 8 // 7  # 256 for 224
+    resized, cropped = read_image(path, size, grey), read_image(path, size, grey, larger)
     steps = {
         f"stored, {stored.shape[2]} × {stored.shape[1]}": stored,
-        f"resized to {size} × {size}\n(the default)": read_image(path, size, grey),
-        f"shorter side to {larger},\ncentre {size} × {size} cropped": read_image(
-            path, size, grey, larger
-        ),
+        f"resized to {size} × {size}\n(the default)": resized,
+        f"shorter side to {larger},\ncentre {size} × {size} cropped": cropped,
     }
     figure, axes = subplots(1, len(steps), figsize=(7.5, 3.1))
     for axis, (name, pixels) in zip(axes, steps.items(), strict=True):
@@ -76,11 +75,8 @@ def reconstruction_rows(system: System, images: ImageSet, title: str, n_each: in
         axis.set_title(heading, fontsize=9)
     figure.suptitle(title)
     rows = listed([axis.get_ylabel().replace("\n", ", ") for axis in axes[:, 0]])
-    return described(
-        figure,
-        f"{title}: images with their reconstruction, residual and likelihood map, a row an image, "
-        f"from top to bottom: {rows}.",
-    )
+    text = f"{title}: images with their reconstruction, residual and likelihood map, a row an image"
+    return described(figure, f"{text}, from top to bottom: {rows}.")
 
 
 @torch.inference_mode()
@@ -88,9 +84,8 @@ def map_columns(systems: dict[str, System], images: ImageSet, n_each: int = 5) -
     """The same images under each method's anomaly map; each map in its own range."""
     positions = pick(images, n_each)
     batch = images.batch(positions)
-    figure, axes = subplots(
-        1 + len(systems), len(positions), figsize=(0.8 * len(positions), 0.86 * (1 + len(systems)))
-    )
+    n_rows, n_columns = 1 + len(systems), len(positions)
+    figure, axes = subplots(n_rows, n_columns, figsize=(0.8 * n_columns, 0.86 * n_rows))
     for column, position in enumerate(positions):
         show_image(axes[0, column], batch.image[column].numpy())
         axes[0, column].set_title(LABEL_NAMES[images.labels[position]], fontsize=7)
@@ -101,11 +96,8 @@ def map_columns(systems: dict[str, System], images: ImageSet, n_each: int = 5) -
         for column, anomaly_map in enumerate(maps):
             show_image(axes[row, column], anomaly_map, cmap="magma", vmin=low, vmax=high)
         axes[row, 0].set_ylabel(name, fontsize=7)
-    return described(
-        figure,
-        f"{n_each} normal and {n_each} abnormal images in the first row; below them their anomaly "
-        f"maps by {listed(list(systems))}, a row a method.",
-    )
+    text = f"{n_each} normal and {n_each} abnormal images in the first row; below them their"
+    return described(figure, f"{text} anomaly maps by {listed(list(systems))}, a row a method.")
 
 
 def pick(images: ImageSet, n_each: int) -> np.ndarray:

@@ -30,15 +30,8 @@ def use_style() -> None:
     """The bundle's look, for plots and for tables; called once by each notebook."""
     pd.set_option("display.max_colwidth", None, "display.max_rows", 200)
     sns.set_theme(context="notebook", style="ticks", palette="colorblind")
-    plt.rcParams.update(
-        {
-            "figure.dpi": 80,
-            "savefig.dpi": 120,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": 12,
-        }
-    )
+    plt.rcParams.update({"figure.dpi": 80, "savefig.dpi": 120, "axes.titlesize": 12})
+    plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
     show_alt_texts()
 
 
@@ -46,12 +39,8 @@ def save_figure(figure: Figure, name: str, profile: Profile) -> None:
     """Write ``<name>.png`` with its alt text to the profile's figure folder; close the figure."""
     folder = paths().images(profile.name)
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(
-        folder / f"{name}.png",
-        bbox_inches="tight",
-        facecolor="white",
-        metadata={"Description": alt_text(figure)},
-    )
+    told = {"Description": alt_text(figure)}
+    figure.savefig(folder / f"{name}.png", bbox_inches="tight", facecolor="white", metadata=told)
     plt.close(figure)  # or Jupyter shows it, once more
 
 

@@ -13,17 +13,11 @@ from aeflow_utils.methods import method_title, methods_of
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import Profile
 from aeflow_utils.study.recording import published
-from aeflow_utils.study.results import REGIMES, find, grouped, summary
+from aeflow_utils.study.results import REGIMES, find, grouped, labels_and_scores, summary
 from aeflow_utils.study.runs import RunResult
 
-METRIC_TITLES = {
-    "auroc": "AUROC",
-    "f1": "F1",
-    "acc": "ACC",
-    "sen": "SEN",
-    "spe": "SPE",
-    "bacc": "bal. ACC",
-}
+METRIC_TITLES = {name: name.upper() for name in ("auroc", *metrics.CLASSIFICATION)}
+METRIC_TITLES["bacc"] = "bal. ACC"
 SCORE_COLUMNS = {
     "score S": "image_score",
     "flow part": "flow_score",
@@ -36,25 +30,18 @@ PAPER_METRICS = ("auroc", "f1", "acc", "sen", "spe")
 def format_summary(table: pd.DataFrame) -> pd.DataFrame:
     """`summary` for readers: percentages as text, spread and intervals beside their values."""
 
-    def percent(value: float) -> str:
-        return "" if pd.isna(value) else f"{100 * value:.1f}"
-
-    def auroc(row: pd.Series) -> str:
-        spread = "" if pd.isna(row["auroc_sd"]) else f" ± {100 * row['auroc_sd']:.1f}"
-        return percent(row["auroc"]) + spread
-
-    def interval(row: pd.Series, name: str) -> str:
-        low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-        return "" if pd.isna(low) else f"{100 * low:.1f}–{100 * high:.1f}"
+    def percent(column: str, form: str = "{:.1f}") -> pd.Series:
+        values = table.get(column, pd.Series(np.nan, table.index))
+        return values.map(lambda value: "" if pd.isna(value) else form.format(100 * value))
 
     out = pd.DataFrame({"data set": table["dataset"]}, index=table.index)
     out["method"] = list(map(method_title, table["model"], table["variant"]))
     out["seeds"] = ["" if pd.isna(n) else str(int(n)) for n in table["n_seeds"]]
     for name, title in METRIC_TITLES.items():
-        out[title] = table[name].map(percent)
-    out["AUROC"] = table.apply(auroc, axis=1)
-    out.insert(4, "95 % interval", table.apply(interval, axis=1, name="auroc"))
-    out.insert(6, "F1 interval", table.apply(interval, axis=1, name="f1"))
+        out[title] = percent(name)
+    out["AUROC"] += percent("auroc_sd", " ± {:.1f}")
+    out.insert(4, "95 % interval", percent("auroc_low", "{:.1f}–") + percent("auroc_high"))
+    out.insert(6, "F1 interval", percent("f1_low", "{:.1f}–") + percent("f1_high"))
     out["source"] = table["source"].fillna("")
     return out.set_index(["data set", "method"])
 
@@ -66,35 +53,26 @@ def cost_table(results: list[RunResult]) -> pd.DataFrame:
     """
     rows = []
     for (dataset, model, variant), runs in grouped(results).items():
-        seconds = {
-            name: np.mean([run.environment[f"{name}_seconds"] for run in runs])
-            for name in ("fit", "score")
-        }
-        n_images = len(runs[0].scores)
-        rows.append(
-            {
-                "data set": dataset,
-                "method": method_title(model, variant),
-                "trained parameters": f"{runs[0].environment['trainable_parameters']:,}",
-                "fit, s": round(seconds["fit"], 1),
-                "images scored a second": round(n_images / max(seconds["score"], 1e-3)),
-                "peak memory, MB": max(run.environment["peak_memory_mb"] or 0 for run in runs),
-                "device": runs[0].environment["device"],
-            }
-        )
+        each = pd.DataFrame([run.environment for run in runs])
+        n_images, seconds = len(runs[0].scores), max(each["score_seconds"].mean(), 1e-3)
+        row = {"data set": dataset, "method": method_title(model, variant)}
+        row["trained parameters"] = f"{each['trainable_parameters'][0]:,}"
+        row["fit, s"] = round(each["fit_seconds"].mean(), 1)
+        row["images scored a second"] = round(n_images / seconds)
+        row["peak memory, MB"] = max(run.environment["peak_memory_mb"] or 0 for run in runs)
+        rows.append(row | {"device": each["device"][0]})
     return pd.DataFrame(rows)
 
 
 def auroc_of_parts(results: list[RunResult]) -> pd.DataFrame:
     """Test AUROC of AE-FLOW's score and of its two parts alone, in percent, mean over seeds."""
     rows = []
-    for (dataset, model, variant), runs in grouped(results).items():
-        if model != "ae_flow":
-            continue
+    flows = grouped(run for run in results if run.config.model.name == "ae_flow")
+    for (dataset, model, variant), runs in flows.items():
         row = {"data set": dataset, "method": method_title(model, variant)}
         for title, column in SCORE_COLUMNS.items():
-            each = [metrics.auroc(t["label"], t[column]) for t in (r.split("test") for r in runs)]
-            row[title] = round(100 * np.mean(each), 1)
+            labels, scores = labels_and_scores(runs, column)
+            row[title] = round(100 * np.mean([metrics.auroc(labels, each) for each in scores]), 1)
         rows.append(row)
     columns = ["data set", "method", *SCORE_COLUMNS]
     return pd.DataFrame(rows, columns=columns).set_index(["data set", "method"])
@@ -108,17 +86,13 @@ def pixel_table(results: list[RunResult]) -> pd.DataFrame:
     rows, of_set = [], {}
     for (label, model, variant), runs in grouped(results).items():
         if all("aupro" in run.metrics for run in runs):
-            row = {"data set": label, "method": method_title(model, variant)}
-            for title, name in (("pixel AUROC", "pixel_auroc"), ("AUPRO", "aupro")):
-                row[title] = 100 * np.mean([run.metrics[name] for run in runs])
-            rows.append(row)
-            key = (runs[0].config.data.dataset, row["method"])
-            of_set.setdefault(key, []).append(row)
-    for (dataset, method), parts in of_set.items():
-        if len(parts) > 1:
-            mean = pd.DataFrame(parts)[["pixel AUROC", "AUPRO"]].mean().to_dict()
-            name = f"{dataset}, mean of {len(parts)}"
-            rows.append({"data set": name, "method": method} | mean)
+            each = [(run.metrics["pixel_auroc"], run.metrics["aupro"]) for run in runs]
+            method, mean = method_title(model, variant), 100 * np.mean(each, axis=0)
+            rows.append((label, method, *mean))
+            of_set.setdefault((runs[0].config.data.dataset, method), []).append(mean)
+    for (dataset, method), means in of_set.items():
+        if len(means) > 1:
+            rows.append((f"{dataset}, mean of {len(means)}", method, *np.mean(means, axis=0)))
     columns = ["data set", "method", "pixel AUROC", "AUPRO"]
     return pd.DataFrame(rows, columns=columns).round(1).set_index(["data set", "method"])
 
@@ -133,18 +107,12 @@ def format_grid(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         return table
     star = np.where(table["best_on_validation"], " ★", "")
     interval = table["low"].map(" ({:.0f}–".format) + table["high"].map("{:.0f})".format)
-    cells = table[by].assign(
-        **{"data set": table["data set"]},
+    cells = table[["data set", *by]].assign(
         validation=table["validation"].map("{:.1f}".format) + star,
         test=table["test"].map("{:.1f}".format) + interval,
     )
-    datasets = [
-        part.set_index(by)[["validation", "test"]].rename(columns=lambda c, d=name: (d, c))
-        for name, part in cells.groupby("data set", sort=False)
-    ]
-    wide = pd.concat(datasets, axis=1).fillna("")
-    wide.columns = pd.MultiIndex.from_tuples(wide.columns)
-    return wide
+    parts = cells.set_index(by).groupby("data set", sort=False)[["validation", "test"]]
+    return pd.concat(dict(iter(parts)), axis=1).fillna("")
 
 
 def domain_gap(table: pd.DataFrame) -> pd.DataFrame:
@@ -152,30 +120,19 @@ def domain_gap(table: pd.DataFrame) -> pd.DataFrame:
 
     Both "best" are picked by validation AUROC where there is one, else by the order of the study.
     """
-    rows = []
-    for dataset, part in table.groupby("dataset"):
-        flow, plain = _best(part, ("ae_flow",)), _best(part, methods_of("untrained"))
-        if flow is None or plain is None:
-            continue
-        rows.append(
-            {
-                "domain": flow["domain"],
-                "data set": dataset,
-                "AE-FLOW": method_title(flow["model"], flow["variant"]),
-                "AUROC": round(100 * flow["auroc"], 1),
-                "untrained": method_title(plain["model"]),
-                "its AUROC": round(100 * plain["auroc"], 1),
-                "difference": round(100 * (flow["auroc"] - plain["auroc"]), 1),
-            }
-        )
-    columns = ["domain", "data set", "AE-FLOW", "AUROC", "untrained", "its AUROC", "difference"]
-    return pd.DataFrame(rows, columns=columns).sort_values(columns[:2], ignore_index=True)
-
-
-def _best(rows: pd.DataFrame, models: tuple[str, ...]) -> pd.Series | None:
-    rows = rows[rows["model"].isin(models)]
-    ranked = rows.sort_values("val_auroc", ascending=False, na_position="last", kind="stable")
-    return ranked.iloc[0] if len(ranked) else None
+    ranked = table.sort_values("val_auroc", ascending=False, kind="stable")
+    flow, plain = (
+        ranked[ranked["model"].isin(models)].drop_duplicates("dataset")
+        for models in (("ae_flow",), methods_of("untrained"))
+    )
+    both = flow.merge(plain, on="dataset", suffixes=("", "_plain"))
+    out = both[["domain"]].assign(**{"data set": both["dataset"]})
+    out["AE-FLOW"] = list(map(method_title, both["model"], both["variant"]))
+    out["AUROC"] = (100 * both["auroc"]).round(1)
+    out["untrained"] = list(map(method_title, both["model_plain"]))
+    out["its AUROC"] = (100 * both["auroc_plain"]).round(1)
+    out["difference"] = (100 * (both["auroc"] - both["auroc_plain"])).round(1)
+    return out.sort_values(["domain", "data set"], ignore_index=True)
 
 
 def recorded_overview(profile: str) -> pd.DataFrame:
@@ -246,12 +203,10 @@ def side_by_side(
         method = list(map(method_title, ours["model"], ours["variant"]))
         parts.append(ours.assign(source="this bundle", method=method, protocol=REGIMES[regime]))
     table = pd.concat(parts)[[*index, *METRIC_TITLES]]
-    order = {"paper": 0, "blog": 1, "this bundle": 3}
-    table = table.sort_values(
-        index, key=lambda column: column.map(order).fillna(2) if column.name == "source" else column
-    )
+    place = table["source"].map({"paper": 0, "blog": 1, "this bundle": 3}).fillna(2)
+    table = table.assign(place=place).sort_values(["dataset", "place", "method", "protocol"])
     titles = {"dataset": "data set", **METRIC_TITLES}
-    return table.rename(columns=titles).set_index(["data set", *index[1:]])
+    return table.drop(columns="place").rename(columns=titles).set_index(["data set", *index[1:]])
 
 
 def printed_datasets() -> list[str]:

@@ -195,12 +195,14 @@ def test_auroc_interval_holds_the_auroc_repeats_and_narrows_with_images():
 
 
 @pytest.mark.parametrize("n_images", [100, 1600])
-def test_classification_interval_has_the_binomial_width_about_the_point(n_images):
+def test_an_interval_of_a_share_has_the_binomial_width_about_the_point(n_images):
     labels, predicted = np.zeros(n_images, int), np.arange(n_images) % 4 == 0
-    low, high = metrics.classification_interval(labels, predicted, "acc")
+    draws = metrics.classification_draws(labels, predicted, "acc")
+    low, high = metrics.percentile_interval(draws)
     assert low < 0.75 < high
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.75 * 0.25 / n_images), rel=0.1)
-    assert metrics.classification_interval(labels, predicted, "acc") == (low, high)
+    again = metrics.classification_draws(labels, predicted, "acc")
+    np.testing.assert_array_equal(again, draws)
 
 
 def test_interval_of_several_runs_is_that_of_their_mean():
@@ -208,7 +210,8 @@ def test_interval_of_several_runs_is_that_of_their_mean():
     runs = np.stack([good, -good])  # AUROC a and 1 - a on any resample: the mean is 0.5
     assert auroc_interval(labels, runs) == pytest.approx((0.5, 0.5))
     predicted = np.stack([labels, 1 - labels])
-    assert metrics.classification_interval(labels, predicted, "acc") == pytest.approx((0.5, 0.5))
+    draws = metrics.classification_draws(labels, predicted, "acc")
+    assert metrics.percentile_interval(draws) == pytest.approx((0.5, 0.5))
 
 
 def test_bootstrap_draws_are_sklearns_auroc_of_the_resampled_images():

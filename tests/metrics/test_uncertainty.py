@@ -146,7 +146,7 @@ def test_reliability_is_scikit_learns_curve():
 
 def test_a_probability_above_one_is_refused():
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        uncertainty.calibration_error(np.array([0, 1]), np.array([0.5, 1.1]))
+        uncertainty.calibration(np.array([0, 1]), np.array([0.5, 1.1]))
 
 
 def test_conformal_p_values_by_hand():

@@ -77,7 +77,7 @@ def test_saved_figures_carry_their_text_in_the_file():
 
 def test_texts_of_plots_hold_the_numbers_that_are_plotted(write_run):
     run = write_run(test=((0, 0, 1, 1), (1, 2, 30, 40)))
-    columns = [name for mean, sigma, _ in SCALES.values() for name in (mean, sigma)]
+    columns = [name for mean, sigma, _ in SCALES for name in (mean, sigma)]
     table = pd.DataFrame({name: [0.1, 0.3, 0.5] for name in columns})
     table["correct"] = [True, True, False]
     folds = pd.DataFrame({"data set": "elpv", "way": "blocks", "fold": [1, 2]})
