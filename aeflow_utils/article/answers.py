@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from aeflow_utils.article.evidence import Evidence, auroc_gap, mean_auroc, rivals, side
+from aeflow_utils.article.evidence import Evidence, auroc_gap, mean_auroc, relation, rivals
 from aeflow_utils.methods import METHODS, method_title, methods_of
 from aeflow_utils.metrics.compare import CONFIRMED, NOT_TESTABLE, OPEN, PARTLY, REFUTED, VERDICTS
 from aeflow_utils.show.alt_texts import listed
@@ -89,12 +89,12 @@ def _standing(evidence: Evidence, dataset: str) -> str:
     for rival in rivals():
         runs = evidence.best(dataset, rival)
         if runs:
-            sides[side(auroc_gap(ours, runs))].append(METHODS[rival].title)
+            sides[relation(auroc_gap(ours, runs))].append(METHODS[rival].title)
     told = ", ".join(f"{side} {listed(names)}" for side, names in sides.items() if names)
     return (
         f"On {label_title(dataset)} AE-FLOW reaches a test AUROC of {mean_auroc(ours):.1f} % and "
-        f"is {told}; it is {side(auroc_gap(ours, plain))} {plain[0].config.method.title}, which "
-        f"trains nothing and reaches {mean_auroc(plain):.1f} %."
+        f"is {told}; it is {relation(auroc_gap(ours, plain))} {plain[0].config.method.title}, "
+        f"which trains nothing and reaches {mean_auroc(plain):.1f} %."
     )
 
 

@@ -115,9 +115,8 @@ def _chest(axis: Axes, abnormal: bool) -> None:
     axis.set_facecolor("#10151a")
     axis.add_patch(Ellipse((0.5, 0.42), 0.94, 1.02, color="#59646e"))
     axis.add_patch(Rectangle((0.46, 0), 0.08, 1, color="#aeb9c1"))
-    for x, tilt in ((0.3, -7), (0.7, 7)):
+    for x, tilt, lower, upper in ((0.3, -7, 20, 165), (0.7, 7, 15, 160)):
         axis.add_patch(Ellipse((x, 0.48), 0.29, 0.68, angle=tilt, color="#1a2229"))
-    for x, lower, upper in ((0.3, 20, 165), (0.7, 15, 160)):
         for y in np.linspace(0.16, 0.7, 6):
             arc = Arc((x, y), 0.42, 0.2, theta1=lower, theta2=upper, color="#7d8a95", linewidth=2.2)
             axis.add_patch(arc)

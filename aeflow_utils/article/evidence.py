@@ -20,14 +20,8 @@ from aeflow_utils.config import DataConfig
 from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import get_method, methods_of
-from aeflow_utils.metrics.compare import (
-    CONFIRMED,
-    NOT_TESTABLE,
-    PARTLY,
-    REFUTED,
-    Measurement,
-    verdict_of,
-)
+from aeflow_utils.metrics import compare
+from aeflow_utils.metrics.compare import Measurement
 from aeflow_utils.profiles import get_profile
 from aeflow_utils.show.ensemble_measurements import ensemble_measurements
 from aeflow_utils.show.tables import SCORE_COLUMNS
@@ -177,7 +171,7 @@ def mean_auroc(runs: Runs, column: str = "image_score") -> float:
 
 
 def auroc_gap(runs: Runs, others: Runs, column: str = "image_score") -> Measurement:
-    """`mean_auroc` of `runs` minus that of `others` by their scores `column`."""
+    """`mean_auroc` of `runs` minus that of `others`, of whose stored scores `column` counts."""
     labels, ours = labels_and_scores(runs)
     theirs = labels_and_scores(others, column)[1]
     a, b = mean_auroc(runs), mean_auroc(others, column)
@@ -224,7 +218,7 @@ def measured(data: DataConfig, value: float, draws: np.ndarray, text: str) -> Me
     return Measurement(dataset_title(data), value, low, high, f"{text} {span}")
 
 
-def side(gap: Measurement) -> str:
+def relation(gap: Measurement) -> str:
     """Where the first of two is, if the whole interval of their difference says so."""
     return "ahead of" if gap.low > 0 else "behind" if gap.high < 0 else "level with"
 
@@ -250,14 +244,14 @@ def judgement(lead: str, measurements: list[Measurement]) -> Judgement:
     """The verdict of the rule, and `lead` with each measurement behind it."""
     measurements = [m for m in measurements if np.isfinite(m.value)]
     if not measurements:
-        return Judgement(NOT_TESTABLE, MISSING)
+        return Judgement(compare.NOT_TESTABLE, MISSING)
     by_place: dict[str, list[str]] = {}
     for m in measurements:
         by_place.setdefault(m.where, []).append(m.text)
     told = " ".join(f"{where}: {'; '.join(texts)}." for where, texts in by_place.items())
-    return Judgement(verdict_of(measurements), f"{lead}. {told}")
+    return Judgement(compare.verdict_of(measurements), f"{lead}. {told}")
 
 
 def of_parts(holds: list[bool]) -> str:
     """The verdict on a claim that is not measured but holds or fails in each of its parts."""
-    return CONFIRMED if all(holds) else PARTLY if any(holds) else REFUTED
+    return compare.CONFIRMED if all(holds) else compare.PARTLY if any(holds) else compare.REFUTED

@@ -26,8 +26,8 @@ from aeflow_utils.article.evidence import (
     mean_auroc,
     measured,
     of_parts,
+    relation,
     rivals,
-    side,
     signed,
 )
 from aeflow_utils.data.catalog import SPECS, parse_label
@@ -238,9 +238,8 @@ def residual_maps(evidence: Evidence) -> Judgement:
             where = dataset_title(pair[0][0].config.data)
             text = f"{a.mean():.1f} % against {b.mean():.1f} %"
             measurements.append(Measurement(where, gaps.mean(), gaps.min(), gaps.max(), text))
-    return judgement(
-        "Pixel AUROC of the residual image, of the likelihood map, mean of seeds", measurements
-    )
+    lead = "Pixel AUROC of the residual image, of the likelihood map, mean of seeds"
+    return judgement(lead, measurements)
 
 
 def sigma_finds_errors(evidence: Evidence) -> Judgement:
@@ -260,7 +259,7 @@ def representative(evidence: Evidence) -> Judgement:
     if len(measurements) < 2:
         return Judgement(NOT_TESTABLE, "Fewer than two data sets have an ensemble here.")
     told = judgement("Chance that σ is larger for a wrong verdict", measurements).told
-    return Judgement(of_parts([len(set(map(side, measurements))) == 1]), told)
+    return Judgement(of_parts([len(set(map(relation, measurements))) == 1]), told)
 
 
 def _of_ensemble(evidence: Evidence, key: str, level: float) -> list[Measurement]:

@@ -28,7 +28,7 @@ READ_RESULTS_ALONE = (ARTICLE, "06_results_tables.ipynb")
 AT_A_TIME = 2
 LONGEST_FIRST = "02 05 06 00 03 04 01"  # a notebook that is not known comes before them
 # Kernels warn about their transport at every start; errors of cells reach the notebook anyway.
-QUIET_KERNEL = ["--IPKernelApp.log_level=50"]
+KERNEL = {"kernel_name": "python3", "extra_arguments": ["--IPKernelApp.log_level=50"]}
 
 
 def notebook_files() -> list[Path]:
@@ -96,12 +96,11 @@ def execute_with_papermill(notebook: Path, profile: Profile) -> Path:
         str(notebook),
         str(unfinished),
         parameters={"profile": profile.name},
-        kernel_name="python3",
         cwd=str(notebook.parent),
         progress_bar=False,
         request_save_on_cell_execute=False,  # it appears when it is whole, so once is enough
         autosave_cell_every=0,
-        extra_arguments=QUIET_KERNEL,
+        **KERNEL,
     )
     return unfinished.replace(final)
 
@@ -109,13 +108,7 @@ def execute_with_papermill(notebook: Path, profile: Profile) -> Path:
 def execute_in_place(notebook: Path) -> None:
     """Run a notebook as it stands and keep its outputs: how the committed ones are made."""
     content = nbformat.read(notebook, as_version=4)
-    nbclient.execute(
-        content,
-        cwd=str(notebook.parent),
-        kernel_name="python3",
-        record_timing=False,
-        extra_arguments=QUIET_KERNEL,
-    )
+    nbclient.execute(content, cwd=str(notebook.parent), record_timing=False, **KERNEL)
     content.metadata.pop("widgets", None)  # progress bars are no result
     nbformat.write(content, notebook)
 

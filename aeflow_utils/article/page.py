@@ -27,8 +27,6 @@ from PIL import Image
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 
-# From results/, where the article is, to the files its notebook links to.
-NOTEBOOKS = "../notebooks"
 PLUGINS = (*MarkdownWithMath.DEFAULT_PLUGINS, "footnotes")
 PARAMETERS = {"parameters", "injected-parameters"}
 IMPORT = re.compile(r"^(?:import|from) ", re.MULTILINE)
@@ -167,7 +165,7 @@ class _Renderer(IPythonRenderer):
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         if not re.match(r"[a-z]+:|#|/", url):
-            url = posixpath.normpath(f"{NOTEBOOKS}/{url}")
+            url = posixpath.normpath(f"../notebooks/{url}")  # the page is in results/
         return super().link(text, url, title)
 
     def image(self, text: str, url: str, title: str | None = None) -> str:

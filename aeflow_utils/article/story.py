@@ -15,6 +15,7 @@ from aeflow_utils.data.catalog import SPECS, DatasetSpec, parse_label
 from aeflow_utils.data.table import available
 from aeflow_utils.show.alt_texts import listed
 from aeflow_utils.show.ensemble_measurements import NOMINAL
+from aeflow_utils.show.style import LABEL_NAMES
 from aeflow_utils.study.results import label_title
 from aeflow_utils.study.runs import RunResult
 
@@ -81,11 +82,9 @@ def split_counts(splits: dict[tuple[str, str], Splits]) -> pd.DataFrame:
     rows = []
     for (name, category), parts in splits.items():
         row = {"data set": DataConfig(name, category).label}
-        for split in ("train", "val", "test"):
-            labels = getattr(parts, split).labels
-            row[f"{split} normal"] = int((labels == 0).sum())
-            if split != "train":
-                row[f"{split} abnormal"] = int((labels == 1).sum())
+        for split, label in (("train", 0), ("val", 0), ("val", 1), ("test", 0), ("test", 1)):
+            of_label = getattr(parts, split).labels == label
+            row[f"{split} {LABEL_NAMES[label]}"] = int(of_label.sum())
         rows.append(row)
     return pd.DataFrame(rows)
 

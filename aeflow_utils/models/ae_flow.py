@@ -41,17 +41,17 @@ class AEFlow(System):
         self.scaler = FeatureScaler(shapes, config.strides, config.features)
         self.flow = Flow(self.scaler.shape, [SUBNETS[config.subnet]] * config.n_blocks)
         self.decoder = Decoder(self.scaler.shape[0], min(config.strides), config.last_activation)
-        self.encoder = Encoder(config.encoder, config.strides) if config.tune_encoder else None
-        if self.encoder is not None:
-            self.encoder.requires_grad_(True)
+        self.encoder = None
+        if config.tune_encoder:
+            self.encoder = Encoder(config.encoder, config.strides).requires_grad_(True)
 
     def fit_statistics(self, train: ImageSet) -> None:
         self.scaler.fit(train)
 
     def features(self, batch: Batch) -> Tensor:
         """The scaled features that the flow reads, (N, C, h, w)."""
-        tuned = self.encoder is not None
-        return self.scaler(self.encoder.maps(batch.image) if tuned else batch.features)
+        maps = batch.features if self.encoder is None else self.encoder.maps(batch.image)
+        return self.scaler(maps)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """z' (N, C, h, w), log_jac_det (N,), x' (N, 3, H, W)."""

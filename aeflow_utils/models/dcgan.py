@@ -48,8 +48,7 @@ def vector_to_image(side: int, n_features: int, n_inputs: int) -> nn.Sequential:
     Arguments and errors are those of `image_to_vector`; channels halve as the side doubles.
     """
     width = n_features * 2 ** _n_halvings(side)
-    layers = [nn.ConvTranspose2d(n_inputs, width, 4, bias=False)]
-    layers += [nn.BatchNorm2d(width), nn.ReLU()]
+    layers = [nn.ConvTranspose2d(n_inputs, width, 4, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
     while width > n_features:
         layers.append(nn.ConvTranspose2d(width, width // 2, 4, stride=2, padding=1, bias=False))
         width //= 2

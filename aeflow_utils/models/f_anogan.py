@@ -35,8 +35,7 @@ class FAnoGAN(System):
 
     def __init__(self, config: FAnoGANConfig, shapes: Shapes, image_size: int) -> None:
         super().__init__(config, shapes, image_size)
-        self.side = config.image_size
-        width = config.n_features
+        self.side, width = config.image_size, config.n_features
         self.generator = vector_to_image(self.side, width, N_LATENT)
         self.critic = image_to_vector(self.side, width, 1, critic=True)
         self.encoder = image_to_vector(self.side, width, N_LATENT)
@@ -54,13 +53,13 @@ class FAnoGAN(System):
 
     def train_step(self, batch: Batch, optimizers: Optimizers, progress: float) -> Losses:
         """``total`` is the critic's loss in the first half, the encoder's in the second."""
-        x = shrink(batch.image, self.side)
         critic, generator, encoder = optimizers
         if progress >= 0.5:
             self.generator.eval()  # frozen, its running statistics too
-            losses = self._encoder_losses(x)
+            losses = self.loss(batch)
             descend(losses["total"], encoder)
             return losses
+        x = shrink(batch.image, self.side)
         losses = self._critic_losses(x)
         descend(losses["total"], critic)
         self.critic_steps += 1
@@ -87,20 +86,17 @@ class FAnoGAN(System):
         return {"total": total, "wasserstein": wasserstein, "penalty": penalty}
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x' of the shape of x; (x - x')^2, mean over channels, (N, 1, side, side); of f, (N,)."""
+        """x' (N, 3, side, side); (x - x')^2, mean over channels; mean (f(x) - f(x'))^2, (N,)."""
         remade = self.generator(self.encoder(x))
         features = self.critic[:-1]
         feature_residual = ((features(x) - features(remade)) ** 2).mean(dim=(1, 2, 3))
         return remade, ((x - remade) ** 2).mean(dim=1, keepdim=True), feature_residual
 
-    def _encoder_losses(self, x: Tensor) -> Losses:
-        _, image_residual, feature_residual = self(x)
-        recon, feature = image_residual.mean(), feature_residual.mean()
-        return {"total": recon + KAPPA * feature, "recon": recon, "feature": feature}
-
     def loss(self, batch: Batch) -> Losses:
         """The encoder's loss, in both halves; in the first it is that of an untrained encoder."""
-        return self._encoder_losses(shrink(batch.image, self.side))
+        _, image_residual, feature_residual = self(shrink(batch.image, self.side))
+        recon, feature = image_residual.mean(), feature_residual.mean()
+        return {"total": recon + KAPPA * feature, "recon": recon, "feature": feature}
 
     def score(self, batch: Batch) -> Scores:
         remade, image_residual, feature_residual = self(shrink(batch.image, self.side))

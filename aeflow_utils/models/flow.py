@@ -78,16 +78,13 @@ class Flow(nn.Module):
         for subnet in subnets:
             self.blocks.append(IndexedBlock, subnet_constructor=subnet, affine_clamping=CLAMP)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, rev: bool = False) -> tuple[Tensor, Tensor]:
         """Features to latent: (N, C, H, W) -> z (N, C, H, W), log_jac_det (N,)."""
-        return self._run(x, rev=False)
-
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Latent to features, with the log-determinant of this direction."""
-        return self._run(z, rev=True)
-
-    def _run(self, x: Tensor, rev: bool) -> tuple[Tensor, Tensor]:
         if tuple(x.shape[1:]) != self.shape:  # FrEIA 0.2 would accept any height and width
             raise ValueError(f"the flow was built for {self.shape}, got {tuple(x.shape[1:])}")
         with autocast(x, False):  # bf16 would shift the log-determinant
             return self.blocks(x, rev=rev)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent to features, with the log-determinant of this direction."""
+        return self(z, rev=True)

@@ -32,8 +32,7 @@ class GANomaly(System):
 
     def __init__(self, config: GANomalyConfig, shapes: Shapes, image_size: int) -> None:
         super().__init__(config, shapes, image_size)
-        self.side = config.image_size
-        width = config.n_features
+        self.side, width = config.image_size, config.n_features
         self.encoder = image_to_vector(self.side, width, N_LATENT)
         self.decoder = vector_to_image(self.side, width, N_LATENT)
         self.second_encoder = image_to_vector(self.side, width, N_LATENT)

@@ -21,13 +21,9 @@ BAND = 32  # rows blurred by one product
 
 
 class FastSequential(nn.Sequential):
-    """Layers run with the channels last, on a CPU 1.2 to 1.4 times as fast: float32 in and out.
+    """Layers run with the channels last, on a CPU 1.2 to 1.4 times as fast: float32 in and out."""
 
-    Attributes:
-        bf16: run the layers, and nothing else, in bfloat16; see `precision.use_bf16`.
-    """
-
-    bf16 = False
+    bf16 = False  # run the layers, and nothing else, in bfloat16; see `precision.use_bf16`
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -43,13 +39,9 @@ class IndexedBlock(AllInOneBlock):
     them. Draws, outputs, log-determinants and gradients are the same to the last bit, as long as
     the subnet computes the same: on a CPU, `CHANNELS_LAST_UP_TO` channels are given to it with the
     channels last, where convolutions round differently. FrEIA's state_dict is read too.
-
-    Attributes:
-        order: (C,), from which channel each one comes.
-        bf16: run the subnet, and nothing else, in bfloat16; see `precision.use_bf16`.
     """
 
-    bf16 = False
+    bf16 = False  # run the subnet, and nothing else, in bfloat16; see `precision.use_bf16`
 
     def __init__(self, dims_in: list[tuple[int, ...]], **options: object) -> None:
         super().__init__(dims_in, permute_soft=False, **options)

@@ -17,8 +17,7 @@ from aeflow_utils.models.system import Shapes
 def stack(features: dict[int, Tensor], strides: tuple[int, ...], mode: str = "nearest") -> Tensor:
     """Maps of several strides as one, (N, sum of C, h, w) at the positions of the finest."""
     size = features[min(strides)].shape[-2:]
-    maps = [F.interpolate(features[s], size, mode=mode) for s in sorted(strides)]
-    return torch.cat(maps, dim=1)
+    return torch.cat([F.interpolate(features[s], size, mode=mode) for s in sorted(strides)], dim=1)
 
 
 class FeatureScaler(nn.Module):
@@ -28,16 +27,13 @@ class FeatureScaler(nn.Module):
         shapes, strides: of the features that there are, and which of them to read.
         form: ``channel`` subtracts each channel's mean and divides by its deviation; ``zca``
             whitens the channels (covariance over images and positions); ``raw`` does nothing.
-
-    Attributes:
-        shape: (C, h, w) of what comes out.
     """
 
     def __init__(self, shapes: Shapes, strides: tuple[int, ...], form: str) -> None:
         super().__init__()
         self.form, self.strides = form, strides
         channels = sum(shapes[stride][0] for stride in strides)
-        self.shape = (channels, *shapes[min(strides)][1:])
+        self.shape = (channels, *shapes[min(strides)][1:])  # of what comes out
         self.register_buffer("mean", torch.zeros(channels))
         shape = (channels, channels) if form == "zca" else (channels,)
         self.register_buffer("scale", torch.ones(shape))
@@ -66,8 +62,7 @@ class FeatureScaler(nn.Module):
 
     def forward(self, features: dict[int, Tensor]) -> Tensor:
         """{stride: (N, C, h, w)} -> (N, *shape)."""
-        x = stack(features, self.strides)
-        centred = x - self.mean.view(1, -1, 1, 1)
+        centred = stack(features, self.strides) - self.mean.view(1, -1, 1, 1)
         if self.form == "zca":
             return torch.einsum("dc,nchw->ndhw", self.scale, centred)
         return centred * self.scale.view(1, -1, 1, 1)

@@ -27,9 +27,8 @@ class PaDiM(System):
         self.size = height, width = shapes[min(config.strides)][1:]
         kept = np.random.default_rng(0).permutation(channels)[: config.max_channels]
         self.register_buffer("channels", torch.from_numpy(np.sort(kept)))
-        n_kept, n_positions = len(kept), height * width
-        self.register_buffer("mean", torch.zeros(n_positions, n_kept))
-        self.register_buffer("whitening", torch.zeros(n_positions, n_kept, n_kept))
+        self.register_buffer("mean", torch.zeros(height * width, len(kept)))
+        self.register_buffer("whitening", torch.zeros(height * width, len(kept), len(kept)))
 
     def _columns(self, batch: Batch) -> Tensor:
         """Features by position, (P, N, C)."""

@@ -59,15 +59,13 @@ class PatchCore(System):
     def _draw(self, train: ImageSet, n_patches: int) -> Tensor:
         """A seeded sample of the training patches, (n, C), kept small as images stream by."""
         count = min(n_patches, MAX_CANDIDATES)
-        drawn = np.random.default_rng(0).choice(n_patches, count, replace=False)
-        drawn.sort()
+        drawn = np.sort(np.random.default_rng(0).choice(n_patches, count, replace=False))
         kept, first = [], 0
         for batch in train.batches(64):
             patches = self._patches(batch).flatten(0, 1)
-            last = first + len(patches)
-            here = drawn[np.searchsorted(drawn, first) : np.searchsorted(drawn, last)] - first
-            kept.append(patches[torch.from_numpy(here)])
-            first = last
+            begin, end = np.searchsorted(drawn, [first, first + len(patches)])
+            kept.append(patches[torch.from_numpy(drawn[begin:end] - first)])
+            first += len(patches)
         return torch.cat(kept)
 
     def score(self, batch: Batch) -> Scores:
@@ -75,8 +73,7 @@ class PatchCore(System):
         parts = [self._score_image(patches) for patches in self._patches(batch)]
         image_scores, distances = zip(*parts, strict=True)
         distance_map = torch.stack(distances).view(-1, 1, *self.size)
-        size = batch.image.shape[-2:]
-        return Scores(torch.stack(image_scores), upsample(distance_map, size))
+        return Scores(torch.stack(image_scores), upsample(distance_map, batch.image.shape[-2:]))
 
     def _score_image(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Image score () and the distance of each patch (P,), from patches (P, C)."""

@@ -143,6 +143,9 @@ def judge(fits: list[Reading], seen: list[Reading], decision: str = "scores") ->
         Columns label, mu, sigma (raw, population), ``mean_<scale>`` of each scale, predicted,
         correct, and those of `MEASURES` that can be had. The study's own are mu, sigma and, with
         the decision ``scores``, predicted: by the mean of the members' own F1-max thresholds.
+
+    Raises:
+        ValueError: other numbers of members, or as `scaled`.
     """
     members = [scaled(*pair) for pair in zip(fits, seen, strict=True)]
     values = {name: np.stack([each[name] for each in members]) for name in members[0]}
@@ -186,8 +189,7 @@ def _one_member(fit: Reading, seen: Reading) -> np.ndarray:
     In bits, ``-log2 p``: all clear anomalies have a p-value near zero, and so near the threshold's.
     """
     cut = metrics.f1_max_threshold(fit.labels, fit.scores)
-    scores = np.append(seen.scores, cut)
-    bits = -np.log2(conformal_p_values(fit.normals, scores))
+    bits = -np.log2(conformal_p_values(fit.normals, np.append(seen.scores, cut)))
     return -np.abs(bits[:-1] - bits[-1])
 
 

@@ -40,6 +40,7 @@ GRID = (
 CARRY_OVER = ("carry_over", True)  # of cross-validation: the other way to train the folds
 BASE = "conv_like"
 BETAS = (0.0, 0.5, 0.9, 1.0)
+DEFAULTS = asdict(TrainConfig()) | asdict(AEFlowConfig()) | {"crop": False, "encoder": "ImageNet"}
 
 
 def grid_plan(profile: Profile) -> list[RunConfig]:
@@ -141,23 +142,16 @@ def ablation_table(profile: str) -> pd.DataFrame:
                 continue
             names = {"data set": dataset, "question": question, "option": option}
             if question not in questions:
-                rows.append(names | _choice_row(_default(option), runs[BASE], is_default=True))
+                rows.append(names | _choice_row(DEFAULTS[option], runs[BASE], is_default=True))
                 questions.add(question)
             rows.append(names | _choice_row(value, run, is_default=False))
     return mark_best(rows, ["data set", "question"])
 
 
-def _default(option: str) -> object:
-    defaults = asdict(TrainConfig()) | asdict(AEFlowConfig())
-    return (defaults | {"crop": False, "encoder": "ImageNet"})[option]
-
-
 def _choice_row(value: object, run: RunResult, is_default: bool) -> dict:
-    names = {
-        "value": ", ".join(map(str, value)) if isinstance(value, tuple) else str(value),
-        "default": is_default,
-        "parameters": run.environment["trainable_parameters"],
-    }
+    shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    size = run.environment["trainable_parameters"]
+    names = {"value": shown, "default": is_default, "parameters": size}
     return names | validation_and_test(run)
 
 
@@ -193,8 +187,7 @@ def fold_table(profile: str) -> pd.DataFrame:
         last, aurocs = run.history.iloc[-1], run.metrics
         row = {"data set": run.config.data.dataset, "way": way, "fold": run.config.data.fold}
         row |= {"validation loss": last["val_total"], "training loss": last["train_total"]}
-        row |= {"validation": 100 * aurocs["val_auroc"], "test": 100 * aurocs["auroc"]}
-        rows.append(row)
+        rows.append(row | {"validation": 100 * aurocs["val_auroc"], "test": 100 * aurocs["auroc"]})
     return pd.DataFrame(rows)
 
 

@@ -39,10 +39,7 @@ def label_title(label: str) -> str:
 
 
 def find(
-    profile: str,
-    kind: str = "study",
-    methods: tuple[str, ...] | None = None,
-    variant: str | None = None,
+    profile: str, kind: str = "study", methods: tuple[str, ...] = (), variant: str | None = None
 ) -> list[RunResult]:
     """Finished runs of a profile in the study's order, of these methods and this variant if given.
 
@@ -64,13 +61,11 @@ def find(
     if not runs and kind in ("study", "members") and profile != "laptop":
         print(f"no runs of profile {profile} yet: showing the laptop ones")
         runs = list(_FINDERS[kind]("laptop"))
-    chosen = [
-        run
-        for run in runs
-        if (methods is None or run.config.model.name in methods)
-        and (variant is None or run.config.variant == variant)
-    ]
-    return sorted(chosen, key=study_order)
+    if methods:
+        runs = [run for run in runs if run.config.model.name in methods]
+    if variant is not None:
+        runs = [run for run in runs if run.config.variant == variant]
+    return sorted(runs, key=study_order)
 
 
 def _both(profile: str) -> list[RunResult]:
@@ -88,13 +83,11 @@ def _members(profile: str) -> list[RunResult]:
 
     This machine's in a tie: an ensemble that mixes machines would be neither's.
     """
-    here = [run for run in _both(profile) if run.source != "recorded"]
-    mine, recorded = (
-        grouped(run for run in runs if not run.config.is_side_run)
-        for runs in (here, read_runs(profile, recorded=True))
-    )
-    ensembles = (max(mine.get(k, []), recorded.get(k, []), key=len) for k in mine | recorded)
-    return [run for runs in ensembles if len(runs) > 1 for run in runs]
+    mine = grouped(run for run in _both(profile) if run.source != "recorded")
+    recorded = grouped(read_runs(profile, recorded=True))
+    larger = (max(mine.get(k, []), recorded.get(k, []), key=len) for k in mine | recorded)
+    ensembles = (runs for runs in larger if len(runs) > 1 and not runs[0].config.is_side_run)
+    return [run for runs in ensembles for run in runs]
 
 
 _FINDERS: dict[str, Callable[[str], Iterable[RunResult]]] = {
@@ -181,17 +174,16 @@ def _row(categories: list[list[RunResult]], regime: str) -> dict:
     }
     draws = [metrics.auroc_draws(*pair, seed=number) for number, pair in enumerate(pairs)]
     row["auroc_low"], row["auroc_high"] = metrics.percentile_interval(np.mean(draws, axis=0))
-    row |= _at_thresholds(categories, pairs, regime)
+    row |= _at_thresholds(categories, regime)
     row["source"] = ", ".join(sorted({run.source for runs in categories for run in runs}))
     return row
 
 
-def _at_thresholds(
-    categories: list[list[RunResult]], pairs: list[tuple[np.ndarray, np.ndarray]], regime: str
-) -> dict[str, float]:
+def _at_thresholds(categories: list[list[RunResult]], regime: str) -> dict[str, float]:
     """`metrics.CLASSIFICATION`, each run at its own threshold; empty where a run has none."""
     means, draws = [], []
-    for number, (runs, (labels, scores)) in enumerate(zip(categories, pairs, strict=True)):
+    for number, runs in enumerate(categories):
+        labels, scores = labels_and_scores(runs)
         cuts = np.array([run.metrics["thresholds"][regime] for run in runs], dtype=float)
         if not np.isfinite(cuts).all():
             return {}
