@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 BLOCK = 256  # rows between two points at which a killed computation can go on
 
 Fill = Callable[[np.ndarray], dict[str, np.ndarray]]
+Pair = tuple[np.ndarray, np.ndarray]  # an array, and the stamp of each of its rows
 
 
 def key_hash(key: dict) -> str:
@@ -57,21 +58,28 @@ def cached_rows(
             leaves the blocks before it in place.
         label: of the progress bar.
     """
-    found = {name: _open(folder, key, length, "r") for name, key in keys.items()}
-    if _stale(found, rows, stamps).any():
+    pairs = {name: _open(folder, key, length, "r") for name, key in keys.items()}
+    if _stale(pairs, rows, stamps).any():
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            _compute(folder, keys, length, rows, stamps, fill, label)
-        found = {name: _open(folder, key, length, "r") for name, key in keys.items()}
-    return {name: array for name, (array, _) in found.items()}
+            pairs = {name: _open(folder, key, length, "r+") for name, key in keys.items()}
+            missing = np.flatnonzero(_stale(pairs, rows, stamps))  # none, if another was faster
+            missing = missing[np.argsort(rows[missing])]
+            with tqdm(total=len(missing), desc=label, mininterval=1) as bar:
+                for start in range(0, len(missing), BLOCK):
+                    block = missing[start : start + BLOCK]
+                    for name, values in fill(rows[block]).items():
+                        pair = pairs[name] or _create(folder, keys[name], length, values)
+                        pairs[name] = _write(pair, rows[block], values, stamps[block])
+                    bar.update(len(block))
+        pairs = {name: _open(folder, key, length, "r") for name, key in keys.items()}
+    return {name: array for name, (array, _) in pairs.items()}
 
 
-def _stale(
-    arrays: dict[str, tuple[np.ndarray, np.ndarray] | None], rows: np.ndarray, stamps: np.ndarray
-) -> np.ndarray:
+def _stale(pairs: dict[str, Pair | None], rows: np.ndarray, stamps: np.ndarray) -> np.ndarray:
     """(N,) bool: the rows that any of the arrays lacks, or has from another file."""
     stale = np.zeros(len(rows), dtype=bool)
-    for pair in arrays.values():
+    for pair in pairs.values():
         stale |= True if pair is None else pair[1][rows] != stamps
     return stale
 
@@ -121,29 +129,12 @@ def _read_key(path: Path) -> dict:
         return {}
 
 
-def _compute(
-    folder: Path,
-    keys: dict[str, dict],
-    length: int,
-    rows: np.ndarray,
-    stamps: np.ndarray,
-    fill: Fill,
-    label: str,
-) -> None:
-    arrays = {name: _open(folder, key, length, "r+") for name, key in keys.items()}
-    missing = np.flatnonzero(_stale(arrays, rows, stamps))  # none, if another process was faster
-    missing = missing[np.argsort(rows[missing])]
-    with tqdm(total=len(missing), desc=label, mininterval=1) as bar:
-        for start in range(0, len(missing), BLOCK):
-            block = missing[start : start + BLOCK]
-            for name, values in fill(rows[block]).items():
-                arrays[name] = arrays[name] or _create(folder, keys[name], length, values)
-                array, stamped = arrays[name]
-                array[rows[block]] = values
-                array.flush()  # a row is on disk before its stamp says so
-                stamped[rows[block]] = stamps[block]
-                stamped.flush()
-            bar.update(len(block))
+def _write(pair: Pair, rows: np.ndarray, values: np.ndarray, stamps: np.ndarray) -> Pair:
+    """A row is on disk before its stamp says so."""
+    for array, content in zip(pair, (values, stamps), strict=True):
+        array[rows] = content
+        array.flush()
+    return pair
 
 
 def _files(folder: Path, key: dict) -> tuple[Path, Path]:
@@ -151,9 +142,7 @@ def _files(folder: Path, key: dict) -> tuple[Path, Path]:
     return folder / f"{name}.npy", folder / f"{name}.stamps.npy"
 
 
-def _create(
-    folder: Path, key: dict, length: int, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _create(folder: Path, key: dict, length: int, values: np.ndarray) -> Pair:
     """An empty array for rows like `values`, and its stamps."""
     path, stamps_path = _files(folder, key)
     for old in (stamps_path, path):  # unlinked, not overwritten: somebody may be reading it
@@ -164,7 +153,7 @@ def _create(
     return array, np.lib.format.open_memmap(stamps_path, "w+", "uint32", shape[:1])
 
 
-def _open(folder: Path, key: dict, length: int, mode: str) -> tuple[np.ndarray, np.ndarray] | None:
+def _open(folder: Path, key: dict, length: int, mode: str) -> Pair | None:
     """The stored array and its stamps; None where there are none, or of another length."""
     try:
         for path in _files(folder, key):

@@ -42,12 +42,12 @@ class DatasetSpec:
     Args:
         title: name in tables and figures.
         domain: ``medical`` or ``industrial``.
-        grey: stored as one channel and repeated to three for the encoder.
-        folders: names it may have in the data folder; empty for ELPV, which is installed.
         scan: lists every image under the root for a category, with the official split.
         splits: the study's split, under "", and named alternatives.
         counts: official number of images by category, then by (split, label).
         licence, citation, how_to_get: said to the reader.
+        grey: stored as one channel and repeated to three for the encoder.
+        folders: names it may have in the data folder; empty for ELPV, which is installed.
         mask: candidates for the mask of an abnormal image, given its path; None for sets without
             pixel truth.
         archives: what `data fetch` downloads and unpacks into the first of `folders`; empty where
@@ -56,14 +56,14 @@ class DatasetSpec:
 
     title: str
     domain: str
-    grey: bool
-    folders: tuple[str, ...]
     scan: Scan
     splits: dict[str, Split]
     counts: dict[str, Counts]
     licence: str
     citation: str
     how_to_get: str
+    grey: bool = False
+    folders: tuple[str, ...] = ()
     mask: Callable[[str], list[str]] | None = None
     archives: tuple[Archive, ...] = ()
 
@@ -107,7 +107,6 @@ SPECS: dict[str, DatasetSpec] = {
         title="ELPV solar cells",
         domain="industrial",
         grey=True,
-        folders=(),
         scan=scan_elpv,
         splits={"": random_split, "blocks": block_split},
         counts={"": _counts(pool=(1508, 715), doubtful=(295, 106))},
@@ -153,7 +152,6 @@ SPECS: dict[str, DatasetSpec] = {
     "isic2018": DatasetSpec(
         title="ISIC 2018, task 3",
         domain="medical",
-        grey=False,
         folders=("isic2018", "ISIC2018"),
         scan=scan_isic,
         splits={
@@ -186,11 +184,8 @@ SPECS: dict[str, DatasetSpec] = {
     "btad": DatasetSpec(
         title="BTAD",
         domain="industrial",
-        grey=False,
         folders=("btad", "btad/BTech_Dataset_transformed", "BTech_Dataset_transformed"),
-        scan=by_path(
-            r"(?P<category>[^/]+)/(?P<split>train|test)/(?P<label>ok|ko)/[^/]+", normal="ok"
-        ),
+        scan=by_path(r"[^/]+/(?P<split>train|test)/(?P<label>ok|ko)/[^/]+", normal="ok"),
         splits={"": official(val_share=0.2, val_abnormal=False)},
         counts={name: _counts(train=(n,), test=pair) for name, (n, *pair) in _BTAD.items()},
         licence="CC BY-NC-SA 4.0",
@@ -208,11 +203,8 @@ SPECS: dict[str, DatasetSpec] = {
     "mvtec": DatasetSpec(
         title="MVTec AD",
         domain="industrial",
-        grey=False,
         folders=("mvtec", "mvtec_anomaly_detection"),
-        scan=by_path(
-            r"(?P<category>[^/]+)/(?P<split>train|test)/(?P<label>[^/]+)/[^/]+", normal="good"
-        ),
+        scan=by_path(r"[^/]+/(?P<split>train|test)/(?P<label>[^/]+)/[^/]+", normal="good"),
         splits={"": official(val_share=0.2, val_abnormal=False)},
         counts={name: _counts(train=(n,), test=pair) for name, (n, *pair) in _MVTEC.items()},
         licence="CC BY-NC-SA 4.0",

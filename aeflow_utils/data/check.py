@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from aeflow_utils.config import DataConfig
+from aeflow_utils.data.cache import file_sha256
 from aeflow_utils.data.catalog import get_spec
 from aeflow_utils.data.images import read_image
 from aeflow_utils.errors import UserError
@@ -99,7 +99,7 @@ def _range(values: pd.Series) -> str:
 def _digest_or_error(path: Path, grey: bool) -> tuple[str | None, str | None]:
     try:
         read_image(path, 8, grey)
-        return hashlib.sha256(path.read_bytes()).hexdigest(), None
+        return file_sha256(path), None
     except UserError as error:
         return None, str(error)
 

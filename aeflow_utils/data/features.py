@@ -131,7 +131,6 @@ class Splits:
 
     @property
     def fingerprint(self) -> str:
-        """Of the files."""
         return self.listed.fingerprint
 
 
@@ -188,7 +187,6 @@ def encode_images(
     bf16 = bf16_here(bf16) and get_encoder_spec(encoder_name).survives_bf16
     # Rounds otherwise than the network before `Encoder.fuse`, and than in bfloat16.
     key["arithmetic"] = "fused, bfloat16" if bf16 else "fused"
-
     keys = {s: {**key, "stride": s, "what": "features"} for s in sorted(strides)}
 
     @cache
@@ -198,20 +196,16 @@ def encode_images(
         return encoder.to(default_device())
 
     def fill(block: np.ndarray) -> dict[int, np.ndarray]:
-        parts = [_encode(network(), images[batch]) for batch in _in_batches(block)]
+        # Batches of one size, the last filled up: features do not depend on who asked.
+        batches = np.pad(block, (0, -len(block) % ENCODING_BATCH), mode="edge")
+        batches = batches.reshape(-1, ENCODING_BATCH)
+        parts = [_encode(network(), images[batch]) for batch in batches]
         return {s: np.concatenate([part[s] for part in parts])[: len(block)] for s in strides}
 
     listed, readable = prepared.listed, prepared.readable
     rows, stamps = listed.rows[readable], listed.stamps[readable]
     label = f"{listed.data.label}: {encoder_name} features"
     return cached_rows(paths().cache, keys, len(images), rows, stamps, fill, label)
-
-
-def _in_batches(rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows in batches of one size, the last filled up: features do not depend on who asked."""
-    for start in range(0, len(rows), ENCODING_BATCH):
-        batch = rows[start : start + ENCODING_BATCH]
-        yield np.pad(batch, (0, ENCODING_BATCH - len(batch)), mode="edge")
 
 
 def _encode(encoder: Encoder, images: np.ndarray) -> dict[int, np.ndarray]:

@@ -65,8 +65,7 @@ def prepare_images(listed: ImageList) -> Prepared:
     source = {"dataset": data.dataset, "category": data.category, "root": str(listed.root)}
     source |= {"size": data.image_size, "resize": data.resize, "grey": grey}
     keys = {name: {**source, "what": name} for name in ("images", "readable")}
-    label = f"{data.label}: images"
-    rows = listed.rows
+    rows, label = listed.rows, f"{data.label}: images"
     found = cached_rows(paths().cache, keys, listed.n_listed, rows, listed.stamps, fill, label)
     readable = found["readable"][rows] == 1
     unreadable = listed.table["path"].set_axis(rows)[~readable]

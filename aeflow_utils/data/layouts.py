@@ -34,11 +34,9 @@ def image_paths(root: Path) -> list[str]:
     for folder, _, names in os.walk(root):
         for name in names:
             path = Path(folder, name)
-            if path.suffix.lower() not in IMAGE_SUFFIXES:
-                continue
-            if path.is_symlink() and not path.resolve().is_relative_to(home):
-                continue
-            found.append(path.relative_to(root).as_posix())
+            leaves = path.is_symlink() and not path.resolve().is_relative_to(home)
+            if path.suffix.lower() in IMAGE_SUFFIXES and not leaves:
+                found.append(path.relative_to(root).as_posix())
     return sorted(found)
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from aeflow_utils.config import FolderConfig
 from aeflow_utils.data.catalog import DatasetSpec
-from aeflow_utils.data.layouts import COLUMNS, UNLABELLED, frame, image_paths
+from aeflow_utils.data.layouts import UNLABELLED, frame, image_paths
 from aeflow_utils.data.splits import own_split
 from aeflow_utils.errors import UserError
 
@@ -37,9 +37,7 @@ def spec(data: FolderConfig) -> DatasetSpec:
     """
     source = Path(data.source).expanduser().resolve()
     if source.is_file():
-        root, table = source.parent, _read_csv(source, data)
-        pairs = zip(table["path"], table.pop("mask"), strict=True)
-        masks = {path: [mask] if mask else [] for path, mask in pairs}
+        root, (table, masks) = source.parent, _read_csv(source, data)
         find_mask = masks.get if any(masks.values()) else None
     elif source.is_dir():
         root, table = source, _scan_folder(source, data)
@@ -95,7 +93,7 @@ def _label(names: list[str], split: str, normal: set[str]) -> tuple[int, str]:
 
 
 def _normal_names(found: set[str], data: FolderConfig, root: Path) -> set[str]:
-    """Which of the label folders are normal, in lower case: as given, or guessed."""
+    """Which of the labels `found` are normal, in lower case: as given, or guessed."""
     known = {name.lower() for name in found}
     normal = {name.lower() for name in data.normal} or NORMAL_NAMES & known
     if found and not normal & known:
@@ -126,8 +124,8 @@ def _guess_masks(path: str, homes: list[str]) -> list[str]:
     return [str(place / f"{stem}{end}") for place in places for end in endings]
 
 
-def _read_csv(source: Path, data: FolderConfig) -> pd.DataFrame:
-    """A table of `COLUMNS` and mask (empty: none)."""
+def _read_csv(source: Path, data: FolderConfig) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """A table of `COLUMNS`, and by path the mask, if there is one."""
     try:
         listing = pd.read_csv(source, dtype=str, keep_default_na=False)
     except (ValueError, OSError) as error:
@@ -146,15 +144,12 @@ def _read_csv(source: Path, data: FolderConfig) -> pd.DataFrame:
     gone = ~listing["path"].map(lambda path: (source.parent / path).is_file()).astype(bool)
     _refuse_rows(source, listing, gone, "names a file that is not there")
     _refuse_rows(source, listing, listing["path"].duplicated(), "names a file for the second time")
-    pairs = zip(listing["label"], splits, strict=True)
-    labels = [_label([name] if name else [], split, normal) for name, split in pairs]
-    table = listing.assign(
-        label=[label for label, _ in labels],
-        kind=[kind for _, kind in labels],
-        split=splits,
-        group=listing["group"].where(listing["group"] != "", listing["path"]),
-    )
-    return table.sort_values("path", ignore_index=True)[[*COLUMNS, "mask"]]
+    rows, masks = [], {}
+    for row in listing.assign(split=splits).itertuples():
+        label, kind = _label([row.label] if row.label else [], row.split, normal)
+        rows.append((row.path, label, kind, row.split, row.group or row.path))
+        masks[row.path] = [row.mask] if row.mask else []
+    return frame(rows), masks
 
 
 def _refuse_rows(source: Path, listing: pd.DataFrame, bad: pd.Series, what: str) -> None:

@@ -8,7 +8,6 @@ they stand in the table that was given.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
@@ -26,19 +25,17 @@ def official(val_share: float, val_abnormal: bool, test: str = "test") -> Split:
         val_abnormal: whether validation also gets about as many abnormal training images.
         test: the official split that is used as test.
     """
-    return partial(_carve, val_share=val_share, val_abnormal=val_abnormal, test=test)
 
+    def split(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+        train = table[table["split"] == "train"]
+        normal, abnormal = train[train["label"] == 0], train[train["label"] == 1]
+        kept, val = _split_groups(normal, val_share, seed)
+        if val_abnormal and len(abnormal) and len(val):
+            share = min(0.5, len(val) / len(abnormal))
+            val = pd.concat([val, _split_groups(abnormal, share, seed)[1]])
+        return _joined(kept, val, table[table["split"] == test])
 
-def _carve(
-    table: pd.DataFrame, seed: int, val_share: float, val_abnormal: bool, test: str
-) -> pd.DataFrame:
-    train = table[table["split"] == "train"]
-    normal, abnormal = train[train["label"] == 0], train[train["label"] == 1]
-    kept, val = _split_groups(normal, val_share, seed)
-    if val_abnormal and len(abnormal) and len(val):
-        share = min(0.5, len(val) / len(abnormal))
-        val = pd.concat([val, _split_groups(abnormal, share, seed)[1]])
-    return _joined(kept, val, table[table["split"] == test])
+    return split
 
 
 def _joined(train: pd.DataFrame, val: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
@@ -55,38 +52,42 @@ def _split_groups(table: pd.DataFrame, share: float, seed: int) -> tuple[pd.Data
     return table.iloc[first], table.iloc[second]
 
 
+def _split_kinds(table: pd.DataFrame, share: float, seed: int) -> list[pd.DataFrame]:
+    """Two parts with the same shares of each kind, the second with `share` of the rows."""
+    return train_test_split(table, test_size=share, stratify=table["kind"], random_state=seed)
+
+
+def _deal(table: pd.DataFrame, seed: int, divide: Callable) -> pd.DataFrame:
+    """Normals 60/20/20 to train, val and test, abnormals 25/75 to val and test."""
+    normal, abnormal = table[table["label"] == 0], table[table["label"] == 1]
+    train, rest = divide(normal, 0.4, seed)
+    val, test = divide(rest, 0.5, seed)
+    few, most = divide(abnormal, 0.75, seed)
+    if most.empty:  # a single one is needed more in test
+        few, most = most, few
+    return _joined(train, pd.concat([val, few]), pd.concat([test, most]))
+
+
 def random_split(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     """For a set without an official split: normals 60/20/20, abnormals 25/75 to val and test.
 
     Stratified by kind, so that mono- and polycrystalline cells are alike in all parts.
     """
-    table = table[table["split"] == "pool"]
-    normal, abnormal = table[table["label"] == 0], table[table["label"] == 1]
-    train, rest = train_test_split(
-        normal, train_size=0.6, stratify=normal["kind"], random_state=seed
-    )
-    val, test = train_test_split(rest, test_size=0.5, stratify=rest["kind"], random_state=seed)
-    few, most = train_test_split(
-        abnormal, train_size=0.25, stratify=abnormal["kind"], random_state=seed
-    )
-    return _joined(train, pd.concat([val, few]), pd.concat([test, most]))
+    return _deal(table[table["split"] == "pool"], seed, _split_kinds)
 
 
-def block_split(table: pd.DataFrame, seed: int, n_blocks: int = 20) -> pd.DataFrame:
-    """Like `random_split`, but whole blocks of neighbouring files go to one part.
+def block_split(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Like `random_split`, but whole blocks of neighbouring files go to one part: 12, 4 and 4.
 
     ELPV's files are in the order of the modules that the cells were cut from, and no module
     number is published: blocks of files stand in for modules. Abnormal images of the training
     blocks are dropped, so all parts are smaller.
     """
     table = table[table["split"] == "pool"].sort_values("path")
-    block = pd.Series(range(len(table)), index=table.index) * n_blocks // len(table)
-    order = pd.Series(range(n_blocks)).sample(frac=1, random_state=seed).to_list()
-    n_train = int(0.6 * n_blocks)
-    n_val = (n_blocks - n_train) // 2
-    train = table[block.isin(order[:n_train]) & (table["label"] == 0)]
-    val = table[block.isin(order[n_train : n_train + n_val])]
-    return _joined(train, val, table[block.isin(order[n_train + n_val :])])
+    block = pd.Series(range(len(table)), index=table.index) * 20 // len(table)
+    order = pd.Series(range(20)).sample(frac=1, random_state=seed).to_list()
+    train = table[block.isin(order[:12]) & (table["label"] == 0)]
+    return _joined(train, table[block.isin(order[12:16])], table[block.isin(order[16:])])
 
 
 def take_fold(table: pd.DataFrame, fold: int, seed: int) -> pd.DataFrame:
@@ -109,13 +110,7 @@ def own_split(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     20 and 20 % of the normals and a quarter of the abnormals go to train, val and test.
     """
     if (table["split"] == "pool").any():
-        normal, abnormal = table[table["label"] == 0], table[table["label"] == 1]
-        train, rest = _split_groups(normal, 0.4, seed)
-        val, test = _split_groups(rest, 0.5, seed)
-        few, most = _split_groups(abnormal, 0.75, seed)
-        if most.empty:  # a single one is needed more in test
-            few, most = most, few
-        table = _joined(train, pd.concat([val, few]), pd.concat([test, most]))
+        table = _deal(table, seed, _split_groups)
     if not ((table["split"] == "val") & (table["label"] == 0)).any():
         return official(val_share=0.2, val_abnormal=True)(table, seed)
     return table[(table["split"] != "train") | (table["label"] == 0)]

@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 SPLIT_SEED = 0  # all models and seeds share one split
-CHECK = "python -m aeflow_utils data check"
 
 
 @dataclass(frozen=True)
@@ -55,20 +54,14 @@ class ImageList:
         return [self.root / path for path in self.table["path"]]
 
 
-def spec_of(data: DataConfig) -> DatasetSpec:
-    """The data set that a configuration names, or a reader's own images."""
-    return own.spec(data) if data.own else get_spec(data.dataset)
-
-
 def available(names: Iterable[str] = SPECS) -> list[tuple[str, str]]:
     """Every (data set, category) whose training and test images are here, in a fixed order."""
     here = []
-    for name, spec in ((name, SPECS[name]) for name in SPECS if name in names):
-        for category in spec.categories:
+    for name, spec in SPECS.items():
+        for category in spec.categories if name in names else ():
             listing = spec.scan(spec.root, category)
-            if listing.empty:
-                continue
-            if {"train", "test"} <= set(spec.splits[""](listing, SPLIT_SEED)["split"]):
+            splits = () if listing.empty else spec.splits[""](listing, SPLIT_SEED)["split"]
+            if {"train", "test"} <= set(splits):
                 here.append((name, category))
     return here
 
@@ -80,7 +73,7 @@ def list_images(data: DataConfig) -> ImageList:
         UserError: unknown or absent data set, category or split, a split without normal images, or
             a file that is gone.
     """
-    spec = spec_of(data)
+    spec = own.spec(data) if data.own else get_spec(data.dataset)
     _check_name("category", data.category, spec.categories, data.dataset)
     _check_name("split", data.split, tuple(spec.splits), data.dataset)
     root, name = spec.root, f"{spec.title} {data.category}".strip()
@@ -115,9 +108,9 @@ def _divide(listing: pd.DataFrame, spec: DatasetSpec, data: DataConfig) -> pd.Da
 
 
 def _check_splits(table: pd.DataFrame, name: str, data: DataConfig) -> None:
-    hint = "" if data.own else f". See what is missing with: {CHECK} {data.dataset}"
+    hint = "" if data.own else f". See: python -m aeflow_utils data check {data.dataset}"
     for split in SPLITS:
-        if not (table.loc[table["split"] == split, "label"].isin([0, UNLABELLED])).any():
+        if not table.loc[table["split"] == split, "label"].isin([0, UNLABELLED]).any():
             raise UserError(f"{name}: the {split} split has no normal image{hint}")
     if not ((table["split"] == "test") & (table["label"] == 1)).any():
         log.warning(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
-from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 
@@ -13,14 +12,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from jinja2 import Environment
+from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 from PIL import Image
 
 from aeflow_utils.config import FolderConfig, RunConfig
 from aeflow_utils.data.features import Splits
 from aeflow_utils.data.images import upright
-from aeflow_utils.data.table import ImageList
+from aeflow_utils.data.table import SPLITS, ImageList
 from aeflow_utils.methods import METHODS, methods_of
 from aeflow_utils.models.system import System
 from aeflow_utils.paths import paths
@@ -41,7 +40,7 @@ def own_plan(data: FolderConfig, profile: Profile) -> list[RunConfig]:
     configs = []
     for name in ("ae_flow", *methods_of("untrained", "trivial")):
         variant, row = next(iter(METHODS[name].variants.items()))
-        config = RunConfig.build(profile, "folder", name, variant=variant, **row.options)
+        config = RunConfig.build(profile, data.dataset, name, variant=variant, **row.options)
         configs.append(replace(config, data=data))
     return configs
 
@@ -114,42 +113,38 @@ def _page(
     table: pd.DataFrame | None,
     pictures: dict[str, str],
 ) -> str:
-    system, root = load_system(main, splits), splits.listed.root
+    config, root, system = main.config, splits.listed.root, load_system(main, splits)
     low, high = _map_range(system, splits)
-    shown = ranked.head(SHOWN)
     missed = ranked[(ranked["label"] == 1) & ~ranked["flagged"]].tail(MISSED_SHOWN)[::-1]
-    positions = {path: row for row, path in enumerate(splits.test.table["path"])}
+    test_paths = pd.Index(splits.test.table["path"])
 
     def cards(rows: pd.DataFrame) -> list[dict]:
         if rows.empty:
             return []
-        wanted = np.array([positions[path] for path in rows["path"]])
+        batch = splits.test.batch(test_paths.get_indexer(rows["path"]))
         with torch.inference_mode():
-            maps = system.score(splits.test.batch(wanted)).anomaly_map[:, 0].cpu().numpy()
+            maps = system.score(batch).anomaly_map[:, 0].cpu().numpy()
         return [
             row._asdict() | _thumbnails(root / row.path, (anomaly_map - low) / (high - low))
             for row, anomaly_map in zip(rows.itertuples(index=False), maps, strict=True)
         ]
 
-    template = files("aeflow_utils.own").joinpath("templates/own_images.html").read_text("utf-8")
-    return (
-        Environment(autoescape=True, trim_blocks=True)
-        .from_string(template)
-        .render(
-            config=main.config,
-            root=root,
-            counts=_counts(splits),
-            skipped=splits.skipped,
-            threshold=main.metrics["thresholds"]["normal_quantile"],
-            n_val=int((splits.val.labels == 0).sum()),
-            n_test=len(ranked),
-            n_flagged=int(ranked["flagged"].sum()),
-            methods=_method_rows(results, table),
-            pictures=pictures,
-            cards=cards(shown),
-            missed=cards(missed),
-            settings=_settings(main),
-        )
+    pages = Environment(loader=PackageLoader("aeflow_utils.own"), autoescape=True, trim_blocks=True)
+    return pages.get_template("own_images.html").render(
+        config=config,
+        root=root,
+        counts=_counts(splits),
+        skipped=splits.skipped,
+        threshold=main.metrics["thresholds"]["normal_quantile"],
+        n_val=int((splits.val.labels == 0).sum()),
+        n_test=len(ranked),
+        n_flagged=int(ranked["flagged"].sum()),
+        methods=_method_rows(results, table),
+        pictures=pictures,
+        cards=cards(ranked.head(SHOWN)),
+        missed=cards(missed),
+        settings=f"profile {config.profile}, encoder {config.model.encoder}, "
+        f"{config.data.image_size} px, {config.train.epochs} epochs, seed {config.seed}",
     )
 
 
@@ -180,7 +175,7 @@ def _jpeg(image: Image.Image) -> str:
 
 def _counts(splits: Splits) -> list[dict]:
     rows = []
-    for name in ("train", "val", "test"):
+    for name in SPLITS:
         labels = getattr(splits, name).labels
         counts = {title: int((labels == value).sum()) for value, title in LABEL_NAMES.items()}
         rows.append({"split": name} | counts)
@@ -190,15 +185,6 @@ def _counts(splits: Splits) -> list[dict]:
 def _method_rows(results: list[RunResult], table: pd.DataFrame | None) -> list[dict]:
     """The table of methods in words; without labels, the methods alone."""
     if table is None:
-        titles = [run_title(r) for r in results]
-        return [{"method": title} for title in titles]
+        return [{"method": run_title(result)} for result in results]
     shown = format_summary(table).reset_index().drop(columns=["data set", "seeds", "source"])
     return shown.to_dict("records")
-
-
-def _settings(result: RunResult) -> str:
-    config = result.config
-    return (
-        f"profile {config.profile}, encoder {config.model.encoder}, {config.data.image_size} px, "
-        f"{config.train.epochs} epochs, seed {config.seed}"
-    )

@@ -47,10 +47,7 @@ def plan(
     methods: tuple[str, ...] | None = None,
     datasets: tuple[str, ...] | None = None,
 ) -> list[RunConfig]:
-    """The study's runs on every data set that is here, in a fixed order.
-
-    Args:
-        methods: keys of `METHODS`, all by default.
+    """The study's runs on every data set that is here, or some of them, in a fixed order.
 
     Raises:
         UserError: there is no such method.
@@ -70,8 +67,7 @@ def plan(
 def run(config: RunConfig, listed: ImageList | None = None) -> RunResult:
     """Load the run if its folder is there, else train, score and write it.
 
-    Args:
-        listed: its images, where they have been looked up already.
+    Its images are looked up, unless they are given as `listed`.
 
     Raises:
         UserError: the data are absent, or the folder is damaged.
@@ -110,8 +106,8 @@ def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
     reset_peak_memory()
     start = time.perf_counter()
     label = f"{config.data.label} {config.model.name} seed {config.seed}"
-    parts = splits.train, splits.val
-    history = fit(system, *parts, config.train, config.seed, work / RESUME, label)
+    options = config.train, config.seed, work / RESUME, label
+    history = fit(system, splits.train, splits.val, *options)
     trained = time.perf_counter()
     scores = pd.concat([score_images(system, part) for part in (splits.val, splits.test)])
     scored = time.perf_counter()
@@ -154,11 +150,11 @@ def evaluate(scores: pd.DataFrame) -> dict:
     labelled = scores[scores["label"] != UNLABELLED]
     val, test = (labelled[labelled["split"] == split] for split in ("val", "test"))
     cuts = metrics.thresholds(val["label"], val["image_score"], test["label"], test["image_score"])
-    at_threshold = {}
-    for regime, cut in cuts.items():
-        if np.isfinite(cut):
-            predicted = test["image_score"] >= cut
-            at_threshold[regime] = metrics.classification(test["label"], predicted)
+    at_threshold = {
+        regime: metrics.classification(test["label"], test["image_score"] >= cut)
+        for regime, cut in cuts.items()
+        if np.isfinite(cut)
+    }
     return {
         "auroc": metrics.auroc(test["label"], test["image_score"]),
         "val_auroc": metrics.auroc(val["label"], val["image_score"]),
@@ -213,10 +209,8 @@ def _check_images(result: RunResult, fingerprint: str) -> None:
 def run_all(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> list[RunResult]:
     """Run or load every configuration, in order; as many at a time as the profile allows.
 
-    Each data set is looked up once; images and features are prepared first, with all cores.
-
-    Args:
-        listed: images that have been looked up already.
+    Each data set is looked up once, unless it is among those `listed` already; images and
+    features are prepared first, with all cores.
 
     Raises:
         UserError: a run that is there already was computed on other images than those here now.
@@ -228,7 +222,7 @@ def run_all(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> list[
     pending = [config for config in configs if not run_folder(config).exists()]
     pending.sort(key=lambda config: KINDS.index(config.method.kind))  # no core idles at the end
     prepare(pending, here.values())
-    if _workers(pending) > 1:
+    if len(pending) > 1:
         _run_in_parallel(pending, here)
     results = [run(config, here.get(config.data)) for config in configs]
     for result in results:
@@ -240,8 +234,7 @@ def run_all(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> list[
 def prepare(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> None:
     """Fill the cache for runs to come: one pass for each data set and encoder.
 
-    Args:
-        listed: images that have been looked up already.
+    Data sets that are not among those `listed` already are looked up.
     """
     here = {images.data: images for images in listed}
     strides: dict[tuple, set[int]] = {}
@@ -255,7 +248,9 @@ def prepare(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> None:
 
 
 def _run_in_parallel(pending: list[RunConfig], here: dict[DataConfig, ImageList]) -> None:
-    workers = _workers(pending)
+    workers = min(PROFILES[pending[0].profile].workers or os.cpu_count() or 1, len(pending))
+    if workers == 1:
+        return
     # joblib replaces a worker whose memory has grown; no run is lost by it.
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
     with environment(TQDM_DISABLE="1"):  # one bar here; children read it when they import tqdm
@@ -264,10 +259,3 @@ def _run_in_parallel(pending: list[RunConfig], here: dict[DataConfig, ImageList]
         )
         for result in tqdm(jobs, f"runs, {workers} at a time", len(pending)):
             tqdm.write(f"  done: {result.folder.name}")
-
-
-def _workers(pending: list[RunConfig]) -> int:
-    if len(pending) < 2:
-        return 1
-    workers = PROFILES[pending[0].profile].workers or os.cpu_count() or 1
-    return min(workers, len(pending))

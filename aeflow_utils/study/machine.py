@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 PACKAGES = ("torch", "torchvision", "timm", "FrEIA", "numpy", "scikit-learn", "scipy", "pillow")
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def machine() -> dict:
@@ -29,11 +29,9 @@ def reset_peak_memory() -> None:
     """Count from here; where the system cannot, the peak is that since the process began."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    elif _CLEAR.exists():
-        try:
-            _CLEAR.write_text("5")  # Linux: VmHWM falls to what is resident now
-        except OSError:  # not allowed in some containers
-            return
+    else:
+        with suppress(OSError):  # not Linux, or a container that does not allow it
+            Path("/proc/self/clear_refs").write_text("5")  # VmHWM falls to what is resident now
 
 
 def peak_memory_mb() -> float | None:
@@ -43,23 +41,21 @@ def peak_memory_mb() -> float | None:
     """
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 1e6)
-    if not _STATUS.exists():  # not Linux
+    status = Path("/proc/self/status")
+    if not status.exists():  # not Linux
         return None
-    lines = _STATUS.read_text().splitlines()
-    kilobytes = next(line.split()[1] for line in lines if line.startswith("VmHWM"))
-    return round(int(kilobytes) * 1024 / 1e6)
+    kilobytes = int(re.search(r"VmHWM:\s*(\d+)", status.read_text()).group(1))
+    return round(kilobytes * 1024 / 1e6)
 
 
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
     """Processes started inside have these environment variables."""
-    before = {name: os.environ.get(name) for name in variables}
+    before = {name: os.environ[name] for name in variables if name in os.environ}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in variables:
+            os.environ.pop(name, None)
+        os.environ.update(before)

@@ -44,7 +44,6 @@ def fit(
     The last epoch is kept: nothing is selected by a score.
 
     Args:
-        val: its normal images give the validation loss of the history.
         resume_file: written after each epoch, read if it is there.
 
     Returns:
@@ -65,24 +64,19 @@ def fit(
         order = _draw_order(len(train), config.batch_size, seed, epoch)
         batches = train.batches(config.batch_size, order)
         losses = _train_epoch(system, optimizers, batches, progress=epoch / n_epochs)
-        val_losses = _mean_losses(system, val_normal, config.batch_size)
-        if not np.isfinite([losses["total"], val_losses["total"]]).all():
+        losses |= _val_losses(system, val_normal, config.batch_size)
+        if not np.isfinite([losses["train_total"], losses["val_total"]]).all():
             raise TrainingError(
-                f"{label}: the loss is {losses['total']} in epoch {epoch + 1}. Try a lower "
+                f"{label}: the loss is {losses['train_total']} in epoch {epoch + 1}. Try a lower "
                 "learning rate, or channel-standardised features"
             )
-        row = {f"train_{name}": value for name, value in losses.items()}
-        row |= {f"val_{name}": value for name, value in val_losses.items()}
-        history.append({"epoch": epoch + 1} | row)
+        history.append({"epoch": epoch + 1} | losses)
         _save_progress(system, optimizers, history, resume_file)
     return pd.DataFrame(history)
 
 
 def _draw_order(n_images: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
-    """The epoch's order of the images, and torch's random numbers in it, by seed and epoch alone.
-
-    So a run that was killed goes on as if it had not been.
-    """
+    """The epoch's order and torch's random numbers, by seed and epoch alone: runs can resume."""
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(n_images)
     torch.manual_seed(int(rng.integers(2**31)))  # for systems that draw noise in a step
@@ -99,18 +93,18 @@ def _train_epoch(
     for batch in stream(batches, _device_of(system)):
         for name, value in system.train_step(batch, optimizers, progress).items():
             terms.setdefault(name, []).append(value.detach())
-    return {name: float(sum(values)) / len(values) for name, values in terms.items()}
+    return {f"train_{name}": float(sum(v)) / len(v) for name, v in terms.items()}
 
 
 @torch.no_grad()
-def _mean_losses(system: System, images: ImageSet, batch_size: int) -> dict[str, float]:
+def _val_losses(system: System, images: ImageSet, batch_size: int) -> dict[str, float]:
     """Each loss term's mean over the images, in eval mode."""
     system.eval()
     sums: dict[str, float] = {}
     for batch in stream(images.batches(batch_size), _device_of(system)):
         for name, value in system.loss(batch).items():
             sums[name] = sums.get(name, 0.0) + float(value) * len(batch.image)
-    return {name: value / len(images) for name, value in sums.items()}
+    return {f"val_{name}": value / len(images) for name, value in sums.items()}
 
 
 def _resume(system: System, optimizers: Optimizers, resume_file: Path | None) -> list[dict]:
