@@ -21,14 +21,7 @@ _HOMES = {
     "label_title": "study.results",
     "ensembles": "study.ensemble",
 }
-_MODULES = (
-    "style",
-    "figures",
-    "image_figures",
-    "tables",
-    "ensemble_figures",
-    "ensemble_tables",
-)
+_MODULES = ("style", "figures", "image_figures", "tables", "ensemble_figures", "ensemble_tables")
 __all__ = [*_HOMES, *_MODULES]
 
 

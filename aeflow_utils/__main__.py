@@ -99,9 +99,7 @@ def _data_check(options: Options) -> None:
     problems = check.problems(options.name)
     print(f"\n{len(problems)} images with a problem")
     if len(problems):
-        print(problems.head(PROBLEMS_SHOWN).to_string(index=False))
-    if len(problems) > PROBLEMS_SHOWN:
-        print(f"... and {len(problems) - PROBLEMS_SHOWN} more")
+        print(problems.to_string(index=False, max_rows=PROBLEMS_SHOWN))
 
 
 def _data_fetch(options: Options) -> None:
@@ -145,10 +143,8 @@ def _data_cached(options: Options) -> None:
         if "encoder" in key:
             what = f"{key['encoder']}, stride {key['stride']}, {key.get('arithmetic', 'not fused')}"
         print(f"{array.n_bytes / 1e6:10,.1f} MB  {of:12} {key.get('size', '?')} px  {what}")
-    end = (
-        "freed; runs that need it compute it again" if clear else "in all; `data clear` removes it"
-    )
-    print(f"{sum(array.n_bytes for array in arrays) / 1e6:10,.1f} MB {end}; {folder}")
+    end = "freed" if clear else "in all, which `data clear` frees"
+    print(f"{sum(array.n_bytes for array in arrays) / 1e6:10,.1f} MB {end}: {folder}")
 
 
 _DATA = {
@@ -181,16 +177,9 @@ def _config_from_options(options: Options) -> RunConfig:
     variant = options.variant or next(iter(variants))
     if variant not in variants:
         raise UserError(f"unknown variant '{variant}' of {options.model}: {', '.join(variants)}")
-    return RunConfig.build(
-        get_profile(options.profile),
-        options.dataset,
-        options.model,
-        options.seed,
-        options.category,
-        variant,
-        options.split,
-        **variants[variant].options,
-    )
+    profile, rest = get_profile(options.profile), variants[variant].options
+    which = (options.seed, options.category, variant, options.split)
+    return RunConfig.build(profile, options.dataset, options.model, *which, **rest)
 
 
 def _folder(options: Options) -> None:

@@ -33,45 +33,27 @@ class Profile:
     training: dict[str, dict] = field(default_factory=dict)
 
 
+# About half a minute a run on one core. f-AnoGAN has a few hundred steps here where its authors
+# took tens of thousands, so its batches are smaller, its rate is higher, and the generator has a
+# step for each of the critic's, not for five: else it hardly moves. Small sets get as many steps
+# as ELPV's 904 images do in these epochs.
+_SHORT_OPTIONS = {"f_anogan": {"n_critic": 1}}
+_SHORT_TRAINING = {
+    "ganomaly": {"epochs": 4, "min_steps": 200},
+    "f_anogan": {"batch_size": 8, "lr": 1e-3, "min_steps": 1300},
+}
+_GANS = ("ganomaly", "f_anogan")
+_WIDE = {gan: {"n_features": 64} for gan in _GANS}
+_LARGE_BATCHES = {gan: {"batch_size": 64} for gan in _GANS}
+
+_LITE0, _WRN = "efficientnet_lite0", "wide_resnet50_2"
 PROFILES = {
-    "smoke": Profile("smoke", "efficientnet_lite0", 64, 24, 2, 1, 8, 1, 1),
-    "laptop": Profile(
-        "laptop",
-        "efficientnet_lite0",
-        128,
-        0,
-        12,
-        3,
-        16,
-        1,
-        0,
-        # About half a minute a run on one core. f-AnoGAN has a few hundred steps here where its
-        # authors took tens of thousands, so its batches are smaller, its rate is higher, and the
-        # generator has a step for each of the critic's, not for five: else it hardly moves. Small
-        # sets get as many steps as ELPV's 904 images do in these epochs.
-        options={"f_anogan": {"n_critic": 1}},
-        training={
-            "ganomaly": {"epochs": 4, "min_steps": 200},
-            "f_anogan": {"batch_size": 8, "lr": 1e-3, "min_steps": 1300},
-        },
-    ),
-    "paper": Profile(
-        "paper",
-        "wide_resnet50_2",
-        256,
-        0,
-        100,
-        5,
-        16,
-        0,
-        1,
-        bf16=True,
-        options={
-            "ganomaly": {"n_features": 64},
-            "f_anogan": {"n_features": 64},
-        },
-        training={"ganomaly": {"batch_size": 64}, "f_anogan": {"batch_size": 64}},
-    ),
+    profile.name: profile
+    for profile in (
+        Profile("smoke", _LITE0, 64, 24, 2, 1, 8, 1, 1),
+        Profile("laptop", _LITE0, 128, 0, 12, 3, 16, 1, 0, False, _SHORT_OPTIONS, _SHORT_TRAINING),
+        Profile("paper", _WRN, 256, 0, 100, 5, 16, 0, 1, True, _WIDE, _LARGE_BATCHES),
+    )
 }
 
 
