@@ -1,9 +1,9 @@
 """Arrays with a row an image, computed once: prepared images and encoder features on disk.
 
-Rows are filled when somebody first asks for them, in blocks; each row carries a stamp of the file
-it came from, written after the row itself. So a killed computation goes on where it was, all
-models, splits and folds of a data set share its rows, and a replaced file is read again. Of
-several processes that want the same rows, one computes them.
+Rows are filled when somebody first asks for them, in blocks, and take no room before, on disks that
+know sparse files; each row carries a stamp of the file it came from, written after the row itself.
+So a killed computation goes on where it was, all models, splits and folds of a data set share its
+rows, and a replaced file is read again. Of several processes that want the same rows, one computes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +46,6 @@ def cached_rows(
     label: str,
 ) -> dict[str, np.ndarray]:
     """Read-only memory maps of some arrays, of which `rows` hold what they must.
-
-    Rows that were never asked for take no room on disks that know sparse files.
 
     Args:
         folder: where the cache lives; created if missing.
@@ -98,10 +97,11 @@ def stored_arrays(folder: Path, dataset: str = "") -> list[Stored]:
     found = []
     paths = [*folder.glob("*.npy"), *folder.glob("*.json")]  # weights lie in a folder below
     for name in sorted({path.name.split(".")[0] for path in paths}):
-        files = tuple(folder.glob(f"{name}.*"))
-        array = Stored(_read_key(folder / f"{name}.json"), files, sum(map(_room, files)))
-        if dataset in ("", array.key.get("dataset")):
-            found.append(array)
+        files, key = tuple(folder.glob(f"{name}.*")), {}
+        with suppress(OSError, ValueError):
+            key = json.loads((folder / f"{name}.json").read_text())
+        if dataset in ("", key.get("dataset")):
+            found.append(Stored(key, files, sum(map(_room, files))))
     return sorted(found, key=lambda array: -array.n_bytes)
 
 
@@ -120,13 +120,6 @@ def remove_arrays(folder: Path, dataset: str = "") -> list[Stored]:
 def _room(path: Path) -> int:
     state = path.stat()
     return getattr(state, "st_blocks", -(-state.st_size // 512)) * 512
-
-
-def _read_key(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
 
 
 def _write(pair: Pair, rows: np.ndarray, values: np.ndarray, stamps: np.ndarray) -> Pair:

@@ -20,12 +20,7 @@ Counts = dict[tuple[str, int], int]
 
 @dataclass(frozen=True)
 class Archive:
-    """A file that a data set's authors serve.
-
-    Args:
-        sha256: what its content must hash to; empty where nobody has published one, then what
-            arrives is hashed and reported.
-    """
+    """A file that a data set's authors serve; no SHA-256 where nobody has published one."""
 
     url: str
     sha256: str = ""

@@ -46,7 +46,7 @@ def problems(name: str) -> pd.DataFrame:
     """What is wrong with the images of a data set, a row a finding; empty where nothing is.
 
     Columns: path, problem. Every file is read and decoded once. Identical files inside one split
-    are no problem here; across splits they leak.
+    are no problem here; across splits they leak, as do images of one group (patient, lesion).
     """
     spec = get_spec(name)
     tables = [spec.scan(spec.root, category) for category in spec.categories]
@@ -61,19 +61,18 @@ def problems(name: str) -> pd.DataFrame:
         if len(set(twins["split"])) > 1:
             first, *others = twins.itertuples()
             rows += [(o.path, f"same file as {first.path}") for o in others]
-    rows += _shared_groups(table)
+    train, test = (table[table["split"] == split] for split in ("train", "test"))
+    shared = train[train["group"].isin(test["group"])].drop_duplicates("group")
+    rows += [(row.path, f"group {row.group} is also in test") for row in shared.itertuples()]
     return pd.DataFrame(rows, columns=["path", "problem"])
 
 
-def stored_sizes(name: str, category: str = "", at_most: int = 500) -> dict:
-    """How a set's images are stored: data set, images looked at, width, height, colours.
-
-    Reads headers only, of images spread evenly through the set where it has more than `at_most`.
-    """
+def stored_sizes(name: str, category: str = "") -> dict:
+    """How a set's images are stored, from the headers of at most 500, spread evenly through it."""
     spec = get_spec(name)
     paths = spec.scan(spec.root, category)["path"]
     headers = []
-    for path in paths.iloc[:: -(-len(paths) // at_most)]:
+    for path in paths.iloc[:: -(-len(paths) // 500)]:
         try:
             with Image.open(spec.root / path) as image:
                 headers.append((*image.size, image.mode))
@@ -102,10 +101,3 @@ def _digest_or_error(path: Path, grey: bool) -> tuple[str | None, str | None]:
         return file_sha256(path), None
     except UserError as error:
         return None, str(error)
-
-
-def _shared_groups(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Training and test images of one patient, where the official split has some."""
-    train, test = (table[table["split"] == split] for split in ("train", "test"))
-    shared = train[train["group"].isin(test["group"])].drop_duplicates("group")
-    return [(row.path, f"group {row.group} is also in test") for row in shared.itertuples()]

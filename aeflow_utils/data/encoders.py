@@ -9,7 +9,6 @@ architecture with random weights, which is what the study's FastFlow ran on.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -69,19 +68,18 @@ def _rename_lite0(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fetch_weights(url: str) -> Path:
-    """The weights file behind `url`, downloaded with a hash check unless it is there already."""
+    """The weights file behind `url`, downloaded with a hash check unless it is there already.
+
+    Raises:
+        UserError: it cannot be had; says which file to put where, and what needs no network.
+    """
     name = url.rsplit("/", 1)[-1]
     digest = Path(name).stem.rsplit("-", 1)[-1]  # torchvision's file names carry their hash
     return _stored(name, url, lambda path: download_url_to_file(url, str(path), digest))
 
 
 def _stored(name: str, source: str, write: Callable[[Path], None]) -> Path:
-    """The weights file called `name`; `write` makes it from `source` where it is not there yet.
-
-    Raises:
-        UserError: it cannot be had, as without a network; says which file to put where, and what
-            needs none.
-    """
+    """The weights file called `name`; `write` makes it from `source` where it is not there yet."""
     target = paths().weights / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -166,12 +164,9 @@ class Encoder(nn.Module):
     Args:
         name: key of `ENCODERS`, or a model of timm.
         strides: powers of two; the map at stride s has H/s x W/s positions.
-
-    Attributes:
-        bf16: convolve in bfloat16, where the network survives it; see `precision.use_bf16`.
     """
 
-    bf16 = False
+    bf16 = False  # convolve in bfloat16, where the network survives it; see `precision.use_bf16`
 
     def __init__(self, name: str, strides: tuple[int, ...]) -> None:
         super().__init__()
@@ -248,9 +243,7 @@ def _feature_network(name: str, timm_name: str, strides: tuple[int, ...]) -> nn.
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     try:
-        with warnings.catch_warnings():  # the packaged file predates torch's zip format
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a broken file
         raise UserError(
             f"{path} is not a readable weights file ({error}). Delete it and run again"

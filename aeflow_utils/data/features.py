@@ -45,14 +45,14 @@ class Batch:
     features: dict[int, Tensor]
 
     def to(self, device: str) -> Batch:
-        """The batch on `device`; from pinned memory it travels beside what is computed there."""
-        features = {s: maps.to(device, non_blocking=True) for s, maps in self.features.items()}
-        return Batch(self.image.to(device, non_blocking=True), features)
+        """The batch on `device`; a GPU reads it by itself, beside what is computed there."""
 
-    def pin(self) -> Batch:
-        """The batch in memory that a GPU reads by itself."""
-        features = {stride: maps.pin_memory() for stride, maps in self.features.items()}
-        return Batch(self.image.pin_memory(), features)
+        def move(tensor: Tensor) -> Tensor:
+            tensor = tensor.pin_memory() if device == "cuda" else tensor
+            return tensor.to(device, non_blocking=True)
+
+        features = {stride: move(maps) for stride, maps in self.features.items()}
+        return Batch(move(self.image), features)
 
 
 def stream(batches: Iterator[Batch], device: str) -> Iterator[Batch]:
@@ -60,15 +60,11 @@ def stream(batches: Iterator[Batch], device: str) -> Iterator[Batch]:
     if device != "cuda":
         yield from batches
         return
-
-    def read() -> Batch | None:
-        batch = next(batches, None)
-        return None if batch is None else batch.pin().to(device)
-
+    moved = (batch.to(device) for batch in batches)
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(read)
+        coming = pool.submit(next, moved, None)
         while (batch := coming.result()) is not None:
-            coming = pool.submit(read)
+            coming = pool.submit(next, moved, None)
             yield batch
 
 

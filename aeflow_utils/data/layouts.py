@@ -54,8 +54,7 @@ def by_path(pattern: str, normal: str, group: str = "") -> Scan:
 
     def scan(root: Path, category: str) -> pd.DataFrame:
         rows = []
-        base = root / category
-        for name in image_paths(base):
+        for name in image_paths(root / category):
             path = f"{category}/{name}" if category else name
             match = whole.fullmatch(path)
             if not match:

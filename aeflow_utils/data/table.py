@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,7 @@ class ImageList:
         return [self.root / path for path in self.table["path"]]
 
 
-def available(names: Iterable[str] = SPECS) -> list[tuple[str, str]]:
+def available(names: Collection[str] = SPECS) -> list[tuple[str, str]]:
     """Every (data set, category) whose training and test images are here, in a fixed order."""
     here = []
     for name, spec in SPECS.items():
@@ -122,14 +122,13 @@ def _check_splits(table: pd.DataFrame, name: str, data: DataConfig) -> None:
 def _state(root: Path, paths: pd.Series) -> tuple[np.ndarray, str]:
     """Stamps and fingerprint of the files, from one look at each."""
     stamps, sizes = [], []
-    for path in paths:
-        file = root / path
-        try:
-            state = file.stat()
-        except OSError as error:
-            message = f"{file} cannot be read ({error.strerror}). Restore or remove it"
-            raise UserError(message) from None
-        text = f"{file} {state.st_size} {state.st_mtime_ns}"
-        stamps.append(zlib.crc32(text.encode()) | 1)
-        sizes.append((path, state.st_size))
+    try:
+        for path in paths:
+            state = (root / path).stat()
+            text = f"{root / path} {state.st_size} {state.st_mtime_ns}"
+            stamps.append(zlib.crc32(text.encode()) | 1)
+            sizes.append((path, state.st_size))
+    except OSError as error:
+        reason = f"{root / path} cannot be read ({error.strerror})"
+        raise UserError(f"{reason}. Restore or remove it") from None
     return np.array(stamps, dtype=np.uint32), key_hash({"listing": sizes})

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -43,22 +44,20 @@ CHECKPOINT, RESUME = "checkpoint.safetensors", "resume.pt"
 
 
 def plan(
-    profile: Profile,
-    methods: tuple[str, ...] | None = None,
-    datasets: tuple[str, ...] | None = None,
+    profile: Profile, methods: Collection[str] = METHODS, datasets: Collection[str] = SPECS
 ) -> list[RunConfig]:
-    """The study's runs on every data set that is here, or some of them, in a fixed order.
+    """The study's runs on those of the data sets that are here, in a fixed order.
 
     Raises:
         UserError: there is no such method.
     """
-    for name in methods or ():
+    for name in methods:
         get_method(name)
     return [
         RunConfig.build(profile, dataset, name, seed, category, variant, **row.options)
-        for dataset, category in available(SPECS if datasets is None else datasets)
+        for dataset, category in available(datasets)
         for name, method in METHODS.items()
-        if methods is None or name in methods
+        if name in methods
         for variant, row in method.variants.items()
         for seed in range(1 if method.deterministic else profile.seeds)
     ]
@@ -102,7 +101,10 @@ def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
     """Train, score, and record both in the folder `work`."""
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    system = _before_training(config, splits)
+    system = new_system(config, splits)
+    if config.train.carry_over and config.data.fold > 1:  # the weights of the fold before go on
+        before = run(replace(config, data=replace(config.data, fold=config.data.fold - 1)))
+        system.load_state_dict(load_file(before.folder / CHECKPOINT))
     reset_peak_memory()
     start = time.perf_counter()
     label = f"{config.data.label} {config.model.name} seed {config.seed}"
@@ -119,15 +121,6 @@ def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
     history.to_csv(work / "history.csv", index=False)
     scores.to_csv(work / "scores.csv", index=False, float_format="%.7g")
     _record(config, splits, system, costs, work)
-
-
-def _before_training(config: RunConfig, splits: Splits) -> System:
-    """A new system, or in cross-validation that of the fold before, if its weights go on."""
-    system = new_system(config, splits)
-    if config.train.carry_over and config.data.fold > 1:
-        before = run(replace(config, data=replace(config.data, fold=config.data.fold - 1)))
-        system.load_state_dict(load_file(before.folder / CHECKPOINT))
-    return system
 
 
 def _record(config: RunConfig, splits: Splits, system: System, costs: dict, work: Path) -> None:
@@ -237,10 +230,9 @@ def prepare(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> None:
     Data sets that are not among those `listed` already are looked up.
     """
     here = {images.data: images for images in listed}
-    strides: dict[tuple, set[int]] = {}
+    strides = defaultdict(set)
     for config in configs:
-        key = (config.data, config.model.encoder, config.train.bf16)
-        strides.setdefault(key, set()).update(config.model.strides)
+        strides[config.data, config.model.encoder, config.train.bf16].update(config.model.strides)
     for (data, encoder, bf16), wanted in strides.items():
         if data not in here:
             here[data] = list_images(data)

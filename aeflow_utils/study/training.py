@@ -146,13 +146,13 @@ def score_images(system: System, images: ImageSet) -> pd.DataFrame:
 
     The system is in eval mode, so no score depends on the other images of its batch.
     """
-    columns: dict[str, list[np.ndarray]] = {}
+    batches = []
     for scores in _scores(system, images):
         of_batch = {name: getattr(scores, name) for name in SCORE_NAMES} | scores.parts
-        for name, values in of_batch.items():
-            columns.setdefault(name, []).append(values.double().cpu().numpy())
-    joined = {name: np.concatenate(values) for name, values in columns.items()}
-    return images.table[["path", "label", "kind", "split"]].assign(**joined)
+        columns = {name: values.double().cpu().numpy() for name, values in of_batch.items()}
+        batches.append(pd.DataFrame(columns))
+    table = images.table[["path", "label", "kind", "split"]]
+    return table.join(pd.concat(batches, ignore_index=True))
 
 
 def _scores(system: System, images: ImageSet) -> Iterator[Scores]:

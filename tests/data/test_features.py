@@ -328,7 +328,6 @@ def test_batches_cover_every_image_once_in_order(make_image_set):
 
 def test_batches_for_a_gpu_are_read_one_ahead_and_none_is_lost(make_image_set, monkeypatch):
     moved, taken = [], []
-    monkeypatch.setattr(Batch, "pin", lambda batch: batch)
     monkeypatch.setattr(Batch, "to", lambda batch, device: moved.append(device) or batch)
     images = make_image_set(10)
 
