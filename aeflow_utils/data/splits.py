@@ -1,9 +1,8 @@
 """From an official split to the study's: train (normal only), validation and test.
 
 Every function takes a table of `layouts.COLUMNS` and gives one with the splits ``train``, ``val``
-and ``test``; what is carved here shares no group (patient, lesion) with the rest, an official
-test split may. Rows keep their index: it says where
-they stand in the table that was given.
+and ``test``. What is carved here shares no group (patient, lesion) with the rest; an official test
+split may. Rows keep their index: it says where they stand in the table that was given.
 """
 
 from __future__ import annotations
