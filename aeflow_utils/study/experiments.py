@@ -74,7 +74,7 @@ def run(config: RunConfig, listed: ImageList | None = None) -> RunResult:
     folder = run_folder(config)
     if folder.exists():
         result = load_run(folder)
-        if result.config != config:  # its name leaves out defaults, and one of them has changed
+        if result.config != config:  # a default that the name's hash leaves out has changed since
             raise UserError(f"{folder} holds a run of other options: delete it and run again")
         return result
     splits = splits_of(config, listed=listed)
@@ -108,8 +108,7 @@ def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
     reset_peak_memory()
     start = time.perf_counter()
     label = f"{config.data.label} {config.model.name} seed {config.seed}"
-    options = config.train, config.seed, work / RESUME, label
-    history = fit(system, splits.train, splits.val, *options)
+    history = fit(system, splits.train, splits.val, config.train, config.seed, work / RESUME, label)
     trained = time.perf_counter()
     scores = pd.concat([score_images(system, part) for part in (splits.val, splits.test)])
     scored = time.perf_counter()
