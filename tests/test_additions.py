@@ -27,14 +27,15 @@ from aeflow_utils.metrics.compare import CONFIRMED
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import get_profile
 from aeflow_utils.show.alt_texts import described
-from aeflow_utils.study.experiments import plan, run_all
+from aeflow_utils.show.image_figures import map_columns
+from aeflow_utils.study.experiments import load_system, plan, run_all, splits_of
 
 SYSTEM = '''
     """A toy: the distance of an image's mean feature from that of the training images."""
 
     import torch
 
-    from aeflow_utils.models.scores import Scores
+    from aeflow_utils.models.scores import Scores, upsample
     from aeflow_utils.models.system import System
 
 
@@ -49,7 +50,8 @@ SYSTEM = '''
 
         def score(self, batch):
             distance = (batch.features[16] - self.mean.view(1, -1, 1, 1)).norm(dim=1, keepdim=True)
-            return Scores(distance.mean(dim=(1, 2, 3)), distance)
+            anomaly_map = upsample(distance, batch.image.shape[-2:])
+            return Scores(distance.mean(dim=(1, 2, 3)), anomaly_map)
 '''
 
 
@@ -93,6 +95,8 @@ def test_a_method_is_one_file_and_one_row(toy, write_run):
         assert table(results) is not None, name
     drawn = [function(results) for _, function in functions_of_runs(figures)]
     drawn.append(figures.auroc_dots(rows))
+    splits = splits_of(toys[0].config)
+    drawn.append(map_columns({"a toy": load_system(toys[0], splits)}, splits.test))
     for figure in drawn:
         assert figure.get_label()
         plt.close(figure)
