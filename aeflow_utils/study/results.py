@@ -58,8 +58,8 @@ def find(
     if kind not in _FINDERS:
         raise ValueError(f"unknown kind '{kind}': choose one of {', '.join(_FINDERS)}")
     runs = list(_FINDERS[kind](profile))
-    if not runs and kind in ("study", "members") and profile != "laptop":
-        print(f"no runs of profile {profile} yet: showing the laptop ones")
+    if not runs and kind in _SHOWN_INSTEAD and profile != "laptop":
+        print(f"no {_SHOWN_INSTEAD[kind]} of profile {profile} yet: showing those of laptop")
         runs = list(_FINDERS[kind]("laptop"))
     if methods:
         runs = [run for run in runs if run.config.model.name in methods]
@@ -90,6 +90,7 @@ def _members(profile: str) -> list[RunResult]:
     return [run for runs in ensembles for run in runs]
 
 
+_SHOWN_INSTEAD = {"study": "runs", "members": "ensembles"}  # laptop's, where a profile has none
 _FINDERS: dict[str, Callable[[str], Iterable[RunResult]]] = {
     "study": lambda profile: [run for run in _both(profile) if run.config.in_main_tables],
     "side": lambda profile: [run for run in _both(profile) if run.config.is_side_run],
