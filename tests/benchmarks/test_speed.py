@@ -104,7 +104,7 @@ def test_padim_is_fitted_and_then_scores(inputs):
 
 def test_the_sections_are_those_of_the_recorded_table(no_processes, monkeypatch, tmp_path):
     monkeypatch.setattr(measuring, "PEAK_SHAPES", ((8, 8, 3, 4, 1),))
-    sizes = {"size": 64, "repeats": 1, "n_fitted": 6, "n_train": 16, "n_val": 4, "max_steps": 10}
+    sizes = {"size": 32, "repeats": 1, "n_fitted": 6, "n_train": 16, "n_val": 4, "max_steps": 10}
     machine = measuring.describe_machine()
     of_all = sections(machine, batches=((LITE0, 2),), numbers=(8, 40), **sizes)
     *found, peak = itertools.islice(of_all, 5), scaling.peak_memory((8,), channels=8)
