@@ -132,6 +132,8 @@ def upsample(anomaly_map: Tensor, size: tuple[int, int]) -> Tensor:
 
 def pool_map(anomaly_map: Tensor, pooling: str) -> Tensor:
     """Image score (N,) of a (N, 1, H, W) map: its ``mean``, ``max``, or that of the ``top10`` %."""
+    if pooling not in CHOICES["pooling"]:
+        raise ValueError(f"unknown pooling '{pooling}': not one of {CHOICES['pooling']}")
     values = anomaly_map.flatten(1)
     if pooling == "max":
         return values.amax(dim=1)

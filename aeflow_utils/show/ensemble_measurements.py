@@ -36,9 +36,9 @@ def ensemble_measurements(members: Members, n_resamples: int = 1000) -> pd.DataF
     """
     rows = []
     for name, runs in usable(members).items():
-        measured = _of_verdict(runs, "scores", n_resamples) | _of_scores(runs, n_resamples)
+        measured = _of_decision(runs, "scores", n_resamples) | _of_scores(runs, n_resamples)
         if "parts_auroc_gain" in measured:
-            of_parts = _of_verdict(runs, "parts", n_resamples)
+            of_parts = _of_decision(runs, "parts", n_resamples)
             keys = ("accuracy", "chosen", "caught", "rest_accuracy")
             measured |= {f"parts_{key}": of_parts[key] for key in keys}
         measured |= _of_sets(name, runs)
@@ -50,9 +50,9 @@ def _row(value: float, draws: np.ndarray, measure: str = "") -> Row:
     return (value, *metrics.percentile_interval(draws), measure)
 
 
-def _of_verdict(runs: list[RunResult], verdict: str, n_resamples: int) -> dict[str, Row]:
-    """How well raw sigma, standardised sigma and the chosen measure find a verdict's errors."""
-    _, test, chosen = judged(runs, verdict)
+def _of_decision(runs: list[RunResult], decision: str, n_resamples: int) -> dict[str, Row]:
+    """How well raw sigma, standardised sigma and the chosen measure find a decision's errors."""
+    _, test, chosen = judged(runs, decision)
     wrong = ~test["correct"]
     keys = ("sigma_raw", "sigma_standardised", chosen)
     values = {key: uncertainty.quality(wrong, test[key]) for key in keys}

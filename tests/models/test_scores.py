@@ -181,3 +181,8 @@ def test_scores_fill_missing_parts_with_nan():
     assert scores.recon_score.tolist() == [3, 4]
     assert scores.flow_score.shape == (2,) and scores.flow_score.isnan().all()
     assert scores.anomaly_map is None
+
+
+def test_a_pooling_that_nobody_knows_is_refused_and_not_taken_for_the_mean():
+    with pytest.raises(ValueError, match="median"):
+        pool_map(torch.zeros(1, 1, 2, 2), "median")
