@@ -100,11 +100,18 @@ class TrainConfig:
     Args:
         threads: CPU threads of one run, 0 for all. One thread makes a run's numbers independent
             of the number of cores, and lets several runs share a machine.
+        lr: rate, of a ``cosine`` schedule the one that its peak is a multiple of.
         optimizer: ``adamw``, or ``adam`` with its coupled weight decay, for systems that do not
             bring their own.
+        schedule: of the rate: ``constant``, or ``cosine`` with a warm-up before it; counted in
+            steps, see `training.rate_factor`.
+        peak: the highest rate of a ``cosine`` schedule, as a multiple of `lr`.
+        decoder_rate: rate of AE-FLOW's decoder as a multiple of the flow's.
+        keep: the weights of the ``last`` epoch, or of the one with the ``lowest`` loss on
+            validation normals.
         carry_over: in cross-validation, go on with the weights of the fold before, as the 2023
             study did. Wrong: each validation fold has then been trained on.
-        min_steps: epochs are added where they would have fewer steps than this.
+        min_steps: epochs are added where they would have fewer gradient steps than this.
         bf16: allow convolutions of encoder, subnets and decoder in bfloat16, in training and in
             scoring, on machines where that is fast; see `precision`.
     """
@@ -115,12 +122,31 @@ class TrainConfig:
     weight_decay: float = 1e-4
     threads: int = 1
     optimizer: str = "adamw"
+    schedule: str = "constant"
+    peak: float = 1.0
+    decoder_rate: float = 1.0
+    keep: str = "last"
     carry_over: bool = False
     min_steps: int = 0
     bf16: bool = False
 
     def __post_init__(self) -> None:
         check_choices(self)
+
+
+def training_of(
+    profile: Profile, method: Method, dataset: str, strides: tuple[int, ...]
+) -> TrainConfig:
+    """How a profile trains a method on a data set, and on the encoder's maps at `strides`.
+
+    Its authors' way, or its converged schedule if the profile says so; then the profile's sizes.
+    """
+    names = ("epochs", "batch_size", "threads", "bf16", "min_steps")
+    sizes = {name: getattr(profile, name) for name in names}
+    recipe = method.training | method.training_on.get(dataset, {})
+    if profile.converged:
+        recipe |= {"schedule": "cosine"} | method.converged | method.converged_on_maps.get(strides, {})
+    return TrainConfig(**sizes | recipe | profile.training.get(method.config.name, {}))
 
 
 @dataclass(frozen=True)
@@ -164,10 +190,7 @@ class RunConfig:
         skip = os.environ.get("AEFLOW_SKIP_UNREADABLE", "") == "1"
         data = DataConfig(dataset, category, split, profile.image_size, profile.limit)
         data = replace(data, skip_unreadable=skip)
-        sizes = profile.epochs, profile.batch_size
-        train = TrainConfig(*sizes, threads=profile.threads, bf16=profile.bf16)
-        own, here = method.training, method.training_on.get(dataset, {})
-        train = replace(train, **own | here | profile.training.get(model, {}))
+        train = training_of(profile, method, dataset, model_config.strides)
         return cls(profile.name, data, model_config, train, seed, variant)
 
     def to_dict(self) -> dict:

@@ -19,6 +19,8 @@ CHOICES = {
     "pooling": ("mean", "top10", "max"),
     "recon_score": ("ssim", "mse"),
     "optimizer": ("adamw", "adam"),
+    "schedule": ("constant", "cosine"),
+    "keep": ("last", "lowest"),
     "likelihood_unit": ("bits_per_dim", "nats"),
 }
 
@@ -224,6 +226,8 @@ class Method:
         training: fields of `TrainConfig` that are its authors', where the profile's are not.
         variants: its rows in the study, by key.
         training_on: as `training`, for single data sets.
+        converged: fields of `TrainConfig` with which its loss on validation normals falls
+            furthest (see `study.trials`), and the same for other maps of the encoder, by strides.
     """
 
     title: str
@@ -233,6 +237,8 @@ class Method:
     training: dict = field(default_factory=dict)
     variants: dict[str, Variant] = field(default_factory=lambda: {"": Variant()})
     training_on: dict[str, dict] = field(default_factory=dict)
+    converged: dict = field(default_factory=dict)
+    converged_on_maps: dict[tuple[int, ...], dict] = field(default_factory=dict)
 
     @property
     def deterministic(self) -> bool:
@@ -260,7 +266,10 @@ _ON_CHEST_XRAY = {"chest_xray": _rate(1e-3)}
 METHODS: dict[str, Method] = {
     method.config.name: method
     for method in (
-        Method("AE-FLOW", "trained", AEFlowConfig, "ae_flow:AEFlow", {}, _SUBNETS, _ON_CHEST_XRAY),
+        Method(
+            "AE-FLOW", "trained", AEFlowConfig, "ae_flow:AEFlow", {}, _SUBNETS, _ON_CHEST_XRAY,
+            converged_on_maps={(16, 32): {"min_steps": 500}},
+        ),
         Method("plain autoencoder", "trained", AutoencoderConfig, "autoencoder:Autoencoder"),
         Method("FastFlow", "trained", FastFlowConfig, "fastflow:FastFlow", _rate(1e-3, 1e-5)),
         Method("GANomaly", "gan", GANomalyConfig, "ganomaly:GANomaly", _rate(2e-4)),

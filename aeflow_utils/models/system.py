@@ -35,15 +35,19 @@ class System(nn.Module):
         # By default AdamW: Adam's coupled decay of 1e-4 outweighs the small gradients of the
         # reconstruction loss and leaves the decoder painting an average image.
         kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        return [kind(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)]
+        options = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
+        return [kind(self.parameter_groups(config), **options)]
+
+    def parameter_groups(self, config: TrainConfig) -> list[dict]:
+        """Trainable parameters, as torch's optimizers take them: by rate, where they have two."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def train_step(self, batch: Batch, optimizers: Optimizers, progress: float) -> Losses:
         """One step on one batch: the scalar terms to record, ``total`` among them.
 
         Args:
             optimizers: those of `optimizers`, in that order.
-            progress: share of the epochs that are over, in [0, 1).
+            progress: share of all steps that are over, in [0, 1).
         """
         losses = self.loss(batch)
         descend(losses["total"], optimizers[0])

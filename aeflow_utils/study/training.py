@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from aeflow_utils.models.system import Optimizers, System
 from aeflow_utils.precision import bf16_here, default_device, use_bf16
 
 SCORING_BATCH = 64
+WARM_UP, FLOOR = 0.1, 0.02  # of a cosine schedule: share of the steps, lowest share of the peak
 SCORE_NAMES = ("image_score", "flow_score", "recon_score")
 
 
@@ -41,7 +44,8 @@ def fit(
 ) -> pd.DataFrame:
     """Statistics first, then gradient steps where the system has trainable parameters.
 
-    The last epoch is kept: nothing is selected by a score.
+    The last epoch is kept, or that of the lowest loss on validation normals, as `config` says:
+    nothing is selected by a score.
 
     Args:
         resume_file: written after each epoch, read if it is there.
@@ -56,14 +60,15 @@ def fit(
         return pd.DataFrame(columns=["epoch"])
     system.to(default_device())
     optimizers = system.optimizers(config)
-    history = _resume(system, optimizers, resume_file)
+    history, lowest = _resume(system, optimizers, resume_file)
     val_normal = val.select(val.labels == 0)
-    steps_an_epoch = -(-len(train) // config.batch_size)
-    n_epochs = max(config.epochs, -(-config.min_steps // steps_an_epoch))
+    n_epochs = epochs_of(config, len(train))
     for epoch in tqdm(range(len(history), n_epochs), label, mininterval=1):
         order = _draw_order(len(train), config.batch_size, seed, epoch)
         batches = train.batches(config.batch_size, order)
-        losses = _train_epoch(system, optimizers, batches, progress=epoch / n_epochs)
+        n_steps = -(-len(order) // config.batch_size)
+        progress = np.linspace(epoch, epoch + 1, n_steps, endpoint=False) / n_epochs
+        losses = _train_epoch(system, optimizers, batches, config, progress)
         losses |= _val_losses(system, val_normal, config.batch_size)
         if not np.isfinite([losses["train_total"], losses["val_total"]]).all():
             raise TrainingError(
@@ -71,8 +76,43 @@ def fit(
                 "learning rate, or channel-standardised features"
             )
         history.append({"epoch": epoch + 1} | losses)
-        _save_progress(system, optimizers, history, resume_file)
+        if config.keep == "lowest" and kept_epoch(history, "lowest") == epoch + 1:
+            lowest = copy.deepcopy(system.state_dict())
+        _save_progress(system, optimizers, history, lowest, resume_file)
+    system.load_state_dict(lowest or system.state_dict())
     return pd.DataFrame(history)
+
+
+def epochs_of(config: TrainConfig, n_images: int) -> int:
+    """Epochs on so many training images: `epochs`, or as many as `min_steps` steps take."""
+    return max(config.epochs, -(-config.min_steps // -(-n_images // config.batch_size)))
+
+
+def kept_epoch(history: list[dict], keep: str) -> int:
+    """The epoch, from 1, whose weights are kept: the ``last``, or the first of ``lowest`` loss."""
+    losses = [row["val_total"] for row in history]
+    return 1 + losses.index(min(losses)) if keep == "lowest" else len(history)
+
+
+def rate_factor(config: TrainConfig, progress: float) -> float:
+    """What multiplies the rate `lr` when the share `progress` of all steps is over, in [0, 1).
+
+    1 where the rate is constant. Of a ``cosine`` schedule it rises linearly over the first tenth
+    of the steps to `peak`, then falls along half a cosine; it starts and ends at a fiftieth of
+    the peak (warm-up: Goyal et al., arXiv:1706.02677; cosine: Loshchilov & Hutter,
+    arXiv:1608.03983).
+    """
+    if config.schedule == "constant":
+        return 1.0
+    share = progress / WARM_UP
+    if progress >= WARM_UP:
+        share = (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
+    return config.peak * (FLOOR + (1 - FLOOR) * share)
+
+
+def _set_rates(optimizers: Optimizers, factor: float) -> None:
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
 
 def _draw_order(n_images: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
@@ -85,13 +125,21 @@ def _draw_order(n_images: int, batch_size: int, seed: int, epoch: int) -> np.nda
 
 
 def _train_epoch(
-    system: System, optimizers: Optimizers, batches: Iterator[Batch], progress: float
+    system: System,
+    optimizers: Optimizers,
+    batches: Iterator[Batch],
+    config: TrainConfig,
+    progress: np.ndarray,
 ) -> dict[str, float]:
-    """One pass over the batches: each loss term's mean over the steps that had it."""
+    """One pass over the batches: each loss term's mean over the steps that had it.
+
+    `progress` is the share of all steps that are over, before each batch.
+    """
     system.train()
     terms: dict[str, list[Tensor]] = {}
-    for batch in stream(batches, _device_of(system)):
-        for name, value in system.train_step(batch, optimizers, progress).items():
+    for batch, share in zip(stream(batches, _device_of(system)), progress, strict=True):
+        _set_rates(optimizers, rate_factor(config, share))
+        for name, value in system.train_step(batch, optimizers, share).items():
             terms.setdefault(name, []).append(value.detach())
     return {f"train_{name}": float(sum(v)) / len(v) for name, v in terms.items()}
 
@@ -107,25 +155,32 @@ def _val_losses(system: System, images: ImageSet, batch_size: int) -> dict[str, 
     return {f"val_{name}": value / len(images) for name, value in sums.items()}
 
 
-def _resume(system: System, optimizers: Optimizers, resume_file: Path | None) -> list[dict]:
-    """Put back the state of the last whole epoch; the history so far."""
+def _resume(
+    system: System, optimizers: Optimizers, resume_file: Path | None
+) -> tuple[list[dict], dict | None]:
+    """Put back the state of the last whole epoch; the history and the lowest epoch's state."""
     if resume_file is None or not resume_file.exists():
-        return []
+        return [], None
     saved = torch.load(resume_file, map_location=default_device(), weights_only=True)
     system.load_state_dict(saved["system"])
     for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
         optimizer.load_state_dict(state)
-    return saved["history"]
+    return saved["history"], saved["lowest"]
 
 
 def _save_progress(
-    system: System, optimizers: Optimizers, history: list[dict], resume_file: Path | None
+    system: System,
+    optimizers: Optimizers,
+    history: list[dict],
+    lowest: dict | None,
+    resume_file: Path | None,
 ) -> None:
     if resume_file is None:
         return
     partial = resume_file.with_suffix(".partial")
     states = [optimizer.state_dict() for optimizer in optimizers]
-    torch.save({"system": system.state_dict(), "optimizers": states, "history": history}, partial)
+    saved = {"system": system.state_dict(), "optimizers": states, "history": history}
+    torch.save(saved | {"lowest": lowest}, partial)
     partial.replace(resume_file)
 
 
