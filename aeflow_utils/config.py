@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import ClassVar
 
 from aeflow_utils.errors import UserError
-from aeflow_utils.methods import METHODS, Method, ModelConfig, check_choices, get_method
+from aeflow_utils.methods import METHODS, Method, get_method
+from aeflow_utils.options import ModelConfig, check_choices
 from aeflow_utils.profiles import PROFILES, Profile
 
 N_FOLDS = 5
@@ -145,7 +146,9 @@ def training_of(
     sizes = {name: getattr(profile, name) for name in names}
     recipe = method.training | method.training_on.get(dataset, {})
     if profile.converged:
-        recipe |= {"schedule": "cosine"} | method.converged | method.converged_on_maps.get(strides, {})
+        recipe |= (
+            {"schedule": "cosine"} | method.converged | method.converged_on_maps.get(strides, {})
+        )
     return TrainConfig(**sizes | recipe | profile.training.get(method.config.name, {}))
 
 
@@ -215,6 +218,11 @@ class RunConfig:
     def method(self) -> Method:
         """The registry's entry of the method."""
         return METHODS[self.model.name]
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the seed changes nothing."""
+        return self.method.deterministic
 
     @property
     def is_side_run(self) -> bool:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from aeflow_utils.errors import UserError
+from aeflow_utils.methods import KINDS
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,9 @@ class Profile:
         min_steps: `TrainConfig.min_steps` of every run.
         options: {model: fields of its configuration}, where a size is the model's own.
         training: {model: fields of its `TrainConfig`}, where the profile's do not suit it.
+        kinds: kinds of methods that are run.
+        also: {data set: named split}, run beside the study's.
+        untrained_of: the profile whose untrained methods stand in this one's tables too.
     """
 
     name: str
@@ -35,6 +39,9 @@ class Profile:
     min_steps: int = 0
     options: dict[str, dict] = field(default_factory=dict)
     training: dict[str, dict] = field(default_factory=dict)
+    kinds: tuple[str, ...] = KINDS
+    also: dict[str, str] = field(default_factory=dict)
+    untrained_of: str = ""
 
 
 # About half a minute a run on one core. f-AnoGAN has a few hundred steps here where its authors
@@ -55,14 +62,17 @@ _NIGHT_STEPS = {"fastflow": {"min_steps": 700}, "f_anogan": {"min_steps": 3000}}
 _LITE0, _WRN = "efficientnet_lite0", "wide_resnet50_2"
 _SHORT = {"options": _SHORT_OPTIONS, "training": _SHORT_TRAINING}
 _NIGHT = {"min_steps": 1000, "training": _NIGHT_STEPS}
+_CONVERGED = _NIGHT | {"converged": True, "also": {"elpv": "blocks"}}
+# What is not trained is the same in both.
+_AS_PUBLISHED = _NIGHT | {"kinds": ("trained", "gan"), "untrained_of": "overnight"}
 _PAPER = {"bf16": True, "options": _WIDE, "training": _LARGE_BATCHES}
 PROFILES = {
     profile.name: profile
     for profile in (
         Profile("smoke", _LITE0, 64, 24, 2, 1, 8, 1, 1),
         Profile("laptop", _LITE0, 128, 0, 12, 3, 16, 1, 0, **_SHORT),
-        Profile("overnight", _LITE0, 128, 0, 1, 5, 16, 1, 0, converged=True, **_NIGHT),
-        Profile("as_published", _LITE0, 128, 0, 1, 5, 16, 1, 0, **_NIGHT),
+        Profile("overnight", _LITE0, 128, 0, 1, 5, 16, 1, 0, **_CONVERGED),
+        Profile("as_published", _LITE0, 128, 0, 1, 5, 16, 1, 0, **_AS_PUBLISHED),
         Profile("paper", _WRN, 256, 0, 100, 5, 16, 0, 1, **_PAPER),
     )
 }

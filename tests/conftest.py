@@ -162,7 +162,7 @@ def write_run():
         scores = pd.concat(parts)
         part = scores["image_score"] if model == "ae_flow" else np.nan
         scores = scores.assign(flow_score=part, recon_score=part)
-        scores.to_csv(folder / "scores.csv", index=False)
+        scores.to_csv(folder / "scores.csv.gz", index=False)
         pd.DataFrame({"epoch": [1, 2], "train_total": [2.0, 1.0]}).to_csv(
             folder / "history.csv", index=False
         )
@@ -201,6 +201,6 @@ def write_ensemble(write_run):
             run = write_run(seed=seed, val=val, test=test, variant="conv_like")
             flow, recon = (run.scores["image_score"], more) if parts else (np.nan, np.nan)
             scores = run.scores.assign(flow_score=flow, recon_score=recon)
-            scores.to_csv(run.folder / "scores.csv", index=False)
+            scores.to_csv(run.folder / "scores.csv.gz", index=False)
 
     return write

@@ -22,8 +22,9 @@ from aeflow_utils.data.catalog import SPECS, DatasetSpec
 from aeflow_utils.data.layouts import by_path
 from aeflow_utils.data.splits import official
 from aeflow_utils.data.table import available
-from aeflow_utils.methods import METHODS, Method, ModelConfig, methods_of
-from aeflow_utils.metrics.compare import CONFIRMED
+from aeflow_utils.methods import METHODS, Method, methods_of
+from aeflow_utils.metrics.verdicts import CONFIRMED
+from aeflow_utils.options import ModelConfig
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import get_profile
 from aeflow_utils.show.alt_texts import described

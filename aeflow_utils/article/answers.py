@@ -10,7 +10,7 @@ import pandas as pd
 
 from aeflow_utils.article.evidence import Evidence, auroc_gap, mean_auroc, relation, rivals
 from aeflow_utils.methods import METHODS, method_title, methods_of
-from aeflow_utils.metrics.compare import CONFIRMED, NOT_TESTABLE, OPEN, PARTLY, REFUTED, VERDICTS
+from aeflow_utils.metrics.verdicts import CONFIRMED, NOT_TESTABLE, OPEN, PARTLY, REFUTED, VERDICTS
 from aeflow_utils.show.alt_texts import listed
 from aeflow_utils.show.tables import auroc_of_parts, domain_gap
 from aeflow_utils.study.results import label_title

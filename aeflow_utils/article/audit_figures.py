@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from aeflow_utils.metrics.compare import VERDICTS
+from aeflow_utils.metrics.verdicts import VERDICTS
 from aeflow_utils.show.alt_texts import described
 from aeflow_utils.show.figures import ABNORMAL, NORMAL, subplots
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown
 
-from aeflow_utils.article import judges
+from aeflow_utils.article import judges, judges_of_ensembles, judges_of_print
 from aeflow_utils.article.audit import printed_row
 from aeflow_utils.article.evidence import Evidence
 from aeflow_utils.errors import UserError
-from aeflow_utils.metrics.compare import VERDICTS
+from aeflow_utils.metrics.verdicts import VERDICTS, in_family, verdict_of
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import Profile
 
@@ -25,13 +25,16 @@ PUBLISHED = "results/published.csv"
 ARTICLE = "00_blogpost"  # claims on figures in print are judged there, the others rest on runs
 JUDGES = {
     name: judge
-    for name, judge in getmembers(judges, isfunction)
-    if judge.__module__ == judges.__name__ and not name.startswith("_")
+    for module in (judges, judges_of_ensembles, judges_of_print)
+    for name, judge in getmembers(module, isfunction)
+    if judge.__module__ == module.__name__ and not name.startswith("_")
 }
 
 
 def claims_in_print() -> pd.DataFrame:
-    """The claims, a row each, indexed by key: by, claim, judge, arguments, notebook.
+    """The claims, a row each, indexed by key: by, claim, needs, judge, arguments, notebook.
+
+    `needs` says whether a claim needs ``all of`` its measurements or ``any of`` them.
 
     Printed numbers are filled in: ``{auroc:.2f}`` is the AUROC of the row of
     ``results/published.csv`` that the column ``printed`` names, as source/table/dataset/method.
@@ -58,21 +61,31 @@ def _figures(rows: str) -> dict[str, float]:
 
 
 def ledger(evidence: Evidence) -> pd.DataFrame:
-    """Every claim with verdict, evidence, file and notebook, indexed by key.
+    """Every claim with verdict, setting, evidence, file and notebook, indexed by key.
+
+    All comparisons of the ledger are one family: each stands only if it does after Holm's
+    correction for all of them.
 
     Raises:
         ValueError: a claim names a judge that there is not.
     """
-    table, judgements = claims_in_print(), []
+    table, cases = claims_in_print(), []
     for row in table.itertuples():
         if row.judge not in JUDGES:
             raise ValueError(f"claim '{row.Index}': there is no judge '{row.judge}'")
         arguments = dict(pair.split("=", 1) for pair in row.arguments.split("; ") if pair)
-        judgements.append(JUDGES[row.judge](evidence, **arguments))
-    runs = f"results/*/{evidence.shown}/runs"
-    table["verdict"], table["evidence"] = zip(*judgements, strict=True)
-    table["file"] = [PUBLISHED if name == ARTICLE else runs for name in table["notebook"]]
-    return table[["claim", "by", "verdict", "evidence", "file", "notebook"]]
+        cases.append(JUDGES[row.judge](evidence, **arguments))
+    family = iter(in_family([m for case in cases for m in case.measurements]))
+    table["verdict"] = [
+        case.verdict or verdict_of([next(family) for _ in case.measurements], row.needs)
+        for case, row in zip(cases, table.itertuples(), strict=True)
+    ]
+    table["evidence"] = [case.told for case in cases]
+    of_runs = table["notebook"] != ARTICLE
+    table["setting"] = of_runs.map({True: evidence.setting, False: "printed figures"})
+    table["file"] = of_runs.map({True: f"results/*/{evidence.shown}/runs", False: PUBLISHED})
+    columns = ["claim", "by", "needs", "verdict", "setting", "evidence", "file", "notebook"]
+    return table[columns]
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,14 +1,9 @@
-"""What the runs say: differences with intervals, in percentage points, and verdicts on them.
-
-Images are resampled; both sides of a comparison see the same resamples, so its interval is that of
-the difference.
-"""
+"""What the runs say: differences with intervals over seeds and images, in percentage points."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,29 +11,30 @@ import pandas as pd
 from aeflow_utils import metrics
 from aeflow_utils.article.audit import audit_findings
 from aeflow_utils.article.findings import Finding
-from aeflow_utils.config import DataConfig
 from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import get_method, methods_of
-from aeflow_utils.metrics import compare
-from aeflow_utils.metrics.compare import Measurement
-from aeflow_utils.profiles import get_profile
+from aeflow_utils.metrics.compare import Estimate, Sample
+from aeflow_utils.metrics.verdicts import NOT_SUPPORTED, PARTLY, SUPPORTED, Measurement
+from aeflow_utils.profiles import PROFILES, get_profile
 from aeflow_utils.show.ensemble_measurements import ensemble_measurements
 from aeflow_utils.show.tables import SCORE_COLUMNS
 from aeflow_utils.study.ensemble import ensembles
 from aeflow_utils.study.grid import BASE, grid_profile, variant_of
 from aeflow_utils.study.results import (
+    auroc_of,
+    classification_of,
     dataset_title,
     find,
     grouped,
     grouped_by,
-    labels_and_scores,
     run_title,
 )
 from aeflow_utils.study.runs import RunResult
 
 Runs = list[RunResult]  # of one method on one data set: they differ by seed, or by fold
 MISSING = "No run here measures it: the data are not here."
+TITLES = {"f1": "F1", "acc": "accuracy", "bacc": "balanced accuracy"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +59,17 @@ class Evidence:
     def shown(self) -> str:
         """The profile whose runs these are: the recorded laptop's where `profile` has none."""
         return self.runs[0].config.profile
+
+    @property
+    def setting(self) -> str:
+        """How these runs were trained and on what: encoder, size, policy, budget, seeds."""
+        config = next(run.config for run in self.runs if not run.config.fixed)
+        profile = PROFILES[config.profile]
+        policy = "converged" if profile.converged else "as published"
+        return (
+            f"{config.model.encoder}, {config.data.image_size} px, {policy}, "
+            f"{profile.seeds} seeds (profile {config.profile})"
+        )
 
     @cached_property
     def methods(self) -> dict[tuple[str, str, str], Runs]:
@@ -142,6 +149,13 @@ class Evidence:
             raise ValueError(f"no data set is of the domain '{domain}'")
         return [label for label in self.datasets if parse_label(label)[0] in names]
 
+    def named(self, dataset: str) -> list[str]:
+        """Labels of the data sets with runs that are of this name: of several, its categories.
+
+        In the study's own split, where it has runs in several.
+        """
+        return [d for d in self.datasets if parse_label(d)[0] == dataset]
+
     def best(self, dataset: str, *models: str) -> Runs | None:
         """Of the rows of these models, the one that validation prefers, else the first.
 
@@ -164,63 +178,52 @@ def _validation_auroc(runs: Runs) -> float:
     return np.nan_to_num(np.mean([run.metrics["val_auroc"] for run in runs]), nan=-1)
 
 
-def mean_auroc(runs: Runs, column: str = "image_score") -> float:
-    """Test AUROC of a column of the stored scores, mean over seeds, in percent."""
-    labels, scores = labels_and_scores(runs, column)
-    return 100 * np.mean([metrics.auroc(labels, each) for each in scores])
-
-
-def auroc_gap(runs: Runs, others: Runs, column: str = "image_score") -> Measurement:
-    """`mean_auroc` of `runs` minus that of `others`, of whose stored scores `column` counts."""
-    labels, ours = labels_and_scores(runs)
-    theirs = labels_and_scores(others, column)[1]
-    a, b = mean_auroc(runs), mean_auroc(others, column)
-    draws = 100 * (metrics.auroc_draws(labels, ours) - metrics.auroc_draws(labels, theirs))
+def auroc_gap(
+    runs: Runs, others: Runs, column: str = "image_score", spread: Runs | None = None
+) -> Measurement:
+    """Test AUROC of `runs` minus that of `others`, of whose stored scores `column` counts."""
+    ours, theirs = auroc_of(runs), auroc_of(others, column)
+    gap = metrics.difference(ours, theirs, auroc_of(spread) if spread else None)
     name = run_title(others[0])
     if column != "image_score":
         part = next(title for title, stored in SCORE_COLUMNS.items() if stored == column)
         name = f"its {part} alone"
-    text = f"{run_title(runs[0])} {a:.1f} %, {name} {b:.1f} %"
-    return measured(runs[0].config.data, a - b, draws, text)
+    return _gap(runs, run_title(runs[0]), ours, name, theirs, gap)
 
 
-def auroc_above(runs: Runs, level: float, column: str = "image_score") -> Measurement:
-    """Test AUROC, mean over seeds, minus `level`, in percent."""
-    labels, scores = labels_and_scores(runs, column)
-    draws = 100 * metrics.auroc_draws(labels, scores)
-    return above(runs[0].config.data, mean_auroc(runs, column), draws, level)
+def threshold_gap(runs: Runs, others: Runs, metric: str) -> Measurement:
+    """A metric at each run's F1-max threshold of validation: that of `runs` minus `others`'."""
+    sides = [classification_of(each, cuts_of(each, "val_f1"), metric) for each in (runs, others)]
+    names = run_title(runs[0]), run_title(others[0])
+    gap = metrics.difference(*sides)
+    return _gap(runs, f"{names[0]}, {TITLES[metric]}", sides[0], names[1], sides[1], gap)
 
 
-def f1_gap(runs: Runs, other_cuts: list[float]) -> Measurement:
-    """Test F1 at the F1-max thresholds of validation minus that at others, a threshold a run."""
-    labels, scores = labels_and_scores(runs)
-    cuts = [run.metrics["thresholds"]["val_f1"] for run in runs]
-    sides = [scores >= np.array(each)[:, None] for each in (cuts, other_cuts)]
-    a, b = (
-        100 * np.mean([metrics.classification(labels, p)["f1"] for p in side]) for side in sides
-    )
-    first, second = (metrics.classification_draws(labels, side, "f1") for side in sides)
-    text = f"{a:.1f} % and {b:.1f} %"
-    return measured(runs[0].config.data, a - b, 100 * (first - second), text)
+def cuts_gap(runs: Runs, cuts: list[float], others: list[float], metric: str) -> Measurement:
+    """A metric of the same runs at two thresholds each: the first minus the second."""
+    sides = [classification_of(runs, each, metric) for each in (cuts, others)]
+    gap = metrics.difference(*sides)
+    return _gap(runs, TITLES[metric], sides[0], "and", sides[1], gap)
 
 
-def above(data: DataConfig, value: float, draws: np.ndarray, level: float) -> Measurement:
-    """`value` with the interval of its bootstrap `draws` (R,), minus `level`; all in percent."""
-    low, high = metrics.percentile_interval(draws)
-    text = f"{value:.1f} % [{low:.1f}, {high:.1f}]"
-    return Measurement(dataset_title(data), value - level, low - level, high - level, text)
+def _gap(
+    runs: Runs, name: str, ours: Sample, other: str, theirs: Sample, gap: Estimate
+) -> Measurement:
+    a, b = (100 * np.mean(sample.values) for sample in (ours, theirs))
+    text = f"{name} {a:.1f} %, {other} {b:.1f} %"
+    return Measurement(dataset_title(runs[0].config.data), gap.times(100), text)
 
 
-def measured(data: DataConfig, value: float, draws: np.ndarray, text: str) -> Measurement:
-    """A difference with the interval of its bootstrap `draws` (R,), in points, added to `text`."""
-    low, high = metrics.percentile_interval(draws)
-    span = f"({signed(value)} [{signed(low)}, {signed(high)}])"
-    return Measurement(dataset_title(data), value, low, high, f"{text} {span}")
+def above(runs: Runs, sample: Sample, level: float) -> Measurement:
+    """A sample's mean, in percent, minus `level`."""
+    estimate = metrics.mean_of(sample).times(100)
+    where, text = dataset_title(runs[0].config.data), f"{estimate.value:.1f} %"
+    return Measurement(where, estimate.minus(level), text, margin=0)
 
 
-def relation(gap: Measurement) -> str:
-    """Where the first of two is, if the whole interval of their difference says so."""
-    return "ahead of" if gap.low > 0 else "behind" if gap.high < 0 else "level with"
+def cuts_of(runs: Runs, regime: str) -> list[float]:
+    """Each run's threshold."""
+    return [run.metrics["thresholds"][regime] for run in runs]
 
 
 def signed(value: float) -> str:
@@ -233,25 +236,42 @@ def rivals() -> tuple[str, ...]:
     return tuple(key for key in methods_of("trained", "gan") if key != "ae_flow")
 
 
-class Judgement(NamedTuple):
-    """One of `compare.VERDICTS`, and for readers what it rests on."""
+@dataclass(frozen=True)
+class Case:
+    """What a claim is judged by.
 
-    verdict: str
-    told: str
+    Args:
+        lead: what is measured.
+        measurements: the numbers that the rule of `metrics.compare` turns into a verdict.
+        verdict: one that arithmetic, or the lack of something, gives without measurements.
+        note: what else is to be said.
+    """
+
+    lead: str = ""
+    measurements: tuple[Measurement, ...] = ()
+    verdict: str = ""
+    note: str = ""
+
+    @property
+    def told(self) -> str:
+        """For readers: every measurement with its difference and interval, by data set."""
+        by_place: dict[str, list[str]] = {}
+        for m in self.measurements:
+            value, low, high = (
+                signed(v) for v in (m.estimate.value, m.estimate.low, m.estimate.high)
+            )
+            by_place.setdefault(m.where, []).append(f"{m.text} ({value} [{low}, {high}])")
+        places = [f"{where}: {'; '.join(texts)}." for where, texts in by_place.items()]
+        lead = [f"{self.lead}."] if places else []
+        return " ".join([*lead, *places, *filter(None, [self.note])]) or MISSING
 
 
-def judgement(lead: str, measurements: list[Measurement]) -> Judgement:
-    """The verdict of the rule, and `lead` with each measurement behind it."""
-    measurements = [m for m in measurements if np.isfinite(m.value)]
-    if not measurements:
-        return Judgement(compare.NOT_TESTABLE, MISSING)
-    by_place: dict[str, list[str]] = {}
-    for m in measurements:
-        by_place.setdefault(m.where, []).append(m.text)
-    told = " ".join(f"{where}: {'; '.join(texts)}." for where, texts in by_place.items())
-    return Judgement(compare.verdict_of(measurements), f"{lead}. {told}")
+def measured(lead: str, measurements: list[Measurement], note: str = "") -> Case:
+    """A case of those measurements that there are."""
+    finite = tuple(m for m in measurements if np.isfinite(m.estimate.value))
+    return Case(lead, finite, note=note)
 
 
-def of_parts(holds: list[bool]) -> str:
+def of_parts(holds: list[bool], failed: str = NOT_SUPPORTED) -> str:
     """The verdict on a claim that is not measured but holds or fails in each of its parts."""
-    return compare.CONFIRMED if all(holds) else compare.PARTLY if any(holds) else compare.REFUTED
+    return SUPPORTED if all(holds) else PARTLY if any(holds) else failed

@@ -23,9 +23,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from aeflow_utils.config import UNTRAINED
 from aeflow_utils.data.cache import file_sha256
+from aeflow_utils.data.precision import autocast
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
-from aeflow_utils.precision import autocast
 
 
 def _timm() -> ModuleType:

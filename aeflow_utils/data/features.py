@@ -21,10 +21,10 @@ from aeflow_utils.config import DataConfig
 from aeflow_utils.data.cache import cached_rows
 from aeflow_utils.data.encoders import Encoder, get_encoder_spec, weights_hash
 from aeflow_utils.data.images import Prepared, prepare_images
+from aeflow_utils.data.precision import bf16_here, default_device
 from aeflow_utils.data.table import SPLITS, ImageList, list_images
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
-from aeflow_utils.precision import bf16_here, default_device
 
 log = logging.getLogger(__name__)
 

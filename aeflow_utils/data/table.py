@@ -54,16 +54,29 @@ class ImageList:
         return [self.root / path for path in self.table["path"]]
 
 
-def available(names: Collection[str] = SPECS) -> list[tuple[str, str]]:
-    """Every (data set, category) whose training and test images are here, in a fixed order."""
+def available(names: Collection[str] = SPECS) -> list[tuple[str, str, str]]:
+    """Every (data set, category, split) that can be run here, in a fixed order.
+
+    The split is the study's, "", where its training and test images are here, else the first named
+    alternative whose are.
+    """
     here = []
     for name, spec in SPECS.items():
         for category in spec.categories if name in names else ():
-            listing = spec.scan(spec.root, category)
-            splits = () if listing.empty else spec.splits[""](listing, SPLIT_SEED)["split"]
-            if {"train", "test"} <= set(splits):
-                here.append((name, category))
+            possible = splits_here(spec, category)
+            here += [(name, category, split) for split in possible[:1]]
     return here
+
+
+def splits_here(spec: DatasetSpec, category: str = "") -> list[str]:
+    """Those of a data set's splits whose training and test images are in the data folder."""
+    listing = spec.scan(spec.root, category)
+    divided = {} if listing.empty else spec.splits
+    return [
+        name
+        for name, divide in divided.items()
+        if {"train", "test"} <= set(divide(listing, SPLIT_SEED)["split"])
+    ]
 
 
 def list_images(data: DataConfig) -> ImageList:

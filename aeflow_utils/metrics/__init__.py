@@ -1,9 +1,12 @@
 """Metrics of detectors, of their uncertainty and of comparisons: arrays in, arrays out."""
 
 from aeflow_utils.metrics.compare import (
-    auroc_draws,
-    auroc_interval,
-    classification_draws,
+    auroc_sample,
+    average,
+    classification_sample,
+    difference,
+    mean_of,
+    mean_sample,
     percentile_interval,
     resampled,
 )

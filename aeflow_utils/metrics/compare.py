@@ -1,54 +1,216 @@
-"""How sure a metric is: bootstrap draws, intervals, and one rule from intervals to a verdict."""
+"""How sure a number is: two levels of chance, trainings and test images.
+
+A score measured on S trainings and N test images would be another with other seeds, and with other
+images. Images are resampled, whole groups (patients, lesions) at a time; five seeds are too few to
+resample, so their spread enters by Student's t. Both levels together give an interval after Welch
+and Satterthwaite.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+from scipy.stats import t as student
 
 from aeflow_utils.metrics.detection import check_scores, classification_of_counts
 
-CONFIRMED, PARTLY, REFUTED = "confirmed", "partly", "refuted"
-OPEN, NOT_TESTABLE = "open", "not testable here"
-VERDICTS = (CONFIRMED, PARTLY, REFUTED, OPEN, NOT_TESTABLE)
+LEVEL = 0.95
+N_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """One number that speaks for a claim where it is above 0, and against it below.
+class Sample:
+    """One metric of S trainings on the same test images.
 
     Args:
-        where: title of the data set.
-        value, low, high: the number and its 95 % interval, in percentage points.
-        text: the same for readers, without the data set.
+        values: (S,), on the images as they are.
+        draws: (S, R), on R resamples of the images, the same for all trainings.
+        n_groups: what is resampled: images, or groups of them.
+        fixed: the method has no seed, so that one run is all there is.
     """
 
-    where: str
+    values: np.ndarray
+    draws: np.ndarray
+    n_groups: int
+    fixed: bool = False
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its standard errors: from test images, and from seeds.
+
+    `seed_df` is the seeds' degrees of freedom: infinite where no seed plays a part.
+    """
+
     value: float
-    low: float
-    high: float
-    text: str
+    image_error: float
+    image_df: float
+    seed_error: float = 0.0
+    seed_df: float = np.inf
+
+    @property
+    def error(self) -> float:
+        return float(np.hypot(self.image_error, self.seed_error))
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom of `error` (Welch, 1947)."""
+        parts = self.image_error**4 / self.image_df + self.seed_error**4 / self.seed_df
+        return self.error**4 / parts if parts else np.inf
+
+    @property
+    def low(self) -> float:
+        return self.value - student.isf((1 - LEVEL) / 2, self.df) * self.error
+
+    @property
+    def high(self) -> float:
+        return self.value + student.isf((1 - LEVEL) / 2, self.df) * self.error
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, against 0."""
+        if not self.error:
+            return float(self.value == 0)
+        return float(2 * student.sf(abs(self.value) / self.error, self.df))
+
+    def times(self, factor: float) -> Estimate:
+        """In another unit, or of the other sign."""
+        errors = abs(factor) * self.image_error, abs(factor) * self.seed_error
+        return replace(self, value=factor * self.value, image_error=errors[0], seed_error=errors[1])
+
+    def minus(self, level: float) -> Estimate:
+        return replace(self, value=self.value - level)
 
 
-def verdict_of(measurements: list[Measurement]) -> str:
-    """One of `VERDICTS` for all of them.
+def mean_of(sample: Sample) -> Estimate:
+    """The mean over trainings; of a single one without its spread, which `seed_df` 0 says."""
+    n_seeds = len(sample.values)
+    spread = np.std(sample.values, ddof=1) / np.sqrt(n_seeds) if n_seeds > 1 else 0.0
+    return _estimate(sample.values.mean(), sample, spread, n_seeds - 1)
 
-    A measurement supports a claim when its whole interval lies above 0, and contradicts it when
-    it lies below. All support: confirmed. Some do: partly. None does and at least one contradicts:
-    refuted. None says either: open. Nothing was measured: not testable here.
+
+def _estimate(value: float, images: Sample, seed_error: float, seed_df: int) -> Estimate:
+    image_error = float(np.nanstd(images.draws.mean(axis=0), ddof=1))
+    seeds = (0.0, np.inf) if images.fixed else (float(seed_error), seed_df)
+    return Estimate(float(value), image_error, max(images.n_groups - 1, 1), *seeds)
+
+
+def difference(a: Sample, b: Sample, spread: Sample | None = None) -> Estimate:
+    """Mean of `a` minus that of `b`: paired by image, and by seed where both have as many.
+
+    Where they have not, as one training of a changed method against five of the default, the
+    spread of their seeds is taken to be the same, and pooled. Between two single trainings it is
+    that of `spread`, others of the same kind.
     """
-    if not measurements:
-        return NOT_TESTABLE
-    supports = sum(m.low > 0 for m in measurements)
-    if supports == len(measurements):
-        return CONFIRMED
-    if supports:
-        return PARTLY
-    return REFUTED if any(m.high < 0 for m in measurements) else OPEN
+    if spread is not None and len(a.values) == len(b.values) == 1:
+        gap, n_seeds = difference(a, b), len(spread.values)
+        seed_error = np.sqrt(2) * np.std(spread.values, ddof=1) if n_seeds > 1 else 0.0
+        return replace(gap, seed_error=float(seed_error), seed_df=n_seeds - 1)
+    if a.fixed or b.fixed or len(a.values) == len(b.values):
+        gaps = Sample(a.values - b.values, a.draws - b.draws, a.n_groups, a.fixed and b.fixed)
+        return mean_of(gaps)
+    numbers = np.array([len(a.values), len(b.values)])
+    squares = sum(((s.values - s.values.mean()) ** 2).sum() for s in (a, b))
+    df = numbers.sum() - 2
+    draws = (a.draws.mean(axis=0) - b.draws.mean(axis=0))[None]
+    images = Sample(np.zeros(1), draws, a.n_groups)
+    seed_error = np.sqrt(squares / df * (1 / numbers).sum())
+    return _estimate(a.values.mean() - b.values.mean(), images, seed_error, df)
 
 
-def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+def average(samples: list[Sample]) -> Sample:
+    """The mean over data sets that have the same seeds, each with the same weight."""
+    n_groups = sum(sample.n_groups for sample in samples)
+    values, draws = ([getattr(s, name) for s in samples] for name in ("values", "draws"))
+    return Sample(np.mean(values, 0), np.mean(draws, 0), n_groups, samples[0].fixed)
+
+
+def auroc_sample(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    groups: np.ndarray | None = None,
+    fixed: bool = False,
+    seed: int = 0,
+) -> Sample:
+    """The AUROC of S trainings.
+
+    Args:
+        labels: (N,).
+        scores: (N,) or (S, N).
+        groups: (N,), equal for images that are drawn together; by default each is drawn alone.
+    """
+    runs = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    for run in runs:
+        check_scores(labels, run)
+    labels = np.ascontiguousarray(labels, dtype=np.int64)
+    groups = np.arange(labels.size) if groups is None else np.unique(groups, return_inverse=True)[1]
+    keys = groups.astype(np.int64).tobytes(), seed
+    pairs = [_auroc_of(labels.tobytes(), run.tobytes(), *keys) for run in runs]
+    values, draws = zip(*pairs, strict=True)
+    return Sample(np.array(values), np.stack(draws), len(np.unique(groups)), fixed)
+
+
+@lru_cache(maxsize=4096)  # an article's tables and claims ask for the same runs again and again
+def _auroc_of(labels: bytes, run: bytes, groups: bytes, seed: int) -> tuple[float, np.ndarray]:
+    truth, scores = np.frombuffer(labels, dtype=np.int64), np.frombuffer(run)
+    abnormal, normal = truth == 1, truth == 0
+    # Mann-Whitney: pairs that are won, compared once for all resamples.
+    higher, lower = scores[abnormal, None], scores[normal]
+    wins = (higher > lower) + (higher == lower) / 2
+    weights = np.vstack([np.ones(truth.size), _weights(groups, seed)])
+    won = (weights[:, abnormal] @ wins * weights[:, normal]).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        won /= weights[:, abnormal].sum(axis=1) * weights[:, normal].sum(axis=1)
+    return float(won[0]), won[1:]
+
+
+@lru_cache(maxsize=8)
+def _weights(groups: bytes, seed: int) -> np.ndarray:
+    """How often each of R resamples of the groups holds each image, (R, N)."""
+    group = np.frombuffer(groups, dtype=np.int64)
+    n = int(group.max()) + 1
+    counts = [np.bincount(row, minlength=n) for row in resampled(n, seed=seed)]
+    return np.stack(counts).astype(float)[:, group]
+
+
+def resampled(n: int, n_resamples: int = N_RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Positions of resampled images, or groups, (R, n)."""
+    return np.random.default_rng(seed).integers(0, n, size=(n_resamples, n))
+
+
+def classification_sample(
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    metric: str,
+    groups: np.ndarray | None = None,
+    fixed: bool = False,
+    seed: int = 0,
+) -> Sample:
+    """One of `CLASSIFICATION` of S trainings' decisions, 0/1, (N,) or (S, N); as `auroc_sample`."""
+    labels = np.asarray(labels).astype(bool)
+    runs = np.atleast_2d(np.asarray(predicted)).astype(bool)
+    if runs.shape[1] != labels.size:
+        raise ValueError(f"{labels.size} labels but {runs.shape[1]} predictions")
+    groups = np.arange(labels.size) if groups is None else np.unique(groups, return_inverse=True)[1]
+    weights = _weights(groups.astype(np.int64).tobytes(), seed)
+    weights = np.vstack([np.ones(labels.size), weights])
+    tp, tn = (labels & runs) @ weights.T, (~labels & ~runs) @ weights.T
+    counted = classification_of_counts(tp, tn, weights @ ~labels, weights @ labels)[metric]
+    return Sample(counted[:, 0], counted[:, 1:], len(np.unique(groups)), fixed)
+
+
+def mean_sample(values: np.ndarray, groups: np.ndarray | None = None) -> Sample:
+    """The mean over images of a number an image has, in S trainings: (S, N)."""
+    n = values.shape[1]
+    groups = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    weights = _weights(groups.astype(np.int64).tobytes(), 0)
+    draws = values @ weights.T / weights.sum(axis=1)
+    return Sample(values.mean(axis=1), draws, len(np.unique(groups)))
+
+
+def percentile_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     """Central `level` of bootstrap values (R,), without those that are NaN."""
     values = values[np.isfinite(values)]
     if values.size == 0:
@@ -56,79 +218,3 @@ def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float,
     tail = (1 - level) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
-
-
-def resampled(n_images: int, n_resamples: int = 1000, seed: int = 0) -> np.ndarray:
-    """Positions of resampled images, (R, N)."""
-    return np.random.default_rng(seed).integers(0, n_images, size=(n_resamples, n_images))
-
-
-def auroc_draws(
-    labels: np.ndarray, scores: np.ndarray, n_resamples: int = 1000, seed: int = 0
-) -> np.ndarray:
-    """Bootstrap values (R,) of the AUROC, averaged over runs.
-
-    Args:
-        labels: (N,).
-        scores: (N,) of one run or (S, N) of S runs on the same images; images are resampled,
-            seeds are not, so the spread speaks of the test set and the seeds' sd of training.
-    """
-    runs = np.atleast_2d(np.asarray(scores, dtype=np.float64))
-    for run in runs:
-        check_scores(labels, run)
-    labels = np.asarray(labels, dtype=np.int64)
-    return _draws_of(labels.tobytes(), runs.tobytes(), n_resamples, seed)
-
-
-@lru_cache(maxsize=1024)  # a table in three threshold regimes asks for the same draws three times
-def _draws_of(labels: bytes, runs: bytes, n_resamples: int, seed: int) -> np.ndarray:
-    truth = np.frombuffer(labels, dtype=np.int64)
-    scores = np.frombuffer(runs).reshape(-1, truth.size)
-    weights = _resampling_weights(truth.size, n_resamples, seed)
-    return np.mean([_weighted_auroc(truth, run, weights) for run in scores], axis=0)
-
-
-@lru_cache(maxsize=8)
-def _resampling_weights(n_images: int, n_resamples: int, seed: int) -> np.ndarray:
-    """How often each resample holds each image, (R, N)."""
-    positions = resampled(n_images, n_resamples, seed)
-    return np.stack([np.bincount(row, minlength=n_images) for row in positions]).astype(float)
-
-
-def auroc_interval(
-    labels: np.ndarray, scores: np.ndarray, n_resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of `auroc_draws`."""
-    return percentile_interval(auroc_draws(labels, scores, n_resamples, seed))
-
-
-def _weighted_auroc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUROC (R,) of images that count `weights` (R, N) times, by Mann-Whitney: pairs that are won.
-
-    Pairs are compared once for all R. Weights are whole numbers, so no sum is rounded.
-    """
-    abnormal, normal = labels == 1, labels == 0
-    higher, lower = scores[abnormal, None], scores[normal]
-    wins = (higher > lower) + (higher == lower) / 2
-    won = (weights[:, abnormal] @ wins * weights[:, normal]).sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return won / (weights[:, abnormal].sum(axis=1) * weights[:, normal].sum(axis=1))
-
-
-def classification_draws(
-    labels: np.ndarray, predicted: np.ndarray, metric: str, n_resamples: int = 1000, seed: int = 0
-) -> np.ndarray:
-    """Bootstrap values (R,) of one of `CLASSIFICATION`, averaged over runs.
-
-    Args:
-        labels: (N,).
-        predicted: (N,) or (S, N), 0/1.
-    """
-    labels = np.asarray(labels).astype(bool)
-    runs = np.atleast_2d(np.asarray(predicted)).astype(bool)
-    if runs.shape[1] != labels.size:
-        raise ValueError(f"{labels.size} labels but {runs.shape[1]} predictions")
-    weights = _resampling_weights(labels.size, n_resamples, seed)
-    tp, tn = (labels & runs) @ weights.T, (~labels & ~runs) @ weights.T
-    counted = classification_of_counts(tp, tn, weights @ ~labels, weights @ labels)
-    return counted[metric].mean(axis=0)

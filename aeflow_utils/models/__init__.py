@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from aeflow_utils.methods import ModelConfig, get_method
+from aeflow_utils.methods import get_method
 from aeflow_utils.models.system import Shapes, System
+from aeflow_utils.options import ModelConfig
 
 
 def build_system(config: ModelConfig, shapes: Shapes, image_size: int) -> System:

@@ -10,7 +10,6 @@ from torch import Tensor
 from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.encoders import Encoder
 from aeflow_utils.data.features import Batch, ImageSet
-from aeflow_utils.methods import AEFlowConfig
 from aeflow_utils.models.flow import SUBNETS, Flow
 from aeflow_utils.models.layers import Decoder, FeatureScaler
 from aeflow_utils.models.scores import (
@@ -24,6 +23,7 @@ from aeflow_utils.models.scores import (
     upsample,
 )
 from aeflow_utils.models.system import Losses, Shapes, System
+from aeflow_utils.options import AEFlowConfig
 
 
 class AEFlow(System):

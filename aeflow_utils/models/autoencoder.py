@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aeflow_utils.data.features import Batch, ImageSet
-from aeflow_utils.methods import AutoencoderConfig
 from aeflow_utils.models.layers import Decoder, FeatureScaler
 from aeflow_utils.models.scores import Scores, ssim
 from aeflow_utils.models.system import Losses, Shapes, System
+from aeflow_utils.options import AutoencoderConfig
 
 
 class Autoencoder(System):

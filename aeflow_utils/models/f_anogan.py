@@ -10,10 +10,10 @@ from torch import Tensor
 
 from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import Batch
-from aeflow_utils.methods import FAnoGANConfig
 from aeflow_utils.models.dcgan import image_to_vector, shrink, vector_to_image
 from aeflow_utils.models.scores import Scores, upsample
 from aeflow_utils.models.system import Losses, Optimizers, Shapes, System, descend
+from aeflow_utils.options import FAnoGANConfig
 
 PENALTY_WEIGHT = 10.0  # lambda of WGAN-GP (arXiv:1704.00028)
 KAPPA = 1.0  # weight of the feature residual, in loss and score

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from aeflow_utils.data.features import Batch
-from aeflow_utils.methods import FastFlowConfig
 from aeflow_utils.models.flow import Flow, Subnet, conv_like
 from aeflow_utils.models.scores import Scores, gaussian_log_prob, likelihood_map, pool_map, upsample
 from aeflow_utils.models.system import Losses, Shapes, System
+from aeflow_utils.options import FastFlowConfig
 
 
 def fastflow_subnets(n_blocks: int, hidden_ratio: float) -> list[Subnet]:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from FrEIA.framework import SequenceINN
 from torch import Tensor, nn
 
+from aeflow_utils.data.precision import autocast
 from aeflow_utils.models.kernels import IndexedBlock
-from aeflow_utils.precision import autocast
 
 CLAMP = 2.0  # bounds the logarithm of a block's factors; FrEIA's `affine_clamping`
 

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import Batch
-from aeflow_utils.methods import GANomalyConfig
 from aeflow_utils.models.dcgan import image_to_vector, shrink, vector_to_image
 from aeflow_utils.models.scores import Scores, upsample
 from aeflow_utils.models.system import Losses, Optimizers, Shapes, System, descend
+from aeflow_utils.options import GANomalyConfig
 
 WEIGHTS = {"adversarial": 1.0, "recon": 50.0, "latent": 1.0}  # the paper's
 N_LATENT = 100  # dimensions of z, as in the paper's code

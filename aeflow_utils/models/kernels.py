@@ -14,7 +14,7 @@ from FrEIA.modules import AllInOneBlock
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from aeflow_utils.precision import autocast
+from aeflow_utils.data.precision import autocast
 
 CHANNELS_LAST_UP_TO = 64  # channels; with more, the copies cost a CPU more than they save it
 BAND = 32  # rows blurred by one product

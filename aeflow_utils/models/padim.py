@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from aeflow_utils.data.features import Batch, ImageSet
-from aeflow_utils.methods import PaDiMConfig
 from aeflow_utils.models.layers import stack
 from aeflow_utils.models.scores import Scores, pool_map, upsample
 from aeflow_utils.models.system import Shapes, System
+from aeflow_utils.options import CHOICES, PaDiMConfig
 
 REGULARISATION = 0.01  # PaDiM's, added to every covariance
 
@@ -54,5 +54,9 @@ class PaDiM(System):
         centred = self._columns(batch) - self.mean[:, None]
         distance = (centred @ self.whitening.transpose(1, 2)).norm(dim=2)  # (P, N)
         distance_map = distance.T.reshape(-1, 1, *self.size)
-        image_score = pool_map(distance_map, self.config.pooling)
-        return Scores(image_score, upsample(distance_map, batch.image.shape[-2:]))
+        pooled = {pooling: pool_map(distance_map, pooling) for pooling in CHOICES["pooling"]}
+        return Scores(
+            image_score=pooled[self.config.pooling],
+            anomaly_map=upsample(distance_map, batch.image.shape[-2:]),
+            parts={f"distance_{pooling}": scores for pooling, scores in pooled.items()},
+        )

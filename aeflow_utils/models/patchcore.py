@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from aeflow_utils.data.features import Batch, ImageSet
-from aeflow_utils.methods import PatchCoreConfig
 from aeflow_utils.models.layers import stack
 from aeflow_utils.models.scores import Scores, upsample
 from aeflow_utils.models.system import Shapes, System
+from aeflow_utils.options import PatchCoreConfig
 
 MAX_CANDIDATES = 50_000  # greedy selection reads them all for each member of the coreset
 MAX_WIDTH = 256  # of a candidate during selection: wider ones are projected

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aeflow_utils.methods import CHOICES
 from aeflow_utils.models.kernels import gaussian_blur
+from aeflow_utils.options import CHOICES
 
 WINDOW, SIGMA = 11, 1.5  # pixels, of SSIM's Gaussian window
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import Batch, ImageSet
-from aeflow_utils.methods import ModelConfig
 from aeflow_utils.models.scores import Scores, upsample
+from aeflow_utils.options import ModelConfig
 
 Shapes = dict[int, tuple[int, int, int]]  # {stride: (C, h, w)} of the encoder's maps
 Losses = dict[str, Tensor]  # scalar terms, by name

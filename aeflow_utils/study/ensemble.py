@@ -15,9 +15,9 @@ from sklearn.model_selection import StratifiedKFold
 from aeflow_utils import metrics
 from aeflow_utils.config import N_FOLDS
 from aeflow_utils.errors import UserError
-from aeflow_utils.methods import CHOICES
 from aeflow_utils.metrics import calibration
 from aeflow_utils.metrics.uncertainty import conformal_p_values
+from aeflow_utils.options import CHOICES
 from aeflow_utils.study.grid import BASE
 from aeflow_utils.study.results import find, grouped_by
 from aeflow_utils.study.runs import RunResult

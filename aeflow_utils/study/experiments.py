@@ -29,18 +29,25 @@ from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.data.features import Splits, encoded_splits
 from aeflow_utils.data.images import load_masks
 from aeflow_utils.data.layouts import UNLABELLED
+from aeflow_utils.data.precision import bf16_here, use_bf16
 from aeflow_utils.data.table import ImageList, available, list_images
-from aeflow_utils.errors import UserError
-from aeflow_utils.methods import KINDS, METHODS, get_method
+from aeflow_utils.errors import TrainingError, UserError
+from aeflow_utils.methods import KINDS, METHODS, get_method, methods_of
 from aeflow_utils.models import build_system
 from aeflow_utils.models.system import System
-from aeflow_utils.precision import bf16_here, use_bf16
 from aeflow_utils.profiles import PROFILES, Profile
 from aeflow_utils.study.machine import environment, machine, peak_memory_mb, reset_peak_memory
-from aeflow_utils.study.runs import RunResult, load_run, run_folder, write_json
-from aeflow_utils.study.training import fit, score_images, score_maps, seed_everything
+from aeflow_utils.study.runs import SCORES, RunResult, load_run, run_folder, write_json
+from aeflow_utils.study.training import (
+    fit,
+    residual_maps,
+    score_images,
+    score_maps,
+    seed_everything,
+)
 
 CHECKPOINT, RESUME = "checkpoint.safetensors", "resume.pt"
+_GZIP = {"method": "gzip", "mtime": 0}  # the same scores are the same bytes
 
 
 def plan(
@@ -48,16 +55,25 @@ def plan(
 ) -> list[RunConfig]:
     """The study's runs on those of the data sets that are here, in a fixed order.
 
+    Each in its study's split or, where images of that are missing, in another official one; in
+    the splits that `profile` adds, all methods but the adversarial ones. A profile that differs by
+    how methods are trained has none of those that are not.
+
     Raises:
         UserError: there is no such method.
     """
     for name in methods:
         get_method(name)
+    images = [(names, METHODS) for names in available(datasets)]
+    for dataset, split in profile.also.items():
+        if dataset in datasets:
+            images.append(((dataset, "", split), methods_of("trained", "untrained", "trivial")))
     return [
-        RunConfig.build(profile, dataset, name, seed, category, variant, **row.options)
-        for dataset, category in available(datasets)
+        RunConfig.build(profile, dataset, name, seed, category, variant, split, **row.options)
+        for (dataset, category, split), run_there in images
         for name, method in METHODS.items()
-        if name in methods
+        if name in methods and name in run_there
+        if method.kind in profile.kinds
         for variant, row in method.variants.items()
         for seed in range(1 if method.deterministic else profile.seeds)
     ]
@@ -110,25 +126,26 @@ def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
     label = f"{config.data.label} {config.model.name} seed {config.seed}"
     history = fit(system, splits.train, splits.val, config.train, config.seed, work / RESUME, label)
     trained = time.perf_counter()
-    scores = pd.concat([score_images(system, part) for part in (splits.val, splits.test)])
+    val, test = (score_images(system, part) for part in (splits.val, splits.test))
     scored = time.perf_counter()
+    maps = pixel_maps(system, splits)
+    scores = pd.concat([val, test.assign(**pixel_columns(maps))])
     costs = {
         "fit_seconds": round(trained - start, 2),
         "score_seconds": round(scored - trained, 2),
         "peak_memory_mb": peak_memory_mb(),
     }
     history.to_csv(work / "history.csv", index=False)
-    scores.to_csv(work / "scores.csv", index=False, float_format="%.7g")
+    scores.to_csv(work / SCORES, index=False, float_format="%.7g", compression=_GZIP)
+    write_json(work / "metrics.json", evaluate(pd.read_csv(work / SCORES)) | evaluate_pixels(maps))
     _record(config, splits, system, costs, work)
 
 
 def _record(config: RunConfig, splits: Splits, system: System, costs: dict, work: Path) -> None:
-    """Beside scores and history: metrics, configuration, environment and checkpoint."""
-    stored = pd.read_csv(work / "scores.csv")  # metrics can be recomputed from the file alone
+    """Beside scores and what they say: environment, configuration and checkpoint."""
     images = {"fingerprint": splits.fingerprint, "skipped": list(splits.skipped)}
     size = sum(p.numel() for p in system.parameters() if p.requires_grad)
     model = {"trainable_parameters": size, "bf16": bf16_here(config.train.bf16)}
-    write_json(work / "metrics.json", evaluate(stored) | evaluate_pixels(system, splits))
     write_json(work / "environment.json", images | costs | model | machine())
     write_json(work / "config.json", config.to_dict())
     state = {name: tensor.cpu().contiguous() for name, tensor in system.state_dict().items()}
@@ -155,13 +172,39 @@ def evaluate(scores: pd.DataFrame) -> dict:
     }
 
 
-def evaluate_pixels(system: System, splits: Splits) -> dict:
-    """Pixel AUROC and AUPRO of test maps, where the set has masks and the system has maps."""
+def pixel_maps(system: System, splits: Splits) -> dict[str, np.ndarray]:
+    """Maps (N, H, W) of the test images: anomaly map, residual |x - x'|, and ``mask``.
+
+    Empty where the set has no masks; without the maps that a system does not have.
+    """
     masks = load_masks(splits.listed, splits.test.table)
-    maps = None if masks is None else score_maps(system, splits.test)
-    if maps is None or not masks.any():
+    if masks is None or not masks.any():
         return {}
-    return {"pixel_auroc": metrics.pixel_auroc(masks, maps), "aupro": metrics.aupro(masks, maps)}
+    found = {"map": score_maps(system, splits.test), "residual": residual_maps(system, splits.test)}
+    return {"mask": masks} | {name: maps for name, maps in found.items() if maps is not None}
+
+
+def evaluate_pixels(maps: dict[str, np.ndarray]) -> dict[str, float]:
+    """Pixel AUROC and AUPRO over all test images, of `pixel_maps`."""
+    values = {}
+    for name in ("map", "residual"):
+        if name in maps:
+            pair, ending = (maps["mask"], maps[name]), "" if name == "map" else f"_{name}"
+            values |= {f"pixel_auroc{ending}": metrics.pixel_auroc(*pair)}
+            values |= {f"aupro{ending}": metrics.aupro(*pair)}
+    return values
+
+
+def pixel_columns(maps: dict[str, np.ndarray]) -> dict[str, list[float]]:
+    """Pixel AUROC within each test image, NaN where it has no defect: a column a kind of map."""
+    return {
+        f"{name}_auroc": [
+            metrics.auroc(mask.ravel().astype(int), values.ravel())
+            for mask, values in zip(maps["mask"], maps[name], strict=True)
+        ]
+        for name in maps
+        if name != "mask"
+    }
 
 
 def new_system(config: RunConfig, splits: Splits) -> System:
@@ -239,6 +282,7 @@ def prepare(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> None:
 
 
 def _run_in_parallel(pending: list[RunConfig], here: dict[DataConfig, ImageList]) -> None:
+    """Runs that are stopped by their loss leave no folder, and do not stop the others."""
     workers = min(PROFILES[pending[0].profile].workers or os.cpu_count() or 1, len(pending))
     if workers == 1:
         return
@@ -246,7 +290,15 @@ def _run_in_parallel(pending: list[RunConfig], here: dict[DataConfig, ImageList]
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
     with environment(TQDM_DISABLE="1"):  # one bar here; children read it when they import tqdm
         jobs = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(
-            joblib.delayed(run)(config, here[config.data]) for config in pending
+            joblib.delayed(_run_quietly)(config, here[config.data]) for config in pending
         )
-        for result in tqdm(jobs, f"runs, {workers} at a time", len(pending)):
-            tqdm.write(f"  done: {result.folder.name}")
+        for told in tqdm(jobs, f"runs, {workers} at a time", len(pending)):
+            tqdm.write(f"  {told}")
+
+
+def _run_quietly(config: RunConfig, listed: ImageList) -> str:
+    """`run` in a worker: its folder's name, or why its loss stopped it."""
+    try:
+        return f"done: {run(config, listed).folder.name}"
+    except TrainingError as error:
+        return f"stopped: {config.run_name}: {error}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,8 @@ from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import FLOOR, METHODS, method_title
+from aeflow_utils.metrics.compare import Sample
+from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.runs import RunResult, read_runs
 
 REGIMES = {
@@ -69,13 +71,21 @@ def find(
 
 
 def _both(profile: str) -> list[RunResult]:
-    """Recorded runs, each replaced by this machine's where it has one."""
+    """Recorded runs, each replaced by this machine's where it has one.
+
+    With those of the methods that are trained by no policy, of the profile that has them.
+    """
     runs = {study_order(result): result for result in read_runs(profile, recorded=True)}
     for result in read_runs(profile, recorded=False):
         known = runs.get(study_order(result))
         same = known is not None and known.scores.equals(result.scores)
         runs[study_order(result)] = replace(result, source="re-run = recorded") if same else result
-    return list(runs.values())
+    shared = PROFILES[profile].untrained_of
+    return (
+        [*runs.values(), *(run for run in _both(shared) if run.config.fixed)]
+        if shared
+        else [*runs.values()]
+    )
 
 
 def _members(profile: str) -> list[RunResult]:
@@ -129,7 +139,7 @@ def summary(results: list[RunResult], regime: str = "val_f1") -> pd.DataFrame:
     they are.
 
     Columns: dataset (label), domain, model, variant; n_seeds; auroc, its standard deviation over
-    seeds and bootstrap interval over images; the metrics of `metrics.CLASSIFICATION` (mean over
+    seeds, its interval over seeds and images; the metrics of `metrics.CLASSIFICATION` (mean over
     seeds) with the interval of F1; val_auroc; source. Metrics are recomputed from the stored
     scores. NaN where a data set does not allow a regime (no abnormal validation image).
     """
@@ -159,22 +169,22 @@ def _names_of(config: RunConfig) -> dict:
 def _row(categories: list[list[RunResult]], regime: str) -> dict:
     """One method's mean over the categories of a data set, of which most have only one.
 
-    Each category has the same weight whatever its size, and its runs differ by seed. The
-    deviation is that of the mean between seeds; intervals resample each category apart.
+    Each category has the same weight whatever its size, and its runs differ by seed; one that
+    lacks seeds shortens the others. Intervals are of seeds and images, see `metrics.compare`.
     """
-    pairs = [labels_and_scores(runs) for runs in categories]
-    aurocs = [[metrics.auroc(labels, run) for run in scores] for labels, scores in pairs]
+    n_seeds = min(len(runs) for runs in categories)
+    categories = [runs[:n_seeds] for runs in categories]
+    aurocs = metrics.average([auroc_of(runs, seed=k) for k, runs in enumerate(categories)])
+    estimate = metrics.mean_of(aurocs)
     validation = [np.mean([run.metrics["val_auroc"] for run in runs]) for runs in categories]
-    seeds = {len(runs) for runs in categories}
-    several = len(seeds) == 1 and min(seeds) > 1
     row = _names_of(categories[0][0].config) | {
-        "n_seeds": min(seeds),
-        "auroc": np.mean([np.mean(each) for each in aurocs]),
-        "auroc_sd": np.std(np.mean(aurocs, axis=0), ddof=1) if several else np.nan,
+        "n_seeds": n_seeds,
+        "auroc": estimate.value,
+        "auroc_sd": np.std(aurocs.values, ddof=1) if n_seeds > 1 else np.nan,
+        "auroc_low": estimate.low,
+        "auroc_high": estimate.high,
         "val_auroc": np.mean(validation),
     }
-    draws = [metrics.auroc_draws(*pair, seed=number) for number, pair in enumerate(pairs)]
-    row["auroc_low"], row["auroc_high"] = metrics.percentile_interval(np.mean(draws, axis=0))
     row |= _at_thresholds(categories, regime)
     row["source"] = ", ".join(sorted({run.source for runs in categories for run in runs}))
     return row
@@ -182,17 +192,39 @@ def _row(categories: list[list[RunResult]], regime: str) -> dict:
 
 def _at_thresholds(categories: list[list[RunResult]], regime: str) -> dict[str, float]:
     """`metrics.CLASSIFICATION`, each run at its own threshold; empty where a run has none."""
-    means, draws = [], []
+    means, samples = [], []
     for number, runs in enumerate(categories):
-        labels, scores = labels_and_scores(runs)
-        cuts = np.array([run.metrics["thresholds"][regime] for run in runs], dtype=float)
-        if not np.isfinite(cuts).all():
+        cuts = [run.metrics["thresholds"][regime] for run in runs]
+        if not np.isfinite(np.array(cuts, dtype=float)).all():
             return {}
-        predicted = scores >= cuts[:, None]
+        predicted = labels_and_scores(runs)[1] >= np.array(cuts)[:, None]
+        labels = labels_and_scores(runs)[0]
         means.append(pd.DataFrame([metrics.classification(labels, p) for p in predicted]).mean())
-        draws.append(metrics.classification_draws(labels, predicted, "f1", seed=number))
-    low, high = metrics.percentile_interval(np.mean(draws, axis=0))
-    return pd.DataFrame(means).mean(skipna=False).to_dict() | {"f1_low": low, "f1_high": high}
+        samples.append(classification_of(runs, cuts, "f1", seed=number))
+    f1 = metrics.mean_of(metrics.average(samples))
+    return pd.DataFrame(means).mean(skipna=False).to_dict() | {"f1_low": f1.low, "f1_high": f1.high}
+
+
+def auroc_of(runs: list[RunResult], column: str = "image_score", seed: int = 0) -> Sample:
+    """Test AUROC of runs that differ by seed, of one column of their stored scores."""
+    labels, scores = labels_and_scores(runs, column)
+    return metrics.auroc_sample(labels, scores, _groups(runs), runs[0].config.fixed, seed)
+
+
+def classification_of(
+    runs: list[RunResult], cuts: Sequence[float], metric: str, seed: int = 0
+) -> Sample:
+    """One of `metrics.CLASSIFICATION` on test, a threshold a run."""
+    labels, scores = labels_and_scores(runs)
+    decisions = scores >= np.array(cuts, dtype=float)[:, None]
+    fixed = runs[0].config.fixed
+    return metrics.classification_sample(labels, decisions, metric, _groups(runs), fixed, seed)
+
+
+def _groups(runs: list[RunResult]) -> np.ndarray | None:
+    """Which test images are drawn together; None in runs that do not say."""
+    test = runs[0].labelled("test")
+    return test["group"].to_numpy() if "group" in test else None
 
 
 def labels_and_scores(

@@ -15,7 +15,8 @@ from aeflow_utils.data.layouts import UNLABELLED
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 
-FILES = ("config.json", "environment.json", "metrics.json", "history.csv", "scores.csv")
+SCORES = "scores.csv.gz"
+FILES = ("config.json", "environment.json", "metrics.json", "history.csv", SCORES)
 
 
 @dataclass(frozen=True, eq=False)  # tables have no equality: a run is equal to itself

@@ -16,10 +16,10 @@ from tqdm.auto import tqdm
 
 from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import Batch, ImageSet, stream
+from aeflow_utils.data.precision import bf16_here, default_device, use_bf16
 from aeflow_utils.errors import TrainingError
 from aeflow_utils.models.scores import Scores
 from aeflow_utils.models.system import Optimizers, System
-from aeflow_utils.precision import bf16_here, default_device, use_bf16
 
 SCORING_BATCH = 64
 WARM_UP, FLOOR = 0.1, 0.02  # of a cosine schedule: share of the steps, lowest share of the peak
@@ -70,12 +70,14 @@ def fit(
         progress = np.linspace(epoch, epoch + 1, n_steps, endpoint=False) / n_epochs
         losses = _train_epoch(system, optimizers, batches, config, progress)
         losses |= _val_losses(system, val_normal, config.batch_size)
+        history.append({"epoch": epoch + 1} | losses)
         if not np.isfinite([losses["train_total"], losses["val_total"]]).all():
+            if lowest:  # the weights of an epoch before it
+                break
             raise TrainingError(
                 f"{label}: the loss is {losses['train_total']} in epoch {epoch + 1}. Try a lower "
                 "learning rate, or channel-standardised features"
             )
-        history.append({"epoch": epoch + 1} | losses)
         if config.keep == "lowest" and kept_epoch(history, "lowest") == epoch + 1:
             lowest = copy.deepcopy(system.state_dict())
         _save_progress(system, optimizers, history, lowest, resume_file)
@@ -89,9 +91,12 @@ def epochs_of(config: TrainConfig, n_images: int) -> int:
 
 
 def kept_epoch(history: list[dict], keep: str) -> int:
-    """The epoch, from 1, whose weights are kept: the ``last``, or the first of ``lowest`` loss."""
+    """The epoch, from 1, whose weights are kept: the ``last``, or the first of ``lowest`` loss.
+
+    That is the loss on validation normals; an epoch where it is not finite is never kept.
+    """
     losses = [row["val_total"] for row in history]
-    return 1 + losses.index(min(losses)) if keep == "lowest" else len(history)
+    return 1 + int(np.nanargmin(losses)) if keep == "lowest" else len(history)
 
 
 def rate_factor(config: TrainConfig, progress: float) -> float:
@@ -196,10 +201,21 @@ def score_maps(system: System, images: ImageSet) -> np.ndarray | None:
 
 
 @torch.inference_mode()
-def score_images(system: System, images: ImageSet) -> pd.DataFrame:
-    """One row an image: path, label, kind, split, image_score, flow_score, recon_score, parts.
+def residual_maps(system: System, images: ImageSet) -> np.ndarray | None:
+    """|x - x'| of all images, mean over channels, (N, H, W); None where nothing is remade."""
+    if next(iter(_scores(system, images))).reconstruction is None:
+        return None
+    batches = stream(images.batches(SCORING_BATCH), _device_of(system))
+    maps = [(batch.image - system.reconstruct(batch)).abs().mean(dim=1) for batch in batches]
+    return torch.cat(maps).float().cpu().numpy()
 
-    The system is in eval mode, so no score depends on the other images of its batch.
+
+@torch.inference_mode()
+def score_images(system: System, images: ImageSet) -> pd.DataFrame:
+    """One row an image: path, label, kind, split, group, the three scores, and their parts.
+
+    Images of one patient, lesion or block have one number in ``group``. The system is in eval
+    mode, so no score depends on the other images of its batch.
     """
     batches = []
     for scores in _scores(system, images):
@@ -207,6 +223,7 @@ def score_images(system: System, images: ImageSet) -> pd.DataFrame:
         columns = {name: values.double().cpu().numpy() for name, values in of_batch.items()}
         batches.append(pd.DataFrame(columns))
     table = images.table[["path", "label", "kind", "split"]]
+    table = table.assign(group=pd.factorize(images.table["group"])[0])
     return table.join(pd.concat(batches, ignore_index=True))
 
 

@@ -21,6 +21,7 @@ from aeflow_utils.methods import METHODS, methods_of
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.experiments import new_system, prepare, splits_of
+from aeflow_utils.study.grid import MAPS
 from aeflow_utils.study.machine import environment
 from aeflow_utils.study.training import fit, kept_epoch
 
@@ -28,7 +29,6 @@ PROFILE = PROFILES["overnight"]
 DATASETS = ("elpv", "chest_xray")  # one of each domain; what is chosen holds for all
 PEAKS = (1.0, 3.0, 8.0)  # multiples of the published rate
 DECODER_RATES = (0.3, 0.1)  # multiples of the flow's
-MAPS = ((32,), (16, 32))  # of AE-FLOW's flow, beside its stride 16
 
 
 def trial_plan() -> list[RunConfig]:
@@ -41,12 +41,12 @@ def trial_plan() -> list[RunConfig]:
 
 
 def _bases() -> Iterator[RunConfig]:
-    for dataset, category in available(DATASETS):
+    for dataset, category, split in available(DATASETS):
         for model in methods_of("trained", "gan"):
             for variant, row in METHODS[model].variants.items():
                 maps = MAPS if (model, variant) == ("ae_flow", "conv_like") else ()
                 for options in ({}, *({"strides": strides} for strides in maps)):
-                    names = dataset, model, 0, category, variant
+                    names = dataset, model, 0, category, variant, split
                     yield RunConfig.build(PROFILE, *names, **row.options | options)
 
 

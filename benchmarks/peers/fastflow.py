@@ -9,8 +9,8 @@ from anomalib.models.image.fastflow.torch_model import FastflowModel
 from torch import nn
 
 from aeflow_utils.data.features import Batch
-from aeflow_utils.methods import FastFlowConfig
 from aeflow_utils.models.fastflow import FastFlow
+from aeflow_utils.options import FastFlowConfig
 from aeflow_utils.study.training import seed_everything
 from benchmarks.peers.comparison import ANOMALIB, SIZE, Row, compare, flat, images_of, shake
 

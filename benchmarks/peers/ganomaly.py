@@ -7,9 +7,9 @@ from anomalib.models.image.ganomaly.loss import DiscriminatorLoss, GeneratorLoss
 from anomalib.models.image.ganomaly.torch_model import GanomalyModel
 
 from aeflow_utils.data.features import Batch
-from aeflow_utils.methods import GANomalyConfig
 from aeflow_utils.models.dcgan import shrink
 from aeflow_utils.models.ganomaly import GANomaly
+from aeflow_utils.options import GANomalyConfig
 from aeflow_utils.study.training import seed_everything
 from benchmarks.peers.comparison import ANOMALIB, SIZE, Row, compare, copy_weights, images_of, shake
 

@@ -11,9 +11,9 @@ import torch
 from anomalib.models.image.padim.torch_model import PadimModel
 
 from aeflow_utils.data.features import ImageSet
-from aeflow_utils.methods import PaDiMConfig
 from aeflow_utils.models import padim
 from aeflow_utils.models.padim import PaDiM
+from aeflow_utils.options import PaDiMConfig
 from aeflow_utils.study.training import seed_everything
 from benchmarks.peers.comparison import ANOMALIB, SIZE, Row, compare, images_of
 

@@ -9,9 +9,9 @@ from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 from torch import Tensor, nn
 
 from aeflow_utils.data.features import Batch
-from aeflow_utils.methods import PatchCoreConfig
 from aeflow_utils.models.patchcore import PatchCore, greedy_coreset
 from aeflow_utils.models.scores import upsample
+from aeflow_utils.options import PatchCoreConfig
 from aeflow_utils.study.training import seed_everything
 from benchmarks.peers.comparison import ANOMALIB, SIZE, Row, compare, images_of
 

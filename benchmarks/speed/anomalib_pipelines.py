@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from aeflow_utils.data.encoders import get_encoder_spec
 from aeflow_utils.data.features import Batch, ImageSet
+from aeflow_utils.data.precision import default_device
 from aeflow_utils.models.scores import Scores
-from aeflow_utils.precision import default_device
 from benchmarks.speed.pipelines import ENCODERS, Inputs, Pipeline, PlainEncoder
 
 

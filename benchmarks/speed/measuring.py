@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from aeflow_utils.precision import bf16_here, default_device
+from aeflow_utils.data.precision import bf16_here, default_device
 from aeflow_utils.profiles import PROFILES
 
 BF16_IS_FAST = "bfloat16 is fast"

@@ -16,13 +16,13 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from aeflow_utils.config import DataConfig, TrainConfig
 from aeflow_utils.data.encoders import Encoder
 from aeflow_utils.data.features import Batch, ImageSet, load_splits
-from aeflow_utils.methods import AEFlowConfig, FastFlowConfig, PaDiMConfig
+from aeflow_utils.data.precision import default_device, use_bf16
 from aeflow_utils.models import build_system
 from aeflow_utils.models.ae_flow import AEFlow
 from aeflow_utils.models.flow import SUBNETS
 from aeflow_utils.models.layers import Decoder, FeatureScaler
 from aeflow_utils.models.scores import Scores
-from aeflow_utils.precision import default_device, use_bf16
+from aeflow_utils.options import AEFlowConfig, FastFlowConfig, PaDiMConfig
 from aeflow_utils.study.training import seed_everything
 from benchmarks.speed.measuring import clock
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from aeflow_utils.data.features import ImageSet, stream
+from aeflow_utils.data.precision import default_device, use_bf16
 from aeflow_utils.metrics import auroc
-from aeflow_utils.precision import default_device, use_bf16
 from benchmarks.speed.comparison import ENCODE, SCORE, STEP
 from benchmarks.speed.measuring import Row
 from benchmarks.speed.pipelines import NAMES, Inputs, Pipeline, build

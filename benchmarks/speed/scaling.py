@@ -18,9 +18,9 @@ import torch
 
 from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import ImageSet
-from aeflow_utils.methods import AEFlowConfig, FastFlowConfig
+from aeflow_utils.data.precision import bf16_here, use_bf16
 from aeflow_utils.models import build_system
-from aeflow_utils.precision import bf16_here, use_bf16
+from aeflow_utils.options import AEFlowConfig, FastFlowConfig
 from aeflow_utils.profiles import get_profile
 from aeflow_utils.study.training import fit, score_images, seed_everything
 from benchmarks.speed.measuring import Row, in_rounds, own_process, seconds_of

@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 
 from aeflow_utils.article.claims import claims_in_print
 from aeflow_utils.article.notebooks import ARTICLE
-from aeflow_utils.metrics.compare import CONFIRMED, PARTLY
+from aeflow_utils.metrics.verdicts import CONFIRMED, PARTLY
 
 
 @pytest.fixture
@@ -19,9 +19,9 @@ def perturbed(home, monkeypatch):
     recorded = home / "results" / "recorded"
     shutil.copytree(REPOSITORY / "results" / "recorded", recorded)
     for folder in (recorded / "laptop" / "runs").glob("chest_xray--ae_flow*"):
-        scores = pd.read_csv(folder / "scores.csv")
+        scores = pd.read_csv(folder / "scores.csv.gz")
         scores["image_score"] = scores["label"] + scores["image_score"].rank(pct=True) / 10
-        scores.to_csv(folder / "scores.csv", index=False)
+        scores.to_csv(folder / "scores.csv.gz", index=False)
     monkeypatch.setenv("AEFLOW_PROFILE", "laptop")
 
 

@@ -11,7 +11,7 @@ from helpers import REPOSITORY
 from aeflow_utils.article import audit, confusion, findings, judges
 from aeflow_utils.article.story import quote
 from aeflow_utils.metrics import CLASSIFICATION, classification
-from aeflow_utils.metrics.compare import CONFIRMED, PARTLY, REFUTED
+from aeflow_utils.metrics.verdicts import CONFIRMED, PARTLY, REFUTED
 from aeflow_utils.show.tables import published
 
 CHEST, MIIC = (234, 390), (1272, 116)

@@ -11,7 +11,7 @@ from aeflow_utils.article import answers, claims, judges
 from aeflow_utils.article.evidence import Evidence, auroc_above, auroc_gap
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.errors import UserError
-from aeflow_utils.metrics.compare import CONFIRMED, NOT_TESTABLE, OPEN, REFUTED, VERDICTS
+from aeflow_utils.metrics.verdicts import CONFIRMED, NOT_TESTABLE, OPEN, REFUTED, VERDICTS
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.show.tables import published

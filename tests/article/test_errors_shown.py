@@ -20,8 +20,8 @@ from aeflow_utils.article.system_errors import (
 )
 from aeflow_utils.config import RunConfig
 from aeflow_utils.errors import UserError
-from aeflow_utils.methods import AEFlowConfig
 from aeflow_utils.models.scores import ssim
+from aeflow_utils.options import AEFlowConfig
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.experiments import new_system
 from aeflow_utils.study.training import score_images

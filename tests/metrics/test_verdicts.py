@@ -2,7 +2,7 @@
 
 import pytest
 
-from aeflow_utils.metrics.compare import (
+from aeflow_utils.metrics.verdicts import (
     CONFIRMED,
     NOT_TESTABLE,
     OPEN,

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from aeflow_utils.errors import UserError
-from aeflow_utils.methods import GANomalyConfig
 from aeflow_utils.models.dcgan import image_to_vector, shrink, vector_to_image
 from aeflow_utils.models.ganomaly import N_LATENT, GANomaly
+from aeflow_utils.options import GANomalyConfig
 
 
 def test_the_layers_are_those_whose_weights_can_be_exchanged_with_anomalib():

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from aeflow_utils.data.features import Batch
-from aeflow_utils.methods import PatchCoreConfig
 from aeflow_utils.models import patchcore
 from aeflow_utils.models.patchcore import PatchCore, greedy_coreset, project
+from aeflow_utils.options import PatchCoreConfig
 from aeflow_utils.study.training import seed_everything
 
 SHAPES = {8: (6, 4, 4), 16: (5, 2, 2)}

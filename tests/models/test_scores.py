@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from aeflow_utils.methods import CHOICES
 from aeflow_utils.models.scores import (
     Scores,
     bits_per_dim,
@@ -21,6 +20,7 @@ from aeflow_utils.models.scores import (
     ssim_map,
     upsample,
 )
+from aeflow_utils.options import CHOICES
 
 torch.set_num_threads(1)
 

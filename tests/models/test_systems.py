@@ -7,10 +7,11 @@ import torch
 from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import Batch
 from aeflow_utils.errors import UserError
-from aeflow_utils.methods import CHOICES, METHODS
+from aeflow_utils.methods import METHODS
 from aeflow_utils.models import build_system
 from aeflow_utils.models.knn import N_NEIGHBORS
 from aeflow_utils.models.padim import REGULARISATION
+from aeflow_utils.options import CHOICES
 from aeflow_utils.study.training import fit, score_images, seed_everything
 
 STUDY = [(m, v, row.options) for m in METHODS for v, row in METHODS[m].variants.items()]

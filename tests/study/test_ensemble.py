@@ -48,7 +48,7 @@ def test_members_that_scored_other_images_are_named(write_run):
 
 def test_members_in_another_order_are_refused(write_run):
     first, second = members(write_run, (1, 2, 3, 4), (1, 2, 3, 4))
-    scores = second.folder / "scores.csv"
+    scores = second.folder / "scores.csv.gz"
     pd.read_csv(scores)[::-1].to_csv(scores, index=False)
     with pytest.raises(UserError, match="other images"):
         ensemble.readings([first, load_run(second.folder)], "test")
@@ -209,7 +209,7 @@ def test_validation_without_abnormal_images_cannot_calibrate():
 @pytest.mark.parametrize("column", ["image_score", "flow_score"])
 def test_a_hole_in_a_members_scores_names_the_run(column, write_run):
     runs = members(write_run, (1, 2, 3, 4), (1, 2, 3, 4))
-    path = runs[1].folder / "scores.csv"
+    path = runs[1].folder / "scores.csv.gz"
     scores = pd.read_csv(path)
     scores["flow_score"] = np.arange(8.0)
     scores.loc[5, column] = np.nan

@@ -10,8 +10,8 @@ import torch
 from aeflow_utils.config import N_FOLDS, DataConfig, RunConfig
 from aeflow_utils.data.table import list_images
 from aeflow_utils.errors import UserError
-from aeflow_utils.methods import CHOICES, AEFlowConfig
 from aeflow_utils.models import build_system
+from aeflow_utils.options import CHOICES, AEFlowConfig
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study import grid
 from aeflow_utils.study.experiments import run

@@ -5,7 +5,8 @@ import pytest
 from helpers import REPOSITORY
 
 from aeflow_utils.config import N_MEMBERS
-from aeflow_utils.methods import CHOICES, METHODS, methods_of
+from aeflow_utils.methods import METHODS, methods_of
+from aeflow_utils.options import CHOICES
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.show.ensemble_tables import coverage_table, quality_table, usable
 from aeflow_utils.study import ensemble

@@ -1,0 +1,59 @@
+"""How claims on the deep ensemble are judged: by what `ensemble_measurements` gives."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aeflow_utils.article.evidence import Case, Evidence, measured, of_parts
+from aeflow_utils.metrics.compare import Estimate
+from aeflow_utils.metrics.verdicts import MARGIN, NOT_TESTABLE, Measurement
+from aeflow_utils.study.ensemble import ensembles, readings
+from aeflow_utils.study.results import label_title
+
+
+def sigma_finds_errors(evidence: Evidence) -> Case:
+    """The chance that sigma is larger for a wrong verdict than for a right one, against 50 %."""
+    lead = "Chance that σ is larger for a wrong verdict than for a right one"
+    return measured(lead, _of_ensemble(evidence, "sigma", 50.0))
+
+
+def ensemble_change(evidence: Evidence, key: str) -> Case:
+    """A change of that chance against raw sigma's, by its key in `ensemble_measurements`."""
+    return measured("Change of that chance, in points", _of_ensemble(evidence, key, 0.0))
+
+
+def representative(evidence: Evidence) -> Case:
+    """Whether sigma fares alike on every data set with an ensemble."""
+    found = _of_ensemble(evidence, "sigma", 50.0)
+    if len(found) < 2:
+        note = "Fewer than two data sets have an ensemble here."
+        return Case(verdict=NOT_TESTABLE, note=note)
+    alike = len({m.relation for m in found}) == 1
+    return Case("Chance that σ is larger for a wrong verdict", tuple(found), of_parts([alike]))
+
+
+def _of_ensemble(evidence: Evidence, key: str, level: float) -> list[Measurement]:
+    """Values of `Evidence.ensemble` minus `level`, in percent; a change where `level` is 0."""
+    table, found = evidence.ensemble, []
+    # An ensemble without errors has none to find: its values are NaN.
+    for _, row in table[table["key"] == key].dropna(subset="value").iterrows():
+        error = 100 * (row["high"] - row["low"]) / (2 * 1.96)
+        estimate = Estimate(100 * row["value"] - level, error, np.inf)
+        text = f"{100 * row['value']:.1f} %, {row['measure']}" if level else row["measure"]
+        where, margin = label_title(row["data set"]), 0 if level else MARGIN
+        found.append(Measurement(where, estimate, text, margin))
+    return found
+
+
+def one_member_drowns(evidence: Evidence) -> Case:
+    """Whether one member's scores of normal images vary more than all the others' together."""
+    texts, drowns = [], []
+    for label, runs in ensembles(evidence.profile).items():
+        normals = [fit.normals for fit in readings(runs, "val")]
+        spreads = np.sort([scores.std() for scores in normals])
+        drowns.append(spreads[-1] > spreads[:-1].sum())
+        texts.append(f"{label_title(label)} {spreads[0]:.4f} to {spreads[-1]:.4f}")
+    if not texts:
+        return Case(verdict=NOT_TESTABLE)
+    note = f"Deviation of a member's scores of validation normals: {'; '.join(texts)}."
+    return Case(verdict=of_parts(drowns), note=note)
