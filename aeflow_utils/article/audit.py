@@ -186,7 +186,8 @@ def _counts() -> list[Finding]:
     findings = [training_counts(int(printed), counts["train", 0], counts["val", 0])]
     for dataset, part in published().query("metric == 'f1'").groupby("dataset", sort=False):
         names = part["source"] + ": " + part["method"]
-        names = names.where(~names.duplicated(keep=False), names + ", " + part["protocol"])
+        longer = names + ", " + part["protocol"] + ", " + part["kind"]
+        names = names.where(~names.duplicated(keep=False), longer)
         by_method = dict(zip(names, part["value"], strict=True))
         floor = all_abnormal(*official_test_images(dataset))["f1"]
         findings.append(below_the_floor(by_method, floor, dataset))
