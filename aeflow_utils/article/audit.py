@@ -181,9 +181,12 @@ def _urukat() -> list[Finding]:
 
 def _counts() -> list[Finding]:
     """Counts of images, and what printed F1 are worth beside them."""
-    counts = SPECS["chest_xray"].counts[""]
+    copies = {
+        name: (counts[""]["train", 0], counts[""].get(("val", 0), 0))
+        for name, counts in SPECS["chest_xray"].copies.items()
+    }
     printed = printed_row(source="blog", table="data sets", dataset="chest_xray")["n_train_normal"]
-    findings = [training_counts(int(printed), counts["train", 0], counts["val", 0])]
+    findings = [training_counts(int(printed), copies)]
     for dataset, part in published().query("metric == 'f1'").groupby("dataset", sort=False):
         names = part["source"] + ": " + part["method"]
         longer = names + ", " + part["protocol"] + ", " + part["kind"]

@@ -250,16 +250,20 @@ def published_epoch(row: Figures, epochs: dict[str, Figures], span: tuple[float,
     )
 
 
-def training_counts(printed: int, n_train: int, n_val: int) -> Finding:
-    """Whether a printed number of training images includes the official validation images."""
-    both = n_train + n_val
-    reading = {n_train: "the training folder", both: "training and validation folder together"}
-    which = reading.get(printed, "neither the training folder nor both folders")
+def training_counts(printed: int, copies: dict[str, Counts]) -> Finding:
+    """Which official copies have a printed number of normal images in their training folder.
+
+    `copies` are (training, validation) normal images by name; so are the numbers, true where the
+    training folder has as many. ``train`` and ``both`` are of the copy with a validation folder.
+    """
+    has = {name: n_train == printed for name, (n_train, _) in copies.items()}
+    each = ", ".join(f"{name} {n_train:,} + {n_val:,}" for name, (n_train, n_val) in copies.items())
+    n_train, n_val = max(copies.values(), key=lambda pair: pair[1])
     return Finding(
         "training images",
-        f"{printed:,} normal images for training is {which} ({n_train:,} and {n_val:,} images in "
-        "the common copy).",
-        {"train": n_train, "both": both, "printed": printed},
+        f"{printed:,} normal images are the training folder of {sum(has.values())} of "
+        f"{len(copies)} official copies (normal images for training + validation: {each}).",
+        has | {"train": n_train, "both": n_train + n_val, "printed": printed},
     )
 
 

@@ -10,6 +10,7 @@ from helpers import REPOSITORY
 
 from aeflow_utils.article import audit, confusion, findings, judges
 from aeflow_utils.article.story import quote
+from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.metrics import CLASSIFICATION, classification
 from aeflow_utils.metrics.compare import CONFIRMED, PARTLY, REFUTED
 from aeflow_utils.show.tables import published
@@ -253,8 +254,18 @@ def test_only_whole_batches_of_each_class_give_the_last_epoch():
     assert audit.URUKAT_TEST == (224, 608 - 224)
 
 
-def test_training_images_are_those_of_two_folders(numbers):
-    assert numbers["training images"] == {"train": 1341, "both": 1349, "printed": 1349}
+def test_training_images_are_those_of_one_copy_of_two(numbers):
+    copies = {"Mendeley V2": True, "Kaggle": False}
+    expected = copies | {"train": 1341, "both": 1349, "printed": 1349}
+    assert numbers["training images"] == expected
+
+
+def test_the_copies_of_the_catalog_are_those_on_record():
+    for name, counts in SPECS["chest_xray"].copies.items():
+        row = audit.printed_row(source=name, table="data sets", dataset="chest_xray")
+        kinds = ("normal", "abnormal")
+        counted = {f"n_{split}_{kinds[label]}": n for (split, label), n in counts[""].items()}
+        assert {key: n for key, n in counted.items() if "test" not in key} == row
 
 
 def test_floors_are_two_p_over_one_plus_p():
@@ -384,7 +395,8 @@ def test_a_published_row_can_be_an_epoch():
 
 @pytest.mark.parametrize(("printed", "word"), [(10, CONFIRMED), (12, PARTLY), (13, REFUTED)])
 def test_a_number_of_training_images_is_one_folder_or_two(printed, word):
-    shown = {"training images": findings.training_counts(printed, 10, 2)}
+    counts = findings.training_counts(printed, {"one": (12, 0), "other": (10, 2)})
+    shown = {"training images": counts}
     assert judges.training_images(SimpleNamespace(findings=shown)).verdict == word
 
 
