@@ -10,7 +10,7 @@ import pytest
 from helpers import REPOSITORY
 
 from aeflow_utils.article import audit, confusion, findings, judges, rows
-from aeflow_utils.article.story import quote
+from aeflow_utils.article.story import dataset_facts, quote
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.metrics import CLASSIFICATION, classification
 from aeflow_utils.metrics.compare import CONFIRMED, PARTLY, REFUTED
@@ -483,3 +483,12 @@ def test_findings_are_quoted_by_the_beginning_of_their_name():
     assert text.count("> ") == 2
     with pytest.raises(ValueError, match="'nothing'"):
         quote(every, "nothing")
+
+
+def test_the_data_table_has_every_copys_counts_and_the_studys_where_none_is_official():
+    facts = dataset_facts([]).iloc[:, 1:4]
+    assert (facts != "").all(axis=None)
+    shown = facts.loc[[SPECS[name].title for name in ("elpv", "chest_xray")]]
+    digits = [[re.findall(r"[\d,]+", cell) for cell in row] for row in shown.to_numpy()]
+    assert digits[0] == [["904"], ["302"], ["537"]]
+    assert digits[1] == [["1,349", "1,341"], ["234"], ["390"]]
