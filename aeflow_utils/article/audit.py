@@ -21,12 +21,11 @@ from aeflow_utils.article.findings import (
     double_counting,
     ensemble_counts,
     fitting_test_sets,
-    left_open,
     published_epoch,
-    row_as_one_matrix,
     training_counts,
     uncertain_shares,
 )
+from aeflow_utils.article.rows import UNLESS, acc_with_f1, left_open, row_as_one_matrix
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.metrics import CLASSIFICATION
 from aeflow_utils.study.recording import published
@@ -37,11 +36,13 @@ MIIC_SIZES = range(1150, 1501)  # test normals to try, around the official 1,272
 URUKAT_TEST = (14 * 16, 24 * 16)
 EXAMPLE = ([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4], 0.2)  # labels, scores, threshold
 SUBNETS = ("resnet_like", "conv_like")
+SECOND_HAND = "The paper's figures are second-hand."
 
 
 def audit_findings() -> list[Finding]:
     """Every finding on the figures in ``results/published.csv``, in the order of the argument."""
-    return [*_auc(), *_ensemble(), *_chest_rows(), *_industrial_rows(), *_urukat(), *_counts()]
+    rows = [*_chest_rows(), *_oct_and_isic(), *_industrial_rows()]
+    return [*_auc(), *_ensemble(), *rows, *_urukat(), *_counts()]
 
 
 def printed_row(**where: str) -> Figures:
@@ -125,7 +126,7 @@ def _auc() -> list[Finding]:
     return [
         auc_column(draft, "the blog's draft"),
         auc_column(pd.DataFrame([log]), "the blog's log of 25 May 2023"),
-        auc_column(paper, "the paper"),
+        auc_column(paper, "the paper").noting(f"{SECOND_HAND[:-1]}, from a draft or derived."),
         auc_from_counts(unrounded, official_test_images("chest_xray")),
         auroc_of_decisions(*EXAMPLE),
     ]
@@ -150,12 +151,32 @@ def _chest_rows() -> list[Finding]:
     """Printed rows on chest X-ray that one confusion matrix should give."""
     images = official_test_images("chest_xray")
     paper = printed_row(source="paper", dataset="chest_xray")
-    rows = {"Paper, chest X-ray": _of_matrix(paper, "spe")}  # its SPE was derived from the others
-    rows |= {f"Draft, chest X-ray, {s}": _draft("chest_xray", s) for s in SUBNETS}
+    row = _of_matrix(paper, "spe")  # which was derived from the others
+    drafts = {f"Draft, chest X-ray, {s}": _draft("chest_xray", s) for s in SUBNETS}
     return [
-        *(row_as_one_matrix(row, images, name) for name, row in rows.items()),
-        left_open(_final("chest_xray")["f1"], paper, images),
+        row_as_one_matrix(row, images, "Paper, chest X-ray").noting(SECOND_HAND),
+        *(row_as_one_matrix(row, images, name) for name, row in drafts.items()),
+        left_open(_final("chest_xray")["f1"], paper, images).noting(
+            f"{SECOND_HAND[:-1]}, and its SPE is derived."
+        ),
     ]
+
+
+def _oct_and_isic() -> list[Finding]:
+    """The paper's ACC and F1 as UniNet's quotes them, with a draft's SEN and SPE beside them."""
+    of_paper = partial(printed_row, source="paper", method="AE-FLOW")
+    others = _of_matrix(of_paper(dataset="oct2017", kind="draft"), "f1", "acc")
+    counts, images = SPECS["oct2017"].counts[""], official_test_images("oct2017")
+    merged = tuple(n + counts["val", label] for label, n in enumerate(images))
+    sizes = {f"{sum(size):,} images": size for size in (images, merged)}
+    quoted = partial(of_paper, table="comparison in UniNet")
+    oct_row, isic_row = quoted(dataset="oct2017"), quoted(dataset="isic2018")
+    findings = [
+        fitting_test_sets({"acc": oct_row["acc"]}, sizes, "Paper, OCT2017").noting(UNLESS),
+        acc_with_f1(oct_row, others, images, "Paper, OCT2017"),
+        acc_with_f1(isic_row, {}, official_test_images("isic2018"), "Paper, ISIC 2018"),
+    ]
+    return [finding.noting(SECOND_HAND) for finding in findings]
 
 
 def _industrial_rows() -> list[Finding]:
@@ -181,12 +202,16 @@ def _urukat() -> list[Finding]:
 
 def _counts() -> list[Finding]:
     """Counts of images, and what printed F1 are worth beside them."""
-    counts = SPECS["chest_xray"].counts[""]
+    copies = {
+        name: (counts[""]["train", 0], counts[""].get(("val", 0), 0))
+        for name, counts in SPECS["chest_xray"].copies.items()
+    }
     printed = printed_row(source="blog", table="data sets", dataset="chest_xray")["n_train_normal"]
-    findings = [training_counts(int(printed), counts["train", 0], counts["val", 0])]
+    findings = [training_counts(int(printed), copies)]
     for dataset, part in published().query("metric == 'f1'").groupby("dataset", sort=False):
         names = part["source"] + ": " + part["method"]
-        names = names.where(~names.duplicated(keep=False), names + ", " + part["protocol"])
+        longer = names + ", " + part["protocol"] + ", " + part["kind"]
+        names = names.where(~names.duplicated(keep=False), longer)
         by_method = dict(zip(names, part["value"], strict=True))
         floor = all_abnormal(*official_test_images(dataset))["f1"]
         findings.append(below_the_floor(by_method, floor, dataset))

@@ -50,6 +50,12 @@ def prints_as(values: np.ndarray, figure: float, rule: str = "either") -> np.nda
     return (values >= low - _SLACK) & (values <= high)
 
 
+def rights(acc: float, n_images: int, rule: str = "either") -> np.ndarray:
+    """Every number of right decisions on so many images whose share would be printed as `acc`."""
+    right = np.arange(n_images + 1)
+    return right[prints_as(100 * right / n_images, acc, rule)]
+
+
 def matching(
     printed: dict[str, float], n_normal: int, n_abnormal: int, rule: str = "either"
 ) -> pd.DataFrame:
@@ -61,7 +67,7 @@ def matching(
     """
     right = np.arange(n_normal + n_abnormal + 1)
     if "acc" in printed:  # few numbers of right decisions are left, and so few matrices to try
-        right = right[prints_as(100 * right / right[-1], printed["acc"], rule)]
+        right = rights(printed["acc"], right[-1], rule)
     tp, right = (grid.ravel() for grid in np.meshgrid(np.arange(n_abnormal + 1), right))
     tn = right - tp
     possible = (tn >= 0) & (tn <= n_normal)

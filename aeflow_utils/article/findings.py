@@ -7,7 +7,7 @@ they are. `audit` puts in what ``results/published.csv`` holds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -27,13 +27,17 @@ class Finding:
     sentence: str
     numbers: dict[str, float] = field(default_factory=dict)
 
+    def noting(self, note: str) -> Finding:
+        """The same with a sentence more."""
+        return replace(self, sentence=f"{self.sentence} {note}")
 
-def _shown(printed: Figures) -> str:
+
+def shown(printed: Figures) -> str:
     """``F1 30.76 %, ACC 92.82 %``."""
     return ", ".join(f"{metric.upper()} {value:g} %" for metric, value in printed.items())
 
 
-def _matrix_text(row: pd.Series) -> str:
+def matrix_text(row: pd.Series) -> str:
     return f"TP {row['tp']:.0f}, FN {row['fn']:.0f}, TN {row['tn']:.0f}, FP {row['fp']:.0f}"
 
 
@@ -49,7 +53,7 @@ def auc_column(rows: pd.DataFrame, name: str) -> Finding:
     verdict = {0: "is not", len(rows): "is"}.get(agree, "is sometimes")
     return Finding(
         f"AUC column, {name}",
-        f"In {agree} of {len(rows)} rows of {name} that print all three, AUC equals "
+        f"In {agree} of {len(rows)} rows of {name} that have all three, AUC equals "
         f"(SEN + SPE) / 2 within one unit of the last digit (at most {largest:.3g} points apart): "
         f"the column {verdict} balanced accuracy.",
         {"rows": len(rows), "agree": agree, "largest_difference": largest},
@@ -140,52 +144,6 @@ def uncertain_shares(right: Counts, wrong: Counts, printed: Figures) -> Finding:
     )
 
 
-def row_as_one_matrix(printed: Figures, images: Counts, name: str) -> Finding:
-    """Whether a printed row can come from one confusion matrix; if not, what each part implies.
-
-    The numbers have the matrix if it is the only one; if there is none, ``matrices_without_f1``
-    and, where that is one, ``tp_without_f1``, ``tn_without_f1`` and its ``f1_without_f1``.
-    """
-    matrices = matching(printed, *images)
-    numbers: dict[str, float] = {"matrices": len(matrices)}
-    fit = f"fit {len(matrices)} matrices"
-    where = f"{images[0]:,} normal and {images[1]:,} abnormal images"
-    if len(matrices) == 1:
-        numbers |= matrices.iloc[0].to_dict()
-        fit = f"fit {_matrix_text(matrices.iloc[0])}"
-    elif matrices.empty:
-        parts = []
-        for metric in printed:
-            rest = {other: value for other, value in printed.items() if other != metric}
-            left = matching(rest, *images)
-            numbers[f"matrices_without_{metric}"] = len(left)
-            if len(left) == 1:
-                row = left.iloc[0]
-                numbers |= {f"{n}_without_{metric}": row[n] for n in ("tp", "tn", metric)}
-                parts.append(
-                    f"{_shown(rest)} alone mean {_matrix_text(row)}, whose "
-                    f"{metric.upper()} is {row[metric]:.2f} %"
-                )
-        fit = "fit no confusion matrix"
-        where += f": {'; '.join(parts) or 'no matrix, whichever figure is left out'}"
-    return Finding(f"one matrix, {name}", f"{name}: {_shown(printed)} {fit} on {where}.", numbers)
-
-
-def left_open(f1: float, rival: Figures, images: Counts) -> Finding:
-    """What a row can have been of which only F1 is in print, beside the one it is said to beat."""
-    matrices = matching({"f1": f1}, *images)
-    better_acc = int((matrices["acc"] > rival["acc"]).sum())
-    better_auc = int((matrices["bacc"] > rival["auroc"]).sum())
-    return Finding(
-        "what one F1 leaves open",
-        f"F1 {f1:g} % on {images[0]} normal and {images[1]} abnormal images leaves "
-        f"{len(matrices)} confusion matrices. ACC is above the paper's {rival['acc']:g} % in "
-        f"{better_acc} of them, balanced accuracy above its AUC of {rival['auroc']:g} % in "
-        f"{better_auc}.",
-        {"matrices": len(matrices), "better_acc": better_acc, "better_auc": better_auc},
-    )
-
-
 def double_counting(printed: Figures, images: Counts, n_normals: range) -> Finding:
     """Whether a row fits a test set whose abnormal images were counted once more as normal.
 
@@ -196,7 +154,7 @@ def double_counting(printed: Figures, images: Counts, n_normals: range) -> Findi
     rounded, cut = (len(matching(printed, doubled, n_abnormal, r)) for r in ("rounded", "cut"))
     fit = sum(not matching(printed, n, n_abnormal).empty for n in n_normals)
     sentence = (
-        f"{_shown(printed)} fit {len(official)} confusion matrices on the official "
+        f"{shown(printed)} fit {len(official)} confusion matrices on the official "
         f"{n_normal:,} normal and {n_abnormal:,} abnormal images, and {len(copied)} on {doubled:,} "
         f"normal ones, where every abnormal image is counted as normal too: there {rounded} fit "
         f"if all figures were rounded, {cut} if all were cut. Of the {len(n_normals)} numbers of "
@@ -209,7 +167,7 @@ def double_counting(printed: Figures, images: Counts, n_normals: range) -> Findi
         numbers |= row[["tp", "tn", "fp"]].to_dict()
         if row["fp"] < row["tp"]:  # each hit has a copy that is a false alarm
             sentence += (
-                f" The one on {doubled:,}, {_matrix_text(row)}, has fewer false alarms than hits: "
+                f" The one on {doubled:,}, {matrix_text(row)}, has fewer false alarms than hits: "
                 "it is possible only if copies were judged unlike their originals, as scores that "
                 "depend on the batch allow."
             )
@@ -223,7 +181,7 @@ def fitting_test_sets(printed: Figures, test_sets: dict[str, Counts], name: str)
     misses = ", ".join(test for test, n in matrices.items() if not n) or "none"
     return Finding(
         f"which test set, {name}",
-        f"{name}: {_shown(printed)} fit these test sets (with so many confusion matrices): "
+        f"{name}: {shown(printed)} fit these test sets (with so many confusion matrices): "
         f"{fits}; they do not fit: {misses}.",
         matrices,
     )
@@ -243,23 +201,27 @@ def published_epoch(row: Figures, epochs: dict[str, Figures], span: tuple[float,
     verdict = f"is {', '.join(same)}" if same else "is none of the known epochs"
     return Finding(
         "published row and its epochs",
-        f"The published row ({_shown(row)}) {verdict}{': ' + each if each else ''}. Over all "
+        f"The published row ({shown(row)}) {verdict}{': ' + each if each else ''}. Over all "
         f"epochs test AUROC lies between {span[0]:g} and {span[1]:g} %, a span of "
         f"{span[1] - span[0]:.1f} points by which the choice of an epoch can move the figure.",
         {"epochs_that_differ": len(epochs) - len(same), "span": span[1] - span[0]},
     )
 
 
-def training_counts(printed: int, n_train: int, n_val: int) -> Finding:
-    """Whether a printed number of training images includes the official validation images."""
-    both = n_train + n_val
-    reading = {n_train: "the training folder", both: "training and validation folder together"}
-    which = reading.get(printed, "neither the training folder nor both folders")
+def training_counts(printed: int, copies: dict[str, Counts]) -> Finding:
+    """Which official copies have a printed number of normal images in their training folder.
+
+    `copies` are (training, validation) normal images by name; so are the numbers, true where the
+    training folder has as many. ``train`` and ``both`` are of the copy with a validation folder.
+    """
+    has = {name: n_train == printed for name, (n_train, _) in copies.items()}
+    each = ", ".join(f"{name} {n_train:,} + {n_val:,}" for name, (n_train, n_val) in copies.items())
+    n_train, n_val = max(copies.values(), key=lambda pair: pair[1])
     return Finding(
         "training images",
-        f"{printed:,} normal images for training is {which} ({n_train:,} and {n_val:,} images in "
-        "the common copy).",
-        {"train": n_train, "both": both, "printed": printed},
+        f"{printed:,} normal images are the training folder of {sum(has.values())} of "
+        f"{len(copies)} official copies (normal images for training + validation: {each}).",
+        has | {"train": n_train, "both": n_train + n_val, "printed": printed},
     )
 
 
@@ -268,7 +230,7 @@ def below_the_floor(printed: Figures, f1_floor: float, name: str) -> Finding:
     below = [f"{method} {f1:g} %" for method, f1 in printed.items() if f1 < f1_floor]
     return Finding(
         f"trivial F1, {name}",
-        f"On {name}, calling every image abnormal has F1 {f1_floor:.1f} %. Of {len(printed)} "
-        f"printed F1, {len(below)} lie below that{': ' + '; '.join(below) if below else ''}.",
+        f"On {name}, calling every image abnormal has F1 {f1_floor:.1f} %. Of {len(printed)} F1 "
+        f"on record, {len(below)} lie below that{': ' + '; '.join(below) if below else ''}.",
         {"floor": f1_floor, "printed": len(printed), "below": len(below)},
     )

@@ -12,7 +12,7 @@ from aeflow_utils.article.audit import TEST_SPLIT
 from aeflow_utils.article.findings import Finding
 from aeflow_utils.config import DataConfig
 from aeflow_utils.data.catalog import SPECS, DatasetSpec, parse_label
-from aeflow_utils.data.table import available
+from aeflow_utils.data.table import SPLIT_SEED, available
 from aeflow_utils.show.alt_texts import listed
 from aeflow_utils.show.ensemble_measurements import NOMINAL
 from aeflow_utils.show.style import LABEL_NAMES
@@ -59,7 +59,10 @@ def dataset_cards() -> pd.DataFrame:
 
 
 def dataset_facts(with_runs: list[str]) -> pd.DataFrame:
-    """Domain, official images, licence, and whether there are runs (by label), a row a data set."""
+    """Domain, images, licence, and whether there are runs (by label), a row a data set.
+
+    Images are official, of each official copy; without an official split they are this study's.
+    """
     columns = ["data set", "domain", "normal training images", "test normal", "test abnormal"]
     rows = []
     for name, spec in SPECS.items():
@@ -72,9 +75,12 @@ def dataset_facts(with_runs: list[str]) -> pd.DataFrame:
 
 
 def _count(spec: DatasetSpec, split: str, label: int) -> str:
-    """Official number of images; nothing where no official split says it."""
-    sizes = [counts[split, label] for counts in spec.counts.values() if (split, label) in counts]
-    return f"{sum(sizes):,}" if sizes else ""
+    if ("train", 0) not in next(iter(spec.counts.values())):
+        table = spec.splits[""](spec.scan(spec.root, ""), SPLIT_SEED)
+        return f"{((table['split'] == split) & (table['label'] == label)).sum():,} (split here)"
+    copies = (spec.copies or {"": spec.counts}).values()
+    sizes = dict.fromkeys(sum(counts[split, label] for counts in copy.values()) for copy in copies)
+    return " or ".join(f"{size:,}" for size in sizes)
 
 
 def split_counts(splits: dict[tuple[str, str], Splits]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ Adding one is an entry in `SPECS` and a test.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class DatasetSpec:
         scan: lists every image under the root for a category, with the official split.
         splits: the study's split, under "", and named alternatives.
         counts: official number of images by category, then by (split, label).
+        copies: such counts by name, where several official copies are about; `counts` is the first.
         licence, citation, how_to_get: said to the reader.
         grey: stored as one channel and repeated to three for the encoder.
         folders: names it may have in the data folder; empty for ELPV, which is installed.
@@ -61,6 +62,7 @@ class DatasetSpec:
     folders: tuple[str, ...] = ()
     mask: Callable[[str], list[str]] | None = None
     archives: tuple[Archive, ...] = ()
+    copies: dict[str, dict[str, Counts]] = field(default_factory=dict)
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -95,6 +97,10 @@ _ISIC_URL = "https://isic-challenge-data.s3.amazonaws.com/2018/ISIC2018_Task3_"
 _ISIC_FILES = ["Training_LesionGroupings.csv"]
 for _part in ("Training", "Validation", "Test"):
     _ISIC_FILES += [f"{_part}_Input.zip", f"{_part}_GroundTruth.zip"]
+_CHEST = {  # the Kaggle repack took val/ from the training images
+    "Mendeley V2": {"": _counts(train=(1349, 3883), test=(234, 390))},
+    "Kaggle": {"": _counts(train=(1341, 3875), val=(8, 8), test=(234, 390))},
+}
 _BTAD = {"01": (400, 21, 49), "02": (399, 30, 200), "03": (1000, 400, 41)}  # 2,540 in the archive
 
 SPECS: dict[str, DatasetSpec] = {
@@ -116,16 +122,19 @@ SPECS: dict[str, DatasetSpec] = {
         folders=("chest_xray",),
         scan=by_path(
             r"(?P<split>train|val|test)/(?P<label>NORMAL|PNEUMONIA)/"
-            r"(?:[^/]*_(?P<kind>bacteria|virus)_)?[^/]+",
+            r"(?:(?:[^/]*_)?(?P<kind>bacteria|virus|BACTERIA|VIRUS)[_-])?[^/]+",
             normal="NORMAL",
-            group=r"(?:NORMAL2-)?IM-\d+|person\d+",
+            # The Kaggle repack's names, then Mendeley's (disease)-(patient)-(number).
+            group=r"(?:NORMAL2-)?IM-\d+|person\d+|(?:NORMAL|BACTERIA|VIRUS)-\d+",
         ),
         splits={"": official(val_share=0.15, val_abnormal=True)},
-        counts={"": _counts(train=(1341, 3875), val=(8, 8), test=(234, 390))},
+        counts=_CHEST["Mendeley V2"],
+        copies=_CHEST,
         licence="CC BY 4.0",
         citation="Kermany et al., Cell 172, 2018",
-        how_to_get="download it from data.mendeley.com/datasets/rscbjbr9sj and put the folder "
-        "chest_xray/ with its train/ and test/ into the data folder",
+        how_to_get="download it from data.mendeley.com/datasets/rscbjbr9sj (V2), or "
+        "chest-xray-pneumonia from Kaggle, and put the folder chest_xray/ with its train/ and "
+        "test/ into the data folder",
     ),
     "oct2017": DatasetSpec(
         title="OCT2017",

@@ -11,22 +11,39 @@ from tqdm.auto import tqdm
 
 from aeflow_utils.config import DataConfig
 from aeflow_utils.data.cache import file_sha256
-from aeflow_utils.data.catalog import get_spec
+from aeflow_utils.data.catalog import Counts, get_spec
 from aeflow_utils.data.images import read_image
 from aeflow_utils.errors import UserError
 
 
 def counts(name: str) -> pd.DataFrame:
-    """Found against official counts: category, split, label, found, official, complete."""
-    spec, rows = get_spec(name), []
-    for category, official in spec.counts.items():
-        found = spec.scan(spec.root, category).value_counts(["split", "label"])
-        for (split, label), number in official.items():
-            here = int(found.get((split, label), 0))
+    """Found against official counts: category, split, label, found, official, complete.
+
+    Of a set with several official copies those of the nearest, named in a first column ``copy``:
+    the one with most rows complete, then the one that fewest images tell from what is here.
+    """
+    spec = get_spec(name)
+    scans = {c: spec.scan(spec.root, c).value_counts(["split", "label"]) for c in spec.categories}
+    copies = spec.copies or {"": spec.counts}
+    return max((_against(scans, *copy) for copy in copies.items()), key=_nearness)
+
+
+def _against(scans: dict[str, pd.Series], copy: str, official: dict[str, Counts]) -> pd.DataFrame:
+    rows = []
+    for category, numbers in official.items():
+        for (split, label), number in numbers.items():
+            here = int(scans[category].get((split, label), 0))
             kind = ("normal", "abnormal")[label]
             rows.append((category, split, kind, here, number, here == number))
     columns = ["category", "split", "label", "found", "official", "complete"]
-    return pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
+    if copy:
+        table.insert(0, "copy", copy)
+    return table
+
+
+def _nearness(table: pd.DataFrame) -> tuple[int, int]:
+    return table["complete"].sum(), -(table["found"] - table["official"]).abs().sum()
 
 
 def describe(table: pd.DataFrame) -> str:
@@ -34,6 +51,8 @@ def describe(table: pd.DataFrame) -> str:
     by_category = table.groupby("category", sort=False)
     whole, here = by_category["complete"].all(), by_category["found"].any()
     lines = [f"complete: {', '.join(whole.index[whole])}".removesuffix(": ")] if whole.any() else []
+    if "copy" in table and here.any():
+        lines.insert(0, f"{'copy' if whole.all() else 'nearest copy'}: {table['copy'].iloc[0]}")
     for row in table[~table["complete"] & table["category"].map(here)].itertuples():
         part = f"{row.category} {row.split}/".strip()
         lines.append(f"{part} has {row.found} of {row.official} {row.label} images")

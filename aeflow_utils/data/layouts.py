@@ -59,7 +59,7 @@ def by_path(pattern: str, normal: str, group: str = "") -> Scan:
             match = whole.fullmatch(path)
             if not match:
                 continue
-            kind = match.groupdict().get("kind") or match["label"].lower()
+            kind = (match.groupdict().get("kind") or match["label"]).lower()
             found = inner.match(Path(path).name)
             patient = found.group(found.lastindex or 0) if found else path
             rows.append((path, int(match["label"] != normal), kind, match["split"], patient))

@@ -157,7 +157,8 @@ def save_table(table: pd.DataFrame, name: str, profile: Profile) -> Path:
 def missing_figures() -> str:
     """Which figures of the paper's own table are not known, and how to add one."""
     known = published().query("source == 'paper' and method == 'AE-FLOW'")
-    known = known[known["metric"].isin(PAPER_METRICS)]
+    known = known[known["metric"].isin(PAPER_METRICS)].drop_duplicates(["dataset", "metric"])
+    kinds = ", ".join(f"{n} {kind}" for kind, n in known["kind"].value_counts().items())
     parts = []
     for dataset in PAPER_DATASETS:
         have = set(known.loc[known["dataset"] == dataset, "metric"])
@@ -167,9 +168,9 @@ def missing_figures() -> str:
             parts.append(f"{title} {', '.join(lacking)}")
     total = len(PAPER_METRICS) * len(PAPER_DATASETS)
     return (
-        f"Of the paper's {total} figures for AE-FLOW, {len(known)} are known here. Missing: "
-        f"{'; '.join(parts)}; and every row of its baselines but one AUROC. To fill a gap, add a "
-        "line to `results/published.csv` with the source it was read in."
+        f"Of the paper's {total} figures for AE-FLOW, {len(known)} are known here ({kinds}). "
+        f"Missing: {'; '.join(parts)}; and every row of its baselines but one AUROC. To fill a "
+        "gap, add a line to `results/published.csv` with the source it was read in."
     )
 
 
@@ -188,11 +189,11 @@ def side_by_side(
 ) -> pd.DataFrame:
     """Figures in print and these runs, in percent, for AE-FLOW and its rivals; NaN where unknown.
 
-    Indexed by data set, source, method and protocol (how the threshold was chosen). The blog's
-    "AUC" is a balanced accuracy and stands in that column. Published figures of other metrics
-    have no counterpart here and are left out.
+    Indexed by data set, source, kind (as in `published`), method and protocol (how the threshold
+    was chosen). The blog's "AUC" is a balanced accuracy and stands in that column. Published
+    figures of other metrics have no counterpart here and are left out.
     """
-    index = ["dataset", "source", "method", "protocol"]
+    index = ["dataset", "source", "kind", "method", "protocol"]
     printed = published()
     printed = printed[printed["metric"].isin(METRIC_TITLES)]
     parts = [printed.pivot_table(index=index, columns="metric", values="value").reset_index()]
@@ -201,7 +202,8 @@ def side_by_side(
         ours = ours[ours["model"].isin(methods_of("trained"))]
         ours[list(METRIC_TITLES)] *= 100
         method = list(map(method_title, ours["model"], ours["variant"]))
-        parts.append(ours.assign(source="this bundle", method=method, protocol=REGIMES[regime]))
+        here = {"source": "this bundle", "kind": "measured", "protocol": REGIMES[regime]}
+        parts.append(ours.assign(method=method, **here))
     table = pd.concat(parts)[[*index, *METRIC_TITLES]]
     place = table["source"].map({"paper": 0, "blog": 1, "this bundle": 3}).fillna(2)
     table = table.assign(place=place).sort_values(["dataset", "place", "method", "protocol"])

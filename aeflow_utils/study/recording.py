@@ -22,10 +22,12 @@ COLUMNS = ["data set", "method", "seed", "metric", "recorded", "re-run", "differ
 
 
 def published() -> pd.DataFrame:
-    """Figures in print, long format: source, table, dataset, method, metric, value, protocol, ...
+    """Figures on record, long format: source, table, dataset, method, metric, value, kind, ...
 
     AUROC and the metrics of `metrics.CLASSIFICATION` are test metrics in percent. Others are
     explained by their rows: ``n_`` counts images or members, ``log_`` is a figure of a log.
+    `kind` is ``printed``, ``second-hand`` (quoted by somebody else), ``draft`` or ``log`` (files of
+    the study's repository that its article does not show) or ``derived`` (computed from others).
     """
     return pd.read_csv(paths().home / "results" / "published.csv")
 

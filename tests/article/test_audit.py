@@ -1,6 +1,7 @@
 """The audit of the published study: every number of it, and what it would say of others."""
 
 import re
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,8 +9,9 @@ import pandas as pd
 import pytest
 from helpers import REPOSITORY
 
-from aeflow_utils.article import audit, confusion, findings, judges
-from aeflow_utils.article.story import quote
+from aeflow_utils.article import audit, confusion, findings, judges, rows
+from aeflow_utils.article.story import dataset_facts, quote
+from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.metrics import CLASSIFICATION, classification
 from aeflow_utils.metrics.verdicts import CONFIRMED, PARTLY, REFUTED
 from aeflow_utils.show.tables import published
@@ -207,7 +209,77 @@ def test_the_drafts_chest_rows(numbers):
 
 def test_what_the_final_chest_f1_leaves_open(numbers):
     found = numbers["what one F1 leaves open"]
-    assert (found["matrices"], found["better_acc"], found["better_auc"]) == (8, 8, 0)
+    paper = {"f1": 88.92, "acc": 85.58, "sen": 91.28, "spe": 76.07}
+    count, fewest, possible = dict.fromkeys(paper, 0), len(paper), every_matrix(*CHEST)
+    possible = [row for row in possible if two_digits(row["f1"], 90.64)]
+    for row in possible:
+        better = {metric for metric in paper if row[metric] > paper[metric]}
+        count = {metric: n + (metric in better) for metric, n in count.items()}
+        fewest = min(fewest, len(better))
+    assert count == {"f1": 8, "acc": 8, "sen": 4, "spe": 6}
+    assert {metric: found[f"better_{metric}"] for metric in paper} == count
+    assert (found["matrices"], found["fewest_better"]) == (len(possible), fewest) == (8, 3)
+    assert (found["metrics_compared"], found["better_bacc"], found["better_auc"]) == (4, 8, 0)
+
+
+def every_matrix(n_normal, n_abnormal):
+    """F1, ACC, SEN and SPE in percent, and TP and TN, of every matrix on so many images."""
+    for tp, tn in product(range(n_abnormal + 1), range(n_normal + 1)):
+        wrong = n_abnormal - tp + n_normal - tn
+        f1 = 200 * tp / (2 * tp + wrong) if tp + wrong else 0
+        rates = {"sen": 100 * tp / n_abnormal, "spe": 100 * tn / n_normal}
+        yield rates | {
+            "f1": f1,
+            "acc": 100 * (tp + tn) / (n_normal + n_abnormal),
+            "matrix": (tp, tn),
+        }
+
+
+def two_digits(value, figure):
+    """Whether a value can be printed so: rounded or cut."""
+    return abs(value - figure) <= 0.005 + 1e-9 or 0 <= value - figure < 0.01
+
+
+def test_the_papers_accuracy_on_oct_belongs_to_968_images(numbers):
+    assert numbers["which test set, Paper, OCT2017"] == {"968 images": 55, "1,000 images": 0}
+    for n, fits in ((968, [914]), (1000, [])):
+        assert [r for r in range(n + 1) if two_digits(100 * r / n, 94.42)] == fits
+
+
+def test_the_papers_acc_and_f1_on_oct_leave_little_to_sen_and_spe(numbers):
+    found = numbers["ACC with F1, Paper, OCT2017"]
+    printed = {"acc": 94.42, "f1": 96.36}
+    left = [
+        row
+        for row in every_matrix(242, 726)
+        if all(two_digits(row[metric], figure) for metric, figure in printed.items())
+    ]
+    assert [row["matrix"] for row in left] == [(714, 200), (715, 199), (716, 198)]
+    assert (found["errors"], found["matrices"], found["hits"]) == (54, 3, 3)
+    for metric in ("sen", "spe"):
+        values = [row[metric] for row in left]
+        ends = found[f"{metric}_low"], found[f"{metric}_high"]
+        assert ends == pytest.approx((min(values), max(values)))
+    assert not found["sen_fits"]
+    assert not found["spe_fits"]
+
+
+def test_no_class_split_gives_the_papers_f1_on_isic(numbers):
+    found = numbers["ACC with F1, Paper, ISIC 2018"]
+    assert found == {"right": 164, "errors": 29, "hits": 0, "matrices": 0}
+    for n_abnormal in range(194):
+        for tp in range(n_abnormal + 1):
+            tn = 164 - tp  # the only number of right decisions that prints as 84.97 %
+            if 0 <= tn <= 193 - n_abnormal:
+                assert not two_digits(200 * tp / (2 * tp + 29), 80.56)
+
+
+def test_acc_with_f1_says_whether_other_figures_fit():
+    row = confusion.matrices(30, 50, 60, 40).iloc[0].round(2).to_dict()
+    found = rows.acc_with_f1(row, {"sen": row["sen"], "spe": 10}, (60, 40), "x").numbers
+    assert (found["errors"], found["sen_fits"], found["spe_fits"]) == (20, True, False)
+    with pytest.raises(ValueError, match="0 shares of 3 images"):
+        rows.acc_with_f1({"acc": 50.12, "f1": 60}, {}, (1, 2), "x")
 
 
 def test_miic_fits_no_official_matrix_and_one_on_the_doubled_set(numbers):
@@ -253,8 +325,18 @@ def test_only_whole_batches_of_each_class_give_the_last_epoch():
     assert audit.URUKAT_TEST == (224, 608 - 224)
 
 
-def test_training_images_are_those_of_two_folders(numbers):
-    assert numbers["training images"] == {"train": 1341, "both": 1349, "printed": 1349}
+def test_training_images_are_those_of_one_copy_of_two(numbers):
+    copies = {"Mendeley V2": True, "Kaggle": False}
+    expected = copies | {"train": 1341, "both": 1349, "printed": 1349}
+    assert numbers["training images"] == expected
+
+
+def test_the_copies_of_the_catalog_are_those_on_record():
+    for name, counts in SPECS["chest_xray"].copies.items():
+        row = audit.printed_row(source=name, table="data sets", dataset="chest_xray")
+        kinds = ("normal", "abnormal")
+        counted = {f"n_{split}_{kinds[label]}": n for (split, label), n in counts[""].items()}
+        assert {key: n for key, n in counted.items() if "test" not in key} == row
 
 
 def test_floors_are_two_p_over_one_plus_p():
@@ -318,8 +400,8 @@ def test_a_row_that_is_missing_from_the_published_file_is_named(home):
 
 @pytest.mark.parametrize(("auc", "n_agree"), [((50, 60), 2), ((50, 62), 1), ((52, 62), 0)])
 def test_rows_of_an_auc_column_agree_or_not(auc, n_agree):
-    rows = pd.DataFrame({"auc": auc, "sen": [90, 91], "spe": [10, 29]})  # means 50 and 60
-    assert findings.auc_column(rows, "somebody").numbers["agree"] == n_agree
+    table = pd.DataFrame({"auc": auc, "sen": [90, 91], "spe": [10, 29]})  # means 50 and 60
+    assert findings.auc_column(table, "somebody").numbers["agree"] == n_agree
 
 
 def test_one_unit_of_the_last_digit_is_allowed_and_no_more():
@@ -356,13 +438,13 @@ def test_shares_are_compared_with_the_printed_ones():
 
 def test_a_row_can_have_no_matrix_whichever_figure_is_left_out():
     printed = {"acc": 51.3, "sen": 47.1}
-    numbers = findings.row_as_one_matrix(printed, (2, 2), "A row").numbers
+    numbers = rows.row_as_one_matrix(printed, (2, 2), "A row").numbers
     expected = dict.fromkeys(("matrices", "matrices_without_acc", "matrices_without_sen"), 0)
     assert numbers == expected
 
 
 def test_a_row_can_have_several_matrices():
-    numbers = findings.row_as_one_matrix({"acc": 50}, (2, 2), "A row").numbers
+    numbers = rows.row_as_one_matrix({"acc": 50}, (2, 2), "A row").numbers
     assert numbers == {"matrices": 3}
 
 
@@ -384,7 +466,8 @@ def test_a_published_row_can_be_an_epoch():
 
 @pytest.mark.parametrize(("printed", "word"), [(10, CONFIRMED), (12, PARTLY), (13, REFUTED)])
 def test_a_number_of_training_images_is_one_folder_or_two(printed, word):
-    shown = {"training images": findings.training_counts(printed, 10, 2)}
+    counts = findings.training_counts(printed, {"one": (12, 0), "other": (10, 2)})
+    shown = {"training images": counts}
     assert judges.training_images(SimpleNamespace(findings=shown)).verdict == word
 
 
@@ -400,3 +483,12 @@ def test_findings_are_quoted_by_the_beginning_of_their_name():
     assert text.count("> ") == 2
     with pytest.raises(ValueError, match="'nothing'"):
         quote(every, "nothing")
+
+
+def test_the_data_table_has_every_copys_counts_and_the_studys_where_none_is_official():
+    facts = dataset_facts([]).iloc[:, 1:4]
+    assert (facts != "").all(axis=None)
+    shown = facts.loc[[SPECS[name].title for name in ("elpv", "chest_xray")]]
+    digits = [[re.findall(r"[\d,]+", cell) for cell in row] for row in shown.to_numpy()]
+    assert digits[0] == [["904"], ["302"], ["537"]]
+    assert digits[1] == [["1,349", "1,341"], ["234"], ["390"]]

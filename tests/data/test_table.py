@@ -1,9 +1,12 @@
 """Layouts and official counts; splits that are disjoint, reproducible and leak nothing."""
 
+from dataclasses import replace
 from itertools import product
 
+import numpy as np
 import pandas as pd
 import pytest
+from helpers import save_noise
 
 from aeflow_utils.config import DataConfig
 from aeflow_utils.data import check
@@ -138,6 +141,22 @@ def test_chest_validation_has_abnormal_training_images_by_whole_patient(chest_tr
     assert set(abnormal["kind"]) <= {"bacteria", "virus"}
 
 
+def test_patients_of_the_mendeley_copy_stay_together(data_folder):
+    rng, root = np.random.default_rng(0), data_folder / "chest_xray"
+    for patient, image in product(range(12), range(2)):
+        kind = ("BACTERIA", "VIRUS")[patient % 2]
+        for folder, prefix in (("NORMAL", "NORMAL"), ("PNEUMONIA", kind)):
+            name = f"{folder}/{prefix}-{100 + patient}-{image + 1:04}.jpeg"
+            for split in ("train", "test")[: 2 if patient < 2 else 1]:
+                save_noise(root / split / name, rng, grey=True)
+    table = table_of(CHEST)
+    train, validation = part(table, "train"), part(table, "val")
+    assert len(train) + len(validation[validation["label"] == 0]) == 24
+    assert (validation["group"].value_counts() == 2).all()
+    assert not set(train["group"]) & set(validation["group"])
+    assert set(part(table, "test", 1)["kind"]) == {"bacteria", "virus"}
+
+
 def test_chest_test_split_is_the_official_one(chest_tree):
     found = part(table_of(CHEST), "test")
     here = chest_tree.glob("test/*/*")
@@ -182,12 +201,51 @@ def test_files_that_are_no_images_are_ignored(mvtec_tree):
     pd.testing.assert_frame_equal(table_of(BOTTLE), before)
 
 
-def test_check_names_the_missing_val_images(chest_tree):
-    table = check.counts("chest_xray").set_index(["split", "label"])
-    assert not table["complete"].any()
-    for split, found in (("val", 0), ("train", 30)):
-        numbers = table.loc[(split, "normal"), ["found", "official"]].tolist()
-        assert numbers == [found, official("chest_xray", split, 0)]
+@pytest.fixture
+def as_if_here(monkeypatch):
+    """Lets chest X-ray hold so many images by split and label, without a file."""
+
+    def hold(numbers):
+        rows = [(split, label) for (split, label), n in numbers.items() for _ in range(n)]
+        listing = pd.DataFrame(rows, columns=["split", "label"])
+        spec = replace(SPECS["chest_xray"], scan=lambda root, category: listing)
+        monkeypatch.setitem(SPECS, "chest_xray", spec)
+
+    return hold
+
+
+@pytest.mark.parametrize("name", SPECS["chest_xray"].copies)
+def test_every_official_copy_is_complete_by_its_own_counts(name, as_if_here):
+    numbers = SPECS["chest_xray"].copies[name][""]
+    as_if_here(numbers)
+    table = check.counts("chest_xray")
+    assert set(table["copy"]) == {name}
+    assert table["complete"].all()
+    assert table["official"].tolist() == list(numbers.values())
+    assert name in check.describe(table)
+
+
+@pytest.mark.parametrize(
+    ("nearest", "change"),
+    [
+        ("Kaggle", {("val", 0): 0, ("val", 1): 0}),  # as many images away from either copy
+        ("Kaggle", {("train", 0): 1340, ("train", 1): 3874}),
+        ("Mendeley V2", {("train", 0): 1348, ("train", 1): 3882}),
+        ("Mendeley V2", {("train", 1): 12}),
+    ],
+)
+def test_an_incomplete_folder_is_compared_with_the_nearest_copy(nearest, change, as_if_here):
+    as_if_here(SPECS["chest_xray"].copies[nearest][""] | change)
+    table = check.counts("chest_xray")
+    assert set(table["copy"]) == {nearest}
+    missing = table[~table["complete"]]
+    assert missing["found"].tolist() == list(change.values())
+    assert len(check.describe(table).splitlines()) == 1 + len(change)
+
+
+def test_a_set_of_one_copy_names_none(chest_tree):
+    assert "copy" not in check.counts("elpv")
+    assert check.counts("chest_xray")["found"].sum() == 55
 
 
 def test_check_counts_every_category():
@@ -259,6 +317,7 @@ def test_limit_is_a_subset_of_the_same_splits():
 def test_real_chest_images_have_the_official_counts(real_data):
     found = check.counts("chest_xray").set_index("split").loc[["train", "test"]]
     assert found["complete"].all()
+    assert set(found["copy"]) == {"Kaggle"}
     assert ("chest_xray", "") in available()
 
 
@@ -266,5 +325,6 @@ def test_real_chest_patients_do_not_cross_from_training_to_validation(real_data)
     table = table_of(CHEST)
     train, validation = part(table, "train"), part(table, "val", 0)
     assert not set(train["group"]) & set(validation["group"])
-    assert len(train) + len(validation) == official("chest_xray", "train", 0)
+    counted = check.counts("chest_xray").set_index(["split", "label"])["official"]
+    assert len(train) + len(validation) == counted["train", "normal"]
     assert 0.8 < len(part(table, "val", 1)) / len(validation) < 1.25

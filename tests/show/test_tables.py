@@ -24,12 +24,16 @@ def test_published_figures_have_every_column_and_no_gap():
         "method",
         "metric",
         "value",
+        "kind",
         "protocol",
         "confidence",
         "read_in",
     ]
     assert not table.isna().any(axis=None)
     assert not table.astype(str).apply(lambda column: column.str.strip().eq("")).any(axis=None)
+    assert set(table["kind"]) == {"printed", "second-hand", "draft", "log", "derived"}
+    of_paper = table[table["source"] == "paper"]  # which nobody had in hand
+    assert not {"printed", "log"} & set(of_paper["kind"])
     counts = table["metric"].str.startswith("n_")
     assert table.loc[~counts, "value"].between(0, 100).all()
     assert (table.loc[counts, "value"] % 1 == 0).all()
@@ -40,7 +44,7 @@ def test_published_figures_have_every_column_and_no_gap():
 
 
 def test_a_published_figure_stands_only_once():
-    cell = ["dataset", "source", "method", "protocol", "metric"]
+    cell = ["dataset", "source", "kind", "method", "protocol", "metric"]
     assert not published().duplicated(cell).any()
 
 
@@ -61,7 +65,9 @@ def test_side_by_side_leaves_unknown_cells_empty_and_keeps_every_published_one(w
     assert printed.notna().any(axis=1).all()  # counts and figures of logs make no row here
     assert list(shown.columns) == list(tables.METRIC_TITLES.values())
     assert printed.isna().any(axis=None)
+    assert set(printed.index.get_level_values("kind")) <= set(published()["kind"])
     ours = shown.xs("this bundle", level="source")
+    assert set(ours.index.get_level_values("kind")) == {"measured"}
     assert set(ours.index.get_level_values("protocol")) == set(REGIMES.values())
     assert ours["AUROC"].tolist() == [75.0] * 3
 
