@@ -107,7 +107,6 @@ class TrainConfig:
         schedule: of the rate: ``constant``, or ``cosine`` with a warm-up before it; counted in
             steps, see `training.rate_factor`.
         peak: the highest rate of a ``cosine`` schedule, as a multiple of `lr`.
-        decoder_rate: rate of AE-FLOW's decoder as a multiple of the flow's.
         keep: the weights of the ``last`` epoch, or of the one with the ``lowest`` loss on
             validation normals.
         carry_over: in cross-validation, go on with the weights of the fold before, as the 2023
@@ -125,7 +124,6 @@ class TrainConfig:
     optimizer: str = "adamw"
     schedule: str = "constant"
     peak: float = 1.0
-    decoder_rate: float = 1.0
     keep: str = "last"
     carry_over: bool = False
     min_steps: int = 0

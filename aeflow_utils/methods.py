@@ -69,6 +69,11 @@ class Method:
         """Whether a seed changes nothing, so that one run is all there is."""
         return self.kind in ("untrained", "trivial")
 
+    @property
+    def keep(self) -> str:
+        """`TrainConfig.keep` of a converged run: a GAN's losses say of no epoch that it is best."""
+        return "lowest" if self.kind == "trained" else "last"
+
     def load_system(self) -> type:
         """The `models.system.System` behind the method; imports torch."""
         module, _, name = self.system.partition(":")

@@ -8,21 +8,34 @@ from __future__ import annotations
 
 import pandas as pd
 
-from aeflow_utils.article.evidence import Evidence, auroc_gap, mean_auroc, relation, rivals
+from aeflow_utils import metrics
+from aeflow_utils.article.evidence import Evidence, Runs, auroc_gap, rivals
 from aeflow_utils.methods import METHODS, method_title, methods_of
-from aeflow_utils.metrics.verdicts import CONFIRMED, NOT_TESTABLE, OPEN, PARTLY, REFUTED, VERDICTS
+from aeflow_utils.metrics.verdicts import (
+    NOT_SUPPORTED,
+    NOT_TESTABLE,
+    PARTLY,
+    REFUTED,
+    SAME,
+    SUPPORTED,
+    UNDECIDED,
+    VERDICTS,
+)
 from aeflow_utils.show.alt_texts import listed
 from aeflow_utils.show.tables import auroc_of_parts, domain_gap
-from aeflow_utils.study.results import label_title
+from aeflow_utils.study.results import auroc_of, label_title
 from aeflow_utils.study.runs import RunResult
 
 WORDS = {
-    CONFIRMED: "Yes, as far as it is tested here",
+    SUPPORTED: "Yes, as far as it is tested here",
     PARTLY: "In part",
-    REFUTED: "Not here",
-    OPEN: "That stays open",
+    NOT_SUPPORTED: "Not here",
+    SAME: "It makes no difference here",
+    UNDECIDED: "The runs do not decide it",
+    REFUTED: "No, by the printed numbers themselves",
     NOT_TESTABLE: "That is not tested here",
 }
+SIDES = {"for": "ahead of", "same": "level with", "against": "behind", "open": "not told from"}
 OPEN_QUESTIONS = {
     "Which settings does the paper not tell, and do they matter?": "choices",
     "Is there a threshold that gives the paper's figures?": "threshold",
@@ -67,11 +80,7 @@ def _reproducible(evidence: Evidence, ledger: pd.DataFrame) -> str:
 
 
 def _generalises(evidence: Evidence, ledger: pd.DataFrame) -> str:
-    return (
-        f"{WORDS[ledger.loc['industrial', 'verdict']]}. {_standings(evidence, 'industrial')} That "
-        "it would do well in medicine and badly outside is "
-        f"{ledger.loc['medical first', 'verdict']}."
-    )
+    return f"{WORDS[ledger.loc['industrial', 'verdict']]}. {_standings(evidence, 'industrial')}"
 
 
 def _standings(evidence: Evidence, domain: str) -> str:
@@ -85,17 +94,22 @@ def _standing(evidence: Evidence, dataset: str) -> str:
     plain = evidence.best(dataset, *methods_of("untrained"))
     if not ours or not plain:
         return ""
-    sides: dict[str, list[str]] = {"ahead of": [], "level with": [], "behind": []}
+    sides: dict[str, list[str]] = {side: [] for side in SIDES.values()}
     for rival in rivals():
         runs = evidence.best(dataset, rival)
         if runs:
-            sides[relation(auroc_gap(ours, runs))].append(METHODS[rival].title)
+            sides[SIDES[auroc_gap(ours, runs).relation]].append(METHODS[rival].title)
     told = ", ".join(f"{side} {listed(names)}" for side, names in sides.items() if names)
+    side = SIDES[auroc_gap(ours, plain).relation]
     return (
-        f"On {label_title(dataset)} AE-FLOW reaches a test AUROC of {mean_auroc(ours):.1f} % and "
-        f"is {told}; it is {relation(auroc_gap(ours, plain))} {plain[0].config.method.title}, "
-        f"which trains nothing and reaches {mean_auroc(plain):.1f} %."
+        f"On {label_title(dataset)} AE-FLOW reaches a test AUROC of {_auroc(ours):.1f} % and "
+        f"is {told}; it is {side} {plain[0].config.method.title}, "
+        f"which trains nothing and reaches {_auroc(plain):.1f} %."
     )
+
+
+def _auroc(runs: Runs) -> float:
+    return 100 * metrics.mean_of(auroc_of(runs)).value
 
 
 def _knows(ensemble: pd.DataFrame) -> str:

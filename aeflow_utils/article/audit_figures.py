@@ -9,7 +9,8 @@ from aeflow_utils.metrics.verdicts import VERDICTS
 from aeflow_utils.show.alt_texts import described
 from aeflow_utils.show.figures import ABNORMAL, NORMAL, subplots
 
-VERDICT_COLORS = (NORMAL, "#8fb3d6", ABNORMAL, "#d9b44a", "#c9c9c9")  # in the order of VERDICTS
+# In the order of VERDICTS.
+VERDICT_COLORS = (NORMAL, "#8fb3d6", ABNORMAL, "#b7a6d9", "#d9b44a", "#7a3b3b", "#c9c9c9")
 ABOVE = {"frameon": False, "loc": "lower left", "bbox_to_anchor": (0, 1)}  # a legend's place
 
 

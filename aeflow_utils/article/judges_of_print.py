@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aeflow_utils.article.audit import printed_row
 from aeflow_utils.article.evidence import Case, Evidence, above, of_parts
+from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.metrics.verdicts import NOT_TESTABLE, REFUTED, SUPPORTED
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.results import auroc_of
@@ -46,5 +47,5 @@ def beats_the_paper(evidence: Evidence) -> Case:
 def training_images(evidence: Evidence) -> Case:
     """A printed number of training images against the official copies of the set."""
     shown = evidence.findings["training images"]
-    known = shown.numbers["copies_with_printed"] > 0
+    known = any(shown.numbers[copy] for copy in SPECS["chest_xray"].copies)
     return Case(verdict=SUPPORTED if known else REFUTED, note=shown.sentence)

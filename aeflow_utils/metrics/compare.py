@@ -57,7 +57,9 @@ class Estimate:
     @property
     def df(self) -> float:
         """Degrees of freedom of `error` (Welch, 1947)."""
-        parts = self.image_error**4 / self.image_df + self.seed_error**4 / self.seed_df
+        parts = self.image_error**4 / self.image_df
+        if self.seed_error:
+            parts += self.seed_error**4 / self.seed_df
         return self.error**4 / parts if parts else np.inf
 
     @property

@@ -7,7 +7,6 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.encoders import Encoder
 from aeflow_utils.data.features import Batch, ImageSet
 from aeflow_utils.models.flow import SUBNETS, Flow
@@ -45,12 +44,6 @@ class AEFlow(System):
         self.encoder = None
         if config.tune_encoder:
             self.encoder = Encoder(config.encoder, config.strides).requires_grad_(True)
-
-    def parameter_groups(self, config: TrainConfig) -> list[dict]:
-        """Flow, and encoder where it is tuned; then the decoder, which has a rate of its own."""
-        decoder = list(self.decoder.parameters())
-        rest = [p for part in (self.flow, self.encoder) if part for p in part.parameters()]
-        return [{"params": rest}, {"params": decoder, "lr": config.lr * config.decoder_rate}]
 
     def fit_statistics(self, train: ImageSet) -> None:
         self.scaler.fit(train)

@@ -35,12 +35,8 @@ class System(nn.Module):
         # By default AdamW: Adam's coupled decay of 1e-4 outweighs the small gradients of the
         # reconstruction loss and leaves the decoder painting an average image.
         kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
-        options = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
-        return [kind(self.parameter_groups(config), **options)]
-
-    def parameter_groups(self, config: TrainConfig) -> list[dict]:
-        """Trainable parameters, as torch's optimizers take them: by rate, where they have two."""
-        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        return [kind(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)]
 
     def train_step(self, batch: Batch, optimizers: Optimizers, progress: float) -> Losses:
         """One step on one batch: the scalar terms to record, ``total`` among them.

@@ -4,10 +4,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from aeflow_utils import metrics
-from aeflow_utils.metrics import CLASSIFICATION, auroc, auroc_interval, classification
+from aeflow_utils.metrics import CLASSIFICATION, auroc, classification
 
 
 def random_case(n, seed=0, shift=1.0):
@@ -47,7 +46,7 @@ def test_auroc_of_large_raw_scores_equals_that_of_standardised_ones():
         ([0, 1, 2], [1, 2, 3], "labels must be 0"),
     ],
 )
-@pytest.mark.parametrize("metric", [auroc, metrics.f1_max_threshold, auroc_interval])
+@pytest.mark.parametrize("metric", [auroc, metrics.f1_max_threshold, metrics.auroc_sample])
 def test_bad_input_is_refused(metric, labels, scores, message):
     with pytest.raises(ValueError, match=message):
         metric(np.array(labels), np.array(scores, dtype=float))
@@ -182,54 +181,6 @@ def test_each_threshold_sees_only_the_images_of_its_regime():
 
     assert changed_by(val_labels, val, 1 - test_labels, test) == {"oracle_f1"}
     assert changed_by(val_labels, val + 9 * val_labels, test_labels, test) == {"val_f1"}
-
-
-def test_auroc_interval_holds_the_auroc_repeats_and_narrows_with_images():
-    small, large = random_case(40), random_case(640)
-    for case in (small, large):
-        low, high = auroc_interval(*case)
-        assert low < auroc(*case) < high
-        assert auroc_interval(*case) == (low, high) != auroc_interval(*case, seed=1)
-    ratio = np.ptp(auroc_interval(*small)) / np.ptp(auroc_interval(*large))
-    assert 2.5 < ratio < 6  # 16 times the images: a quarter of the width
-
-
-@pytest.mark.parametrize("n_images", [100, 1600])
-def test_an_interval_of_a_share_has_the_binomial_width_about_the_point(n_images):
-    labels, predicted = np.zeros(n_images, int), np.arange(n_images) % 4 == 0
-    draws = metrics.classification_draws(labels, predicted, "acc")
-    low, high = metrics.percentile_interval(draws)
-    assert low < 0.75 < high
-    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.75 * 0.25 / n_images), rel=0.1)
-    again = metrics.classification_draws(labels, predicted, "acc")
-    np.testing.assert_array_equal(again, draws)
-
-
-def test_interval_of_several_runs_is_that_of_their_mean():
-    labels, good = random_case(80, shift=3.0)
-    runs = np.stack([good, -good])  # AUROC a and 1 - a on any resample: the mean is 0.5
-    assert auroc_interval(labels, runs) == pytest.approx((0.5, 0.5))
-    predicted = np.stack([labels, 1 - labels])
-    draws = metrics.classification_draws(labels, predicted, "acc")
-    assert metrics.percentile_interval(draws) == pytest.approx((0.5, 0.5))
-
-
-def test_bootstrap_draws_are_sklearns_auroc_of_the_resampled_images():
-    rng = np.random.default_rng(0)
-    labels, scores = rng.integers(0, 2, 30), rng.integers(0, 5, 30)  # many ties
-    draws = metrics.auroc_draws(labels, scores, n_resamples=20, seed=3)
-    expected = [roc_auc_score(labels[p], scores[p]) for p in metrics.resampled(30, 20, seed=3)]
-    np.testing.assert_allclose(draws, expected)
-
-
-@pytest.mark.parametrize("metric", CLASSIFICATION)
-def test_bootstrap_draws_are_the_metric_of_the_resampled_images(metric):
-    rng = np.random.default_rng(0)
-    labels, predicted = (rng.random((2, 6)) < 0.4).astype(int)  # some resamples hold one class
-    draws = metrics.classification_draws(labels, predicted, metric, n_resamples=40, seed=3)
-    positions = metrics.resampled(6, 40, seed=3)
-    expected = [classification(labels[p], predicted[p])[metric] for p in positions]
-    np.testing.assert_allclose(draws, expected)
 
 
 def squares(size=20):
