@@ -144,9 +144,8 @@ def training_of(
     sizes = {name: getattr(profile, name) for name in names}
     recipe = method.training | method.training_on.get(dataset, {})
     if profile.converged:
-        recipe |= (
-            {"schedule": "cosine"} | method.converged | method.converged_on_maps.get(strides, {})
-        )
+        recipe |= {"schedule": "cosine", "keep": method.keep}
+        recipe |= method.converged | method.converged_on_maps.get(strides, {})
     return TrainConfig(**sizes | recipe | profile.training.get(method.config.name, {}))
 
 
