@@ -1,4 +1,4 @@
-"""Command line: ``python -m aeflow_utils data|run|folder|plan|grid|report|record|reproduce``.
+"""Command line: ``python -m aeflow_utils --help`` lists the commands.
 
 A command imports what it needs when it runs: help and short answers wait for no torch.
 """
@@ -55,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     plan = add("plan", _plan, "list the study's runs")
     plan.add_argument("--grid", action="store_true", help="ablations, folds and members instead")
     add("grid", _grid, "the study, ablations, cross-validation, ensemble: every run")
+    overnight = add("overnight", _overnight, "the article's evidence: every run, resumable")
+    overnight.add_argument("datasets", nargs="*", help="these alone, in the order of the study")
     add("record", _record, "make this machine's runs and notebooks the recorded ones")
     add("reproduce", _reproduce, "everything: runs, notebooks, article, comparison")
     report = add("report", _report, "tables from the runs")
@@ -227,6 +229,15 @@ def _grid(options: Options) -> None:
     for title, make in (("study", plan), ("ablations, folds and members", grid_plan)):
         n_runs = len(run_all(make(profile)))
         print(f"{title}: {n_runs} runs, {(time.perf_counter() - start) / 60:.1f} min", flush=True)
+
+
+def _overnight(options: Options) -> None:
+    from aeflow_utils.data.catalog import SPECS, get_spec
+    from aeflow_utils.study.overnight import run_overnight
+
+    for name in options.datasets:
+        get_spec(name)
+    run_overnight(options.datasets or SPECS)
 
 
 def _report(options: Options) -> int:

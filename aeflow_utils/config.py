@@ -70,6 +70,11 @@ class DataConfig:
         fold = f"fold{self.fold}" if self.fold else ""
         return "-".join(part for part in (self.dataset, self.category, self.split, fold) if part)
 
+    @property
+    def whole_label(self) -> str:
+        """`label` without the fold: folds are runs of the same data set."""
+        return replace(self, fold=0).label
+
 
 @dataclass(frozen=True)
 class FolderConfig(DataConfig):
@@ -220,6 +225,12 @@ class RunConfig:
     def fixed(self) -> bool:
         """Whether the seed changes nothing."""
         return self.method.deterministic
+
+    @property
+    def beside(self) -> bool:
+        """Whether the images are split in a way that the profile runs beside the study's."""
+        split = self.data.split
+        return bool(split) and PROFILES[self.profile].also.get(self.data.dataset) == split
 
     @property
     def is_side_run(self) -> bool:

@@ -45,12 +45,12 @@ class Evidence:
 
     @cached_property
     def runs(self) -> list[RunResult]:
-        """The rows of the study.
+        """The rows of the study, in its own splits: images count once.
 
         Raises:
             UserError: there are none.
         """
-        runs = find(self.profile)
+        runs = [run for run in find(self.profile) if not run.config.beside]
         if not runs:
             raise UserError("there is no run to judge: make some with make reproduce")
         return runs
@@ -111,7 +111,7 @@ class Evidence:
         """Ablations and folds by variant and data set; the folds of one way are together."""
         side = grouped_by(find(self.grid, "side"), lambda config: config.variant)
         return {
-            variant: grouped_by(runs, lambda config: config.data.dataset)
+            variant: grouped_by(runs, lambda config: config.data.whole_label)
             for variant, runs in side.items()
         }
 

@@ -286,7 +286,7 @@ def members_by_seed_and_fold(profile: str, members: Members) -> pd.DataFrame:
     images and calibrates on the fifth that it did not see. All score the same test images.
     """
     fresh = find(profile, "side", ("ae_flow",), BASE)  # no ablations, no weights carried over
-    folds = grouped_by(fresh, lambda config: config.data.dataset)
+    folds = grouped_by(fresh, lambda config: config.data.whole_label)
     rows = []
     for name, chosen in chosen_measures(members).items():
         for way, runs in (("seeds", members[name]), ("folds", folds.get(name, []))):

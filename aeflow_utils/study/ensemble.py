@@ -50,6 +50,7 @@ DECISIONS = {  # two ways to decide which images are abnormal
 def ensembles(profile: str) -> dict[str, list[RunResult]]:
     """The members of the default AE-FLOW's ensemble on each data set that has one, by its label."""
     members = find(profile, "members", ("ae_flow",), BASE)
+    members = [run for run in members if not run.config.beside]
     return grouped_by(members, lambda config: config.data.label)
 
 

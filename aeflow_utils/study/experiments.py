@@ -27,7 +27,6 @@ from aeflow_utils import metrics
 from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.data.features import Splits, encoded_splits
-from aeflow_utils.data.images import load_masks
 from aeflow_utils.data.layouts import UNLABELLED
 from aeflow_utils.data.precision import bf16_here, use_bf16
 from aeflow_utils.data.table import ImageList, available, list_images
@@ -37,14 +36,9 @@ from aeflow_utils.models import build_system
 from aeflow_utils.models.system import System
 from aeflow_utils.profiles import PROFILES, Profile
 from aeflow_utils.study.machine import environment, machine, peak_memory_mb, reset_peak_memory
+from aeflow_utils.study.pixels import evaluate_pixels, pixel_columns, pixel_maps
 from aeflow_utils.study.runs import SCORES, RunResult, load_run, run_folder, write_json
-from aeflow_utils.study.training import (
-    fit,
-    residual_maps,
-    score_images,
-    score_maps,
-    seed_everything,
-)
+from aeflow_utils.study.training import fit, score_images, seed_everything
 
 CHECKPOINT, RESUME = "checkpoint.safetensors", "resume.pt"
 _GZIP = {"method": "gzip", "mtime": 0}  # the same scores are the same bytes
@@ -172,41 +166,6 @@ def evaluate(scores: pd.DataFrame) -> dict:
     }
 
 
-def pixel_maps(system: System, splits: Splits) -> dict[str, np.ndarray]:
-    """Maps (N, H, W) of the test images: anomaly map, residual |x - x'|, and ``mask``.
-
-    Empty where the set has no masks; without the maps that a system does not have.
-    """
-    masks = load_masks(splits.listed, splits.test.table)
-    if masks is None or not masks.any():
-        return {}
-    found = {"map": score_maps(system, splits.test), "residual": residual_maps(system, splits.test)}
-    return {"mask": masks} | {name: maps for name, maps in found.items() if maps is not None}
-
-
-def evaluate_pixels(maps: dict[str, np.ndarray]) -> dict[str, float]:
-    """Pixel AUROC and AUPRO over all test images, of `pixel_maps`."""
-    values = {}
-    for name in ("map", "residual"):
-        if name in maps:
-            pair, ending = (maps["mask"], maps[name]), "" if name == "map" else f"_{name}"
-            values |= {f"pixel_auroc{ending}": metrics.pixel_auroc(*pair)}
-            values |= {f"aupro{ending}": metrics.aupro(*pair)}
-    return values
-
-
-def pixel_columns(maps: dict[str, np.ndarray]) -> dict[str, list[float]]:
-    """Pixel AUROC within each test image, NaN where it has no defect: a column a kind of map."""
-    return {
-        f"{name}_auroc": [
-            metrics.auroc(mask.ravel().astype(int), values.ravel())
-            for mask, values in zip(maps["mask"], maps[name], strict=True)
-        ]
-        for name in maps
-        if name != "mask"
-    }
-
-
 def new_system(config: RunConfig, splits: Splits) -> System:
     """The run's system before training, from its seed."""
     seed_everything(config.seed)
@@ -255,7 +214,9 @@ def run_all(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> list[
         with suppress(UserError):  # finished runs are loaded without their images
             here[data] = list_images(data)
     pending = [config for config in configs if not run_folder(config).exists()]
-    pending.sort(key=lambda config: KINDS.index(config.method.kind))  # no core idles at the end
+    # A data set is whole before the next; within it the slow runs first: no core idles at its end.
+    order = {data.dataset: number for number, data in enumerate(here)}
+    pending.sort(key=lambda c: (order[c.data.dataset], KINDS.index(c.method.kind)))
     prepare(pending, here.values())
     if len(pending) > 1:
         _run_in_parallel(pending, here)

@@ -6,6 +6,7 @@ are computed from what every run stores: nothing is trained.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from itertools import product
 
@@ -14,6 +15,7 @@ import pandas as pd
 
 from aeflow_utils import metrics
 from aeflow_utils.config import N_FOLDS, N_MEMBERS, UNTRAINED, RunConfig, TrainConfig, training_of
+from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.data.table import available, list_images
 from aeflow_utils.options import CHOICES, AEFlowConfig
 from aeflow_utils.profiles import PROFILES, Profile
@@ -51,7 +53,7 @@ BETAS = (0.0, 0.5, 0.9, 1.0)
 DEFAULTS = asdict(TrainConfig()) | asdict(AEFlowConfig()) | {"crop": False, "encoder": "ImageNet"}
 
 
-def grid_plan(profile: Profile) -> list[RunConfig]:
+def grid_plan(profile: Profile, datasets: Collection[str] = SPECS) -> list[RunConfig]:
     """Every run of the grid, of cross-validation, and of the ensemble beyond the study's seeds.
 
     On the data sets with labelled validation: only there can a choice be made, or a probability be
@@ -59,7 +61,7 @@ def grid_plan(profile: Profile) -> list[RunConfig]:
     the 2023 study, not a choice.
     """
     configs = []
-    for dataset, category, split in available():
+    for dataset, category, split in available(datasets):
         names = {"category": category, "split": split}
         base = RunConfig.build(profile, dataset, "ae_flow", variant=BASE, **names)
         val = list_images(base.data).table.query("split == 'val'")
@@ -139,7 +141,7 @@ def runs_by_choice(profile: str) -> dict[str, dict[str, RunResult]]:
     choices: dict[str, dict[str, RunResult]] = {}
     for run in runs:
         data, labelled = run.config.data, np.isfinite(run.metrics["val_auroc"])
-        if labelled and run.config.seed == 0 and not (data.split or data.fold):
+        if labelled and run.config.seed == 0 and not (run.config.beside or data.fold):
             choices.setdefault(data.label, {})[run.config.variant] = run
     return {dataset: runs for dataset, runs in choices.items() if BASE in runs}
 
@@ -203,7 +205,7 @@ def fold_table(profile: str) -> pd.DataFrame:
     for run in (run for run in find(profile, "side") if run.config.data.fold):
         way = "weights carried over" if run.config.train.carry_over else "fresh model"
         last, aurocs = run.history.iloc[-1], run.metrics
-        row = {"data set": run.config.data.dataset, "way": way, "fold": run.config.data.fold}
+        row = {"data set": run.config.data.whole_label, "way": way, "fold": run.config.data.fold}
         row |= {"validation loss": last["val_total"], "training loss": last["train_total"]}
         rows.append(row | {"validation": 100 * aurocs["val_auroc"], "test": 100 * aurocs["auroc"]})
     return pd.DataFrame(rows)

@@ -31,7 +31,7 @@ def run_title(run: RunResult) -> str:
 
 def dataset_title(data: DataConfig) -> str:
     """A data set's name for readers: ``MVTec AD, bottle``."""
-    return label_title(replace(data, fold=0).label)
+    return label_title(data.whole_label)
 
 
 def label_title(label: str) -> str:
