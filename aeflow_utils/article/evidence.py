@@ -209,7 +209,7 @@ def cuts_gap(runs: Runs, cuts: list[float], others: list[float], metric: str) ->
 def _gap(
     runs: Runs, name: str, ours: Sample, other: str, theirs: Sample, gap: Estimate
 ) -> Measurement:
-    a, b = (100 * np.mean(sample.values) for sample in (ours, theirs))
+    a, b = (100 * np.mean(sample.observed) for sample in (ours, theirs))
     text = f"{name} {a:.1f} %, {other} {b:.1f} %"
     return Measurement(dataset_title(runs[0].config.data), gap.times(100), text)
 

@@ -233,7 +233,7 @@ def residual_maps(evidence: Evidence) -> Case:
             for column in ("residual_auroc", "map_auroc"):
                 values = [run.split("test")[column].dropna().to_numpy() for run in runs]
                 sides.append(metrics.mean_sample(np.stack(values)))
-            a, b = (100 * side.values.mean() for side in sides)
+            a, b = (100 * side.observed.mean() for side in sides)
             gap, where = metrics.difference(*sides), dataset_title(runs[0].config.data)
             text = f"residual {a:.1f} %, likelihood map {b:.1f} %"
             gaps.append(Measurement(where, gap.times(100), text))

@@ -25,13 +25,13 @@ class Sample:
     """One metric of S trainings on the same test images.
 
     Args:
-        values: (S,), on the images as they are.
+        observed: (S,), on the images as they are.
         draws: (S, R), on R resamples of the images, the same for all trainings.
         n_groups: what is resampled: images, or groups of them.
         fixed: the method has no seed, so that one run is all there is.
     """
 
-    values: np.ndarray
+    observed: np.ndarray
     draws: np.ndarray
     n_groups: int
     fixed: bool = False
@@ -88,9 +88,9 @@ class Estimate:
 
 def mean_of(sample: Sample) -> Estimate:
     """The mean over trainings; of a single one without its spread, which `seed_df` 0 says."""
-    n_seeds = len(sample.values)
-    spread = np.std(sample.values, ddof=1) / np.sqrt(n_seeds) if n_seeds > 1 else 0.0
-    return _estimate(sample.values.mean(), sample, spread, n_seeds - 1)
+    n_seeds = len(sample.observed)
+    spread = np.std(sample.observed, ddof=1) / np.sqrt(n_seeds) if n_seeds > 1 else 0.0
+    return _estimate(sample.observed.mean(), sample, spread, n_seeds - 1)
 
 
 def _estimate(value: float, images: Sample, seed_error: float, seed_df: int) -> Estimate:
@@ -106,26 +106,26 @@ def difference(a: Sample, b: Sample, spread: Sample | None = None) -> Estimate:
     spread of their seeds is taken to be the same, and pooled. Between two single trainings it is
     that of `spread`, others of the same kind.
     """
-    if spread is not None and len(a.values) == len(b.values) == 1:
-        gap, n_seeds = difference(a, b), len(spread.values)
-        seed_error = np.sqrt(2) * np.std(spread.values, ddof=1) if n_seeds > 1 else 0.0
+    if spread is not None and len(a.observed) == len(b.observed) == 1:
+        gap, n_seeds = difference(a, b), len(spread.observed)
+        seed_error = np.sqrt(2) * np.std(spread.observed, ddof=1) if n_seeds > 1 else 0.0
         return replace(gap, seed_error=float(seed_error), seed_df=n_seeds - 1)
-    if a.fixed or b.fixed or len(a.values) == len(b.values):
-        gaps = Sample(a.values - b.values, a.draws - b.draws, a.n_groups, a.fixed and b.fixed)
+    if a.fixed or b.fixed or len(a.observed) == len(b.observed):
+        gaps = Sample(a.observed - b.observed, a.draws - b.draws, a.n_groups, a.fixed and b.fixed)
         return mean_of(gaps)
-    numbers = np.array([len(a.values), len(b.values)])
-    squares = sum(((s.values - s.values.mean()) ** 2).sum() for s in (a, b))
+    numbers = np.array([len(a.observed), len(b.observed)])
+    squares = sum(((s.observed - s.observed.mean()) ** 2).sum() for s in (a, b))
     df = numbers.sum() - 2
     draws = (a.draws.mean(axis=0) - b.draws.mean(axis=0))[None]
     images = Sample(np.zeros(1), draws, a.n_groups)
     seed_error = np.sqrt(squares / df * (1 / numbers).sum())
-    return _estimate(a.values.mean() - b.values.mean(), images, seed_error, df)
+    return _estimate(a.observed.mean() - b.observed.mean(), images, seed_error, df)
 
 
 def average(samples: list[Sample]) -> Sample:
     """The mean over data sets that have the same seeds, each with the same weight."""
     n_groups = sum(sample.n_groups for sample in samples)
-    values, draws = ([getattr(s, name) for s in samples] for name in ("values", "draws"))
+    values, draws = ([getattr(s, name) for s in samples] for name in ("observed", "draws"))
     return Sample(np.mean(values, 0), np.mean(draws, 0), n_groups, samples[0].fixed)
 
 

@@ -180,7 +180,7 @@ def _row(categories: list[list[RunResult]], regime: str) -> dict:
     row = _names_of(categories[0][0].config) | {
         "n_seeds": n_seeds,
         "auroc": estimate.value,
-        "auroc_sd": np.std(aurocs.values, ddof=1) if n_seeds > 1 else np.nan,
+        "auroc_sd": np.std(aurocs.observed, ddof=1) if n_seeds > 1 else np.nan,
         "auroc_low": estimate.low,
         "auroc_high": estimate.high,
         "val_auroc": np.mean(validation),
@@ -207,7 +207,12 @@ def _at_thresholds(categories: list[list[RunResult]], regime: str) -> dict[str, 
 
 def auroc_of(runs: list[RunResult], column: str = "image_score", seed: int = 0) -> Sample:
     """Test AUROC of runs that differ by seed, of one column of their stored scores."""
-    labels, scores = labels_and_scores(runs, column)
+    return auroc_of_scores(runs, labels_and_scores(runs, column)[1], seed)
+
+
+def auroc_of_scores(runs: list[RunResult], scores: np.ndarray, seed: int = 0) -> Sample:
+    """Test AUROC of scores (S, N) that were made of those of S runs."""
+    labels = runs[0].labelled("test")["label"].to_numpy()
     return metrics.auroc_sample(labels, scores, _groups(runs), runs[0].config.fixed, seed)
 
 
@@ -225,6 +230,38 @@ def _groups(runs: list[RunResult]) -> np.ndarray | None:
     """Which test images are drawn together; None in runs that do not say."""
     test = runs[0].labelled("test")
     return test["group"].to_numpy() if "group" in test else None
+
+
+def kept_row(run: RunResult) -> pd.Series:
+    """The losses of the epoch whose weights a run kept."""
+    keep, history = run.config.train.keep, run.history
+    return history.loc[history["val_total"].idxmin() if keep == "lowest" else history.index[-1]]
+
+
+def diverged(run: RunResult) -> bool:
+    """Whether no epoch after the first had a lower loss on validation normals than it.
+
+    A GAN's losses rise and fall with its adversary's, and say nothing of the kind.
+    """
+    losses = run.history.get("val_total", pd.Series(dtype=float))
+    if run.config.method.kind != "trained" or len(losses) < 2:
+        return False
+    return not kept_row(run)["val_total"] < losses.iloc[0]
+
+
+def still_falling(run: RunResult) -> float:
+    """By what share of itself the loss on validation normals fell in the last tenth of training.
+
+    Of the lowest loss so far, at the end and a tenth before it, over the fall since the first
+    epoch: 0.1 would be a loss that falls as fast at the end as on average. NaN without a loss.
+    """
+    losses = run.history.get("val_total", pd.Series(dtype=float))
+    if len(losses) < 2:
+        return float("nan")
+    lowest = losses.cummin().to_numpy()
+    before = lowest[-1 - max(1, round(len(lowest) / 10))]
+    whole = lowest[0] - lowest[-1]
+    return float((before - lowest[-1]) / whole) if whole else 0.0
 
 
 def labels_and_scores(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -87,6 +87,16 @@ def read_runs(profile: str, recorded: bool) -> Iterator[RunResult]:
     folder = paths().recorded(profile) if recorded else paths().runs(profile)
     for path in sorted(folder.glob("[!.]*")):
         yield load_run(path)
+
+
+def cached_table(file: Path, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The table in a CSV file, which is made if it is not there, whole or not at all."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        compute().to_csv(partial, index=False)
+        partial.replace(file)
+    return pd.read_csv(file)
 
 
 def write_json(path: Path, content: dict) -> None:

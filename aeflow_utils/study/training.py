@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,7 @@ def fit(
     seed: int,
     resume_file: Path | None = None,
     label: str = "training",
+    watch: Callable[[int], dict[str, float]] | None = None,
 ) -> pd.DataFrame:
     """Statistics first, then gradient steps where the system has trainable parameters.
 
@@ -49,6 +50,8 @@ def fit(
 
     Args:
         resume_file: written after each epoch, read if it is there.
+        watch: called after each epoch with its number; its figures stand in the history's row,
+            and decide nothing.
 
     Returns:
         One row an epoch: epoch, and each loss term on training and validation normals; NaN for a
@@ -70,7 +73,7 @@ def fit(
         progress = np.linspace(epoch, epoch + 1, n_steps, endpoint=False) / n_epochs
         losses = _train_epoch(system, optimizers, batches, config, progress)
         losses |= _val_losses(system, val_normal, config.batch_size)
-        history.append({"epoch": epoch + 1} | losses)
+        history.append({"epoch": epoch + 1} | losses | (watch(epoch + 1) if watch else {}))
         if not np.isfinite([losses["train_total"], losses["val_total"]]).all():
             if lowest:  # the weights of an epoch before it
                 break

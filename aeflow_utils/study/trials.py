@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import joblib
 import pandas as pd
@@ -24,6 +24,7 @@ from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.experiments import new_system, prepare, splits_of
 from aeflow_utils.study.grid import BASE, MAPS
 from aeflow_utils.study.machine import environment
+from aeflow_utils.study.runs import cached_table
 from aeflow_utils.study.training import fit, kept_epoch
 
 PROFILE = PROFILES["overnight"]
@@ -85,21 +86,14 @@ def _climb(base: RunConfig) -> list[dict]:
 
 def _trial(base: RunConfig, peak: float) -> dict:
     config = replace(base, train=replace(base.train, peak=peak))
-    file = _file(config)
-    if not file.exists():
-        torch.set_num_threads(config.train.threads)
-        splits = splits_of(config)
-        system = new_system(config, splits)
-        history = fit(system, splits.train, splits.val, config.train, config.seed)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        history.to_csv(partial, index=False)
-        partial.replace(file)
-    return _row(config, pd.read_csv(file))
+    file = paths().results(config.profile) / "trials" / f"{config.run_name}.csv"
+    return _row(config, cached_table(file, partial(_losses, config)))
 
 
-def _file(config: RunConfig) -> Path:
-    return paths().results(config.profile) / "trials" / f"{config.run_name}.csv"
+def _losses(config: RunConfig) -> pd.DataFrame:
+    torch.set_num_threads(config.train.threads)
+    splits = splits_of(config)
+    return fit(new_system(config, splits), splits.train, splits.val, config.train, config.seed)
 
 
 def _row(config: RunConfig, history: pd.DataFrame) -> dict:

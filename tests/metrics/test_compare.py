@@ -69,7 +69,7 @@ def test_draws_are_the_metric_of_the_resampled_images(metric):
     positions = metrics.resampled(6, seed=3)[:40]
     expected = [classification(labels[p], predicted[p])[metric] for p in positions]
     np.testing.assert_allclose(drawn.draws[0, :40], expected)
-    assert drawn.values == pytest.approx([classification(labels, predicted)[metric]], nan_ok=True)
+    assert drawn.observed == pytest.approx([classification(labels, predicted)[metric]], nan_ok=True)
 
 
 def fixed_images(*values, fixed=False):
@@ -110,7 +110,7 @@ def test_a_difference_is_paired_by_seed_and_image():
 def test_one_training_against_five_has_the_spread_of_the_five():
     five, one = fixed_images(0.80, 0.83, 0.81, 0.86, 0.85), fixed_images(0.9)
     gap = metrics.difference(one, five)
-    spread = np.std(five.values, ddof=1)
+    spread = np.std(five.observed, ddof=1)
     assert gap.value == pytest.approx(0.07)
     assert gap.seed_error == pytest.approx(spread * np.sqrt(1 + 1 / 5))
     assert gap.seed_df == 4
@@ -122,7 +122,7 @@ def test_one_training_against_five_has_the_spread_of_the_five():
 
 def test_an_average_over_sets_weighs_each_the_same():
     mean = metrics.average([fixed_images(0.6, 0.7), fixed_images(0.8, 0.9)])
-    assert mean.values.tolist() == pytest.approx([0.7, 0.8])
+    assert mean.observed.tolist() == pytest.approx([0.7, 0.8])
     assert mean.n_groups == 200
 
 
