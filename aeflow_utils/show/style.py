@@ -19,6 +19,7 @@ from aeflow_utils.show.alt_texts import alt_text, show_alt_texts
 NORMAL, ABNORMAL = "#3b6ea5", "#c8553d"
 RIGHT, WRONG = NORMAL, ABNORMAL  # decisions
 TEST, VALIDATION = NORMAL, ABNORMAL  # splits
+FOR, AGAINST, OPEN = NORMAL, ABNORMAL, "0.5"  # what a difference says
 GUIDE = "0.7"  # lines to compare with: chance, a diagonal
 LABEL_NAMES = {0: "normal", 1: "abnormal", UNLABELLED: "unlabelled"}
 LABEL_COLORS = {0: NORMAL, 1: ABNORMAL, UNLABELLED: "0.6"}

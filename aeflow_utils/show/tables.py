@@ -13,7 +13,16 @@ from aeflow_utils.methods import method_title, methods_of
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import Profile
 from aeflow_utils.study.recording import published
-from aeflow_utils.study.results import REGIMES, find, grouped, labels_and_scores, summary
+from aeflow_utils.study.results import (
+    REGIMES,
+    diverged,
+    find,
+    grouped,
+    kept_row,
+    labels_and_scores,
+    still_falling,
+    summary,
+)
 from aeflow_utils.study.runs import RunResult
 
 METRIC_TITLES = {name: name.upper() for name in ("auroc", *metrics.CLASSIFICATION)}
@@ -61,6 +70,25 @@ def cost_table(results: list[RunResult]) -> pd.DataFrame:
         row["images scored a second"] = round(n_images / seconds)
         row["peak memory, MB"] = max(run.environment["peak_memory_mb"] or 0 for run in runs)
         rows.append(row | {"device": each["device"][0]})
+    return pd.DataFrame(rows)
+
+
+def training_table(results: list[RunResult]) -> pd.DataFrame:
+    """How far training came, a row a method and data set, mean over seeds.
+
+    Epochs, the epoch whose weights are kept, and its loss on validation normals; by how much of
+    its whole fall that loss still fell in the last tenth; runs that diverged.
+    """
+    rows = []
+    for (dataset, model, variant), runs in grouped(results).items():
+        if len(runs[0].history):
+            kept = pd.DataFrame([kept_row(run) for run in runs])
+            row = {"data set": dataset, "method": method_title(model, variant)}
+            row["epochs"], row["kept"] = len(runs[0].history), round(kept["epoch"].mean(), 1)
+            row["loss on validation normals"] = f"{kept['val_total'].mean():.4g}"
+            falling = np.mean([still_falling(run) for run in runs])
+            row["still falling"] = f"{100 * falling:.1f} %"
+            rows.append(row | {"diverged": sum(map(diverged, runs))})
     return pd.DataFrame(rows)
 
 
