@@ -27,6 +27,7 @@ from aeflow_utils.show.style import (
 from aeflow_utils.study.results import grouped, run_title
 from aeflow_utils.study.runs import RunResult
 
+ROC_GRID = np.linspace(0, 1, 1001)  # 1 - specificity
 REGIME_LINES = {"normal_quantile": ":", "val_f1": "--", "oracle_f1": "-."}
 
 
@@ -137,23 +138,35 @@ def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
 
 
 def roc_curves(results: list[RunResult]) -> Figure:
-    """ROC curves on the test split, a panel a data set, a curve a method (first seed)."""
+    """ROC curves on the test split, a panel a data set, a curve a method: the mean over seeds.
+
+    At each specificity the seeds' sensitivities are averaged, so that the area under the curve
+    is the mean AUROC that its label gives.
+    """
     datasets = list(dict.fromkeys(result.config.data.label for result in results))
     figure, axes = subplots(1, len(datasets), figsize=(4.6 * len(datasets), 4.8), squeeze=False)
     texts = []
     for axis, dataset in zip(axes[0], datasets, strict=True):
         aurocs = []
         for runs in (v for k, v in grouped(results).items() if k[0] == dataset):
-            test, title = runs[0].split("test"), run_title(runs[0])
-            x, y, _ = roc_curve(test["label"], test["image_score"])
-            mean = 100 * np.mean([run.metrics["auroc"] for run in runs])
-            axis.plot(x, y, label=f"{title} ({mean:.1f})")
+            title, mean = run_title(runs[0]), 100 * np.mean([r.metrics["auroc"] for r in runs])
+            axis.plot(ROC_GRID, _mean_roc(runs), label=f"{title} ({mean:.1f})")
             aurocs.append(f"{title} {mean:.1f}")
         axis.plot([0, 1], [0, 1], color=GUIDE, linewidth=1, zorder=0)
         axis.set(title=dataset, xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
         axis.legend(fontsize=8, frameon=False, loc="lower right")
         texts.append(f"{dataset}: {', '.join(aurocs)}")
     return described(figure, "ROC curves, a panel a data set. AUROC in percent.", texts)
+
+
+def _mean_roc(runs: list[RunResult]) -> np.ndarray:
+    """Sensitivity at each of `ROC_GRID`, mean over runs."""
+    curves = []
+    for run in runs:
+        test = run.labelled("test")
+        x, y, _ = roc_curve(test["label"], test["image_score"], drop_intermediate=False)
+        curves.append(np.interp(ROC_GRID, x, y))
+    return np.mean(curves, axis=0)
 
 
 def auroc_dots(summary: pd.DataFrame) -> Figure:
