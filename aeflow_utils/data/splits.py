@@ -14,6 +14,7 @@ from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, tra
 
 from aeflow_utils.config import N_FOLDS
 
+ELPV_MODULES = 44
 Split = Callable[[pd.DataFrame, int], pd.DataFrame]
 
 
@@ -80,11 +81,14 @@ def block_split(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Like `random_split`, but whole blocks of neighbouring files go to one part: 12, 4 and 4.
 
     ELPV's files are in the order of the modules that the cells were cut from, and no module
-    number is published: blocks of files stand in for modules. Abnormal images of the training
-    blocks are dropped, so all parts are smaller.
+    number is published: blocks of files stand in for modules, and as many groups as there are
+    modules for what is drawn together. Abnormal images of the training blocks are dropped, so
+    all parts are smaller.
     """
     table = table[table["split"] == "pool"].sort_values("path")
-    block = pd.Series(range(len(table)), index=table.index) * 20 // len(table)
+    place = pd.Series(range(len(table)), index=table.index)
+    table = table.assign(group=(place * ELPV_MODULES // len(table)).astype(str))
+    block = place * 20 // len(table)
     order = pd.Series(range(20)).sample(frac=1, random_state=seed).to_list()
     train = table[block.isin(order[:12]) & (table["label"] == 0)]
     return _joined(train, table[block.isin(order[12:16])], table[block.isin(order[16:])])
