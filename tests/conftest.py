@@ -191,7 +191,7 @@ def write_run():
 def write_ensemble(write_run):
     """Writes members that share a signal, with noise of their own; a second part tells more."""
 
-    def write(n_members=3, n=60, parts=True):
+    def write(n_members=3, n=60):
         rng = np.random.default_rng(0)
         labels = np.tile([0, 1], n // 2)
         shared = [1.5 * labels + rng.normal(size=n) for _ in ("val", "test")]
@@ -199,8 +199,7 @@ def write_ensemble(write_run):
         for seed in range(n_members):
             val, test = ((labels, values + 0.3 * rng.normal(size=n)) for values in shared)
             run = write_run(seed=seed, val=val, test=test, variant="conv_like")
-            flow, recon = (run.scores["image_score"], more) if parts else (np.nan, np.nan)
-            scores = run.scores.assign(flow_score=flow, recon_score=recon)
+            scores = run.scores.assign(flow_score=run.scores["image_score"], recon_score=more)
             scores.to_csv(run.folder / "scores.csv.gz", index=False)
 
     return write

@@ -113,26 +113,34 @@ def _auroc(runs: Runs) -> float:
 
 
 def _knows(ensemble: pd.DataFrame) -> str:
-    """Whether sigma, or the chosen measure, tells errors on every data set with an ensemble."""
+    """Whether sigma, or closeness to the threshold, tells errors where no label has entered.
+
+    Then the study's decision, with the measure that labelled validation chooses. Told of the data
+    sets on which both decisions err.
+    """
     values = ensemble.dropna().set_index(["key", "data set"])
-    datasets = [dataset for key, dataset in values.index if key == "sigma"]
+    datasets = [d for k, d in values.index if k == "sigma" and ("normals_sigma", d) in values.index]
     if not datasets:
         return "No ensemble that errs is here."
-    sigma, chosen = ([values.loc[key, name] for name in datasets] for key in ("sigma", "chosen"))
-    useless, useful = all(v["high"] < 0.5 for v in sigma), all(v["low"] > 0.5 for v in chosen)
-    lead = {
-        (True, True): "Not by the deviation of its scores, but by another measure",
-        (False, True): "With the right measure, yes",
-        (True, False): "No",
-        (False, False): "Not reliably",
-    }[useless, useful]
-    each = "; ".join(
-        f"{label_title(name)} {_percent(a)} for σ and {_percent(b)} for {b['measure']}"
-        for name, a, b in zip(datasets, sigma, chosen, strict=True)
-    )
+    names = ("normals_sigma", "normals_chosen", "sigma", "chosen")
+    sigma, close, *labelled = ([values.loc[name, d] for d in datasets] for name in names)
+    if all(row["low"] > 0.5 for row in sigma):
+        lead = "Yes, by the deviation of its scores"
+    elif all(row["low"] > 0.5 for row in close):
+        lead = "In part, but not by the deviation of its raw scores"
+    else:
+        lead = "Not reliably"
     return (
         f"{lead}. The chance that a wrong decision looks less certain than a right one (50 % is a "
-        f"coin): {each}, which was chosen on validation."
+        f"coin), where no label has entered: {_against(datasets, sigma, close)}. With labelled "
+        f"validation images, which also choose the measure: {_against(datasets, *labelled)}."
+    )
+
+
+def _against(datasets: list[str], sigma: list[pd.Series], other: list[pd.Series]) -> str:
+    return "; ".join(
+        f"{label_title(name)} {_percent(a)} for σ and {_percent(b)} for {b['measure']}"
+        for name, a, b in zip(datasets, sigma, other, strict=True)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from string import Formatter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,25 +24,32 @@ if TYPE_CHECKING:  # torch, which nothing else here needs
     from aeflow_utils.data.features import Splits
 
 
-OF_PARTS = "ensemble, verdict from parts"
 # Name of each finding and its sentence, in the order of the argument. `{sigma}` are the
 # values of the key ``sigma`` on every data set, ``{chosen_measure}`` the measures that are meant.
 SENTENCES = {
+    "ensemble, without labels": "Where no label enters, neither the threshold nor the measure: "
+    "chance that σ of raw scores is larger for a wrong verdict than for a right one (50 % is a "
+    "coin): {normals_sigma}; that the wrong one is closer to the threshold: {normals_chosen}; and "
+    "by the best such measure on test, an upper end: {normals_label_free_best}.",
     "ensemble, raw sigma": "Chance that the deviation of raw scores is larger for a wrong verdict "
-    "than for a right one (50 % is a coin): {sigma}.",
+    "than for a right one (50 % is a coin): {sigma}; with the first members, as many as the study "
+    "had: {three_sigma}. Rank correlation of that deviation with the mean score: "
+    "{rank_correlation}.",
     "ensemble, normalised sigma": "With each member standardised on its validation normals first: "
     "{standardised}; the change is {standardising_change}.",
     "ensemble, mean score": "AUROC of the members' mean score minus their mean AUROC: {mean_gain}.",
-    "ensemble, chosen measure": "Of the measures compared, cross-fitted validation chooses "
-    "{chosen_measure}. Chance that it is larger for a wrong verdict: {chosen}; against σ that is "
-    "{chosen_gain}.",
+    "ensemble, chosen measure": "Of the measures compared, cross-fitted validation chooses, by "
+    "its labels, {chosen_measure}. Chance that it is larger for a wrong verdict: {chosen}; with "
+    "one member: {one_chosen}; against σ that is {chosen_gain}.",
     "ensemble, referral": "Share of errors caught by referring the least certain tenth of the "
-    "images to a person: {caught}; by σ {sigma_caught}. Share of right verdicts: {accuracy} of "
-    "all, and {rest_accuracy} of those not referred.",
+    "images to a person: {caught}; by σ {sigma_caught}; the most that can be is {most_caught}. "
+    "Share of right verdicts: {accuracy} of all, and {rest_accuracy} of those not referred. "
+    "Without labels the tenth holds {normals_caught} of the errors, of at most "
+    "{normals_most_caught}.",
     "ensemble, conformal coverage": f"Conformal sets that promise {100 * NOMINAL:.0f} % hold the "
     "truth of so many normal test images: {covered_normal}; and of abnormal ones: "
     "{covered_abnormal}.",
-    OF_PARTS: "AUROC of the mean probability from parts minus that of the "
+    "ensemble, verdict from parts": "AUROC of the mean probability from parts minus that of the "
     "mean score: {parts_auroc_gain}. Taken as the verdict it is right in {parts_accuracy}; error "
     "AUROC of the measure that validation then chooses: {parts_chosen}; referring a tenth catches "
     "of its errors {parts_caught}.",
@@ -124,10 +132,7 @@ def quote(findings: list[Finding], *beginnings: str) -> Markdown:
 
 
 def ensemble_findings(table: pd.DataFrame) -> list[Finding]:
-    """What `ensemble_measurements` shows, in the order of the argument.
-
-    Nothing where there is no ensemble; without that on parts where no system has any.
-    """
+    """What `ensemble_measurements` shows, in the order of the argument: all that is measured."""
     told: dict[str, str] = {}
     for key, rows in table.groupby("key"):
         told[key] = ", ".join(map(_value_text, rows.to_dict("records")))
@@ -136,16 +141,19 @@ def ensemble_findings(table: pd.DataFrame) -> list[Finding]:
     return [
         Finding(name, sentence.format(**told))
         for name, sentence in SENTENCES.items()
-        if "parts_accuracy" in told or (told and name != OF_PARTS)
+        if told.keys() >= {field for _, field, *_ in Formatter().parse(sentence) if field}
     ]
 
 
 def _value_text(row: dict) -> str:
-    """``43.2 % on ELPV [39.1, 47.5]``; a change has a sign, and is in points."""
+    """``43.2 % on ELPV [39.1, 47.5]``; a change, in points, and a correlation have a sign."""
     where = label_title(row["data set"])
     if np.isnan(row["value"]):  # nothing, or everything, is wrong: there is no order to judge
         return f"undefined on {where}"
-    change = "change" in row["key"] or "gain" in row["key"]
-    unit, sign = (" points", "+") if change else (" %", "")
-    value, low, high = (format(100 * row[name], f"{sign}.1f") for name in ("value", "low", "high"))
+    scale, unit, style = 100, " %", ".1f"
+    if "change" in row["key"] or "gain" in row["key"]:
+        unit, style = " points", "+.1f"
+    if "correlation" in row["key"]:
+        scale, unit, style = 1, "", "+.2f"
+    value, low, high = (format(scale * row[name], style) for name in ("value", "low", "high"))
     return f"{value}{unit} on {where} [{low}, {high}]"

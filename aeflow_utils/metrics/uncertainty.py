@@ -13,20 +13,17 @@ from sklearn.metrics import brier_score_loss
 
 from aeflow_utils import metrics
 
-COVERAGES = (0.8, 0.9)
 REFERRED = 0.1  # share of images, the least certain ones, that a person looks at
 
 
 def quality(wrong: np.ndarray, uncertainty: np.ndarray) -> dict[str, float]:
-    """How well an uncertainty ranks errors.
+    """How well an uncertainty ranks errors; no uncertainty ranks them better than `wrong` itself.
 
     Returns:
-        ``auroc`` and ``aupr`` (average precision) of telling errors from right verdicts; ``aurc``,
-        the area under the risk-coverage curve, and ``excess_aurc``, that minus the area of a
-        ranking that puts all errors last (Geifman et al., ICLR 2019); ``accuracy_80`` and
-        ``accuracy_90`` among that share of images, the most certain ones; ``caught``, the share
-        of errors among the `REFERRED` least certain images. NaN where nothing, or everything, is
-        wrong and a figure then has no meaning.
+        ``auroc`` of telling errors from right verdicts; ``aurc``, the area under the
+        risk-coverage curve (Geifman et al., ICLR 2019); ``caught``, the share of errors among the
+        `REFERRED` least certain images, and ``rest_accuracy``, that of the others. NaN where
+        nothing, or everything, is wrong and a figure then has no meaning.
 
     Raises:
         ValueError: lengths differ, or an uncertainty is not finite.
@@ -62,27 +59,16 @@ def _quality_of(
     """`quality` (R,) of the images at each row of `positions` (R, N)."""
     counts, errors, accepted = _by_certainty(groups, wrong, positions)
     n, n_wrong = positions.shape[1], errors.sum(axis=1)
-    kept = np.arange(1, n + 1)
-    aurc = np.mean(accepted / kept, axis=1)
-    perfect = np.maximum(kept - (n - n_wrong[:, None]), 0)
-    right = counts - errors
+    kept = n - round(REFERRED * n)
+    right, left = counts - errors, accepted[:, kept - 1]
     below = np.cumsum(right, axis=1) - right / 2
-    errors_seen, seen = (np.cumsum(part[:, ::-1], axis=1) for part in (errors, counts))
     with np.errstate(invalid="ignore", divide="ignore"):
-        ranked = np.where((n_wrong > 0) & (n_wrong < n), 1.0, np.nan)
-        precision = errors[:, ::-1] * errors_seen / np.maximum(seen, 1)
-        values = {
-            "auroc": ranked * np.sum(errors * below, axis=1) / (n_wrong * (n - n_wrong)),
-            "aupr": ranked * np.sum(precision, axis=1) / n_wrong,
-            "aurc": aurc,
-            "excess_aurc": aurc - np.mean(perfect / kept, axis=1),
+        return {
+            "auroc": np.sum(errors * below, axis=1) / (n_wrong * (n - n_wrong)),
+            "aurc": np.mean(accepted / np.arange(1, n + 1), axis=1),
+            "rest_accuracy": 1 - left / kept,
+            "caught": np.where(n_wrong > 0, 1 - left / n_wrong, np.nan),
         }
-        for coverage in COVERAGES:
-            k = max(1, round(coverage * n))
-            values[f"accuracy_{round(100 * coverage)}"] = 1 - accepted[:, k - 1] / k
-        left = accepted[:, n - round(REFERRED * n) - 1]
-        values["caught"] = np.where(n_wrong > 0, 1 - left / n_wrong, np.nan)
-    return values
 
 
 def _by_certainty(

@@ -15,7 +15,8 @@ from aeflow_utils.data.images import prepare_images
 from aeflow_utils.data.table import list_images
 from aeflow_utils.metrics import uncertainty
 from aeflow_utils.show.alt_texts import described
-from aeflow_utils.show.ensemble_tables import CALIBRATIONS
+from aeflow_utils.show.ensemble_calibration import CALIBRATIONS
+from aeflow_utils.show.ensemble_tables import PERFECT, TITLES
 from aeflow_utils.show.style import GUIDE, LABEL_NAMES, RIGHT, WRONG, show_image, subplots
 from aeflow_utils.study import ensemble
 from aeflow_utils.study.ensemble import MEASURES
@@ -24,7 +25,7 @@ from aeflow_utils.study.results import label_title
 SCALES = (  # columns of mean and deviation, title
     ("mean_raw", "sigma_raw", "raw scores"),
     ("mean_standardised", "sigma_standardised", "standardised scores"),
-    ("mean_logistic", "sigma_probability", "probabilities"),
+    ("mean_logistic", "sigma_probability", "probabilities (labels seen)"),
 )
 
 
@@ -63,25 +64,31 @@ def _view(values: pd.Series) -> tuple[float, float]:
 def risk_coverage_curves(per_image: dict[str, pd.DataFrame], chosen: dict[str, str]) -> Figure:
     """Share of errors among the most certain images, by how many of them are kept.
 
+    The line below all others puts every error last: no measure can be under it.
+
     Args:
-        chosen: by data set, the measure chosen on validation.
+        chosen: by data set, the measure chosen for the decision that the tables judge.
     """
     figure, axes = subplots(1, len(per_image), figsize=(5 * len(per_image), 3.8), squeeze=False)
     texts = []
     for axis, (name, table) in zip(axes[0], per_image.items(), strict=True):
         wrong, parts = ~table["correct"], []
-        for key in dict.fromkeys(("sigma_raw", "closeness", "entropy", chosen[name])):
-            label = MEASURES[key] + (" *" if key == chosen[name] else "")
-            curve = uncertainty.risk_coverage(wrong, table[key])
-            axis.plot(*curve, label=label, linewidth=2.2 if key == chosen[name] else 1.3)
-            parts.append(f"{100 * curve[1][len(wrong) // 2 - 1]:.1f} by {MEASURES[key]}")
+        keys = dict.fromkeys(("sigma_raw", "sigma_rank", "closeness", "entropy", chosen[name]))
+        for key in (key for key in keys if key in table):
+            title, labels = MEASURES[key]
+            title += " (labels seen)" if labels else ""
+            curve, is_chosen = uncertainty.risk_coverage(wrong, table[key]), key == chosen[name]
+            style = {"linewidth": 2.2 if is_chosen else 1.3, "linestyle": "--" if labels else "-"}
+            axis.plot(*curve, label=title + (" *" if is_chosen else ""), **style)
+            parts.append(f"{100 * curve[1][len(wrong) // 2 - 1]:.1f} by {title}")
         best = uncertainty.risk_coverage(wrong, wrong.astype(float))
-        axis.plot(*best, color="0.5", linestyle=":", label="best possible")
+        axis.plot(*best, color="0.5", linestyle=":", label=TITLES[PERFECT])
         axis.axhline(wrong.mean(), color=GUIDE, linestyle="--", linewidth=1, label="at random")
         axis.axvline(1 - uncertainty.REFERRED, color="0.85", linewidth=1, zorder=0)
         axis.set(xlabel="share of images kept", ylabel="share of errors in them", xlim=(0, 1))
         axis.set(title=label_title(name), ylim=(0, min(1, 2.2 * wrong.mean())))
         axis.legend(frameon=False, fontsize=8)
+        parts.append(f"{100 * best[1][len(wrong) // 2 - 1]:.1f} at best")
         texts.append(f"{label_title(name)}: {', '.join(parts)}, of all {100 * wrong.mean():.1f}")
     text = "Risk-coverage curves. Percent of errors among the more certain half of the images."
     return described(figure, text, texts)
@@ -93,8 +100,6 @@ def reliability_curves(per_image: dict[str, pd.DataFrame], title: str) -> Figure
     texts = []
     for axis, (name, table) in zip(axes[0], per_image.items(), strict=True):
         for color, (scale, label) in enumerate(CALIBRATIONS.items()):
-            if f"mean_{scale}" not in table:
-                continue
             pair = table["label"], table[f"mean_{scale}"]
             bins, ece = uncertainty.reliability(*pair), uncertainty.calibration(*pair)["ece"]
             text = f"{label}: ECE {100 * ece:.1f} %"

@@ -4,85 +4,132 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from aeflow_utils import metrics
 from aeflow_utils.metrics import uncertainty
-from aeflow_utils.show.ensemble_tables import Members, coverage_table, judged, usable
+from aeflow_utils.show.ensemble_calibration import coverage_table
+from aeflow_utils.show.ensemble_tables import PERFECT, TITLES, Members, fewer, judged, usable
 from aeflow_utils.study import ensemble
-from aeflow_utils.study.ensemble import MEASURES
+from aeflow_utils.study.ensemble import DECISIONS, MEASURES, N_STUDY
 from aeflow_utils.study.runs import RunResult
 
 NOMINAL = 0.9  # what the conformal sets promise to cover
-Row = tuple[float, float, float, str]  # value, low, high, measure
+PREFIXES = {"normals": "normals_", "scores": "", "parts": "parts_"}  # of the keys, by decision
+COLUMNS = ["key", "data set", "members", "value", "low", "high", "measure", "labels"]
+Runs = tuple[RunResult, ...]
+Row = tuple[float, float, float, str, str]  # value, low, high, measure, labels
 
 
 def ensemble_measurements(members: Members, n_resamples: int = 1000) -> pd.DataFrame:
-    """The ensembles' numbers, a row each: columns key, data set, value, low, high, measure.
+    """The ensembles' numbers, a row each: the columns of `COLUMNS`.
 
-    Values lie in [0, 1], differences in [-1, 1]; ``low`` and ``high`` are 95 % bootstrap intervals
-    over test images, of differences paired by image. ``measure`` is the uncertainty that is meant;
-    the chosen one is chosen on cross-fitted validation for each data set. Keys:
+    Values lie in [0, 1], differences and the correlation in [-1, 1]; ``low`` and ``high`` are 95 %
+    bootstrap intervals over test images, of differences paired by image. ``measure`` is the
+    uncertainty that is meant, ``labels`` what `ensemble.labels_seen` says of it. Keys:
 
-    * ``members`` (a count), ``accuracy``: of the ensemble with the study's verdict;
-    * ``mean_gain``: AUROC of the mean score minus the members' mean AUROC;
-    * ``sigma``, ``standardised``, ``chosen``: error AUROC, of the study's verdict;
-    * ``standardising_change``, ``chosen_gain``: error AUROC minus that of raw sigma;
-    * ``sigma_caught``, ``caught``: share of errors among the tenth that is referred, by raw sigma
-      and by the chosen measure; ``rest_accuracy``: of the verdicts that are left;
-    * ``parts_auroc_gain``: AUROC of the mean probability from parts minus that of the mean score;
-      ``parts_accuracy``, ``parts_chosen``, ``parts_caught``, ``parts_rest_accuracy``: with the
-      verdict from that probability;
-    * ``covered_normal``, ``covered_abnormal``: by conformal sets at `NOMINAL`.
+    * ``mean_gain``: AUROC of the mean score minus the members' mean AUROC; ``parts_auroc_gain``:
+      of the mean probability from parts minus that of the mean score;
+    * ``covered_normal``, ``covered_abnormal``: by conformal sets at `NOMINAL`;
+    * of the study's decision, with ``normals_`` before them of the one without labels, and with
+      ``parts_`` of the one by probability: ``accuracy``; ``sigma``, ``standardised``, ``chosen``,
+      the error AUROC of raw and standardised sigma and of the measure chosen; ``one_chosen``, that
+      of one member, mean of all; ``label_free_best``, that of the measure which learns from no
+      label and does best on test, so an upper end; ``standardising_change``, ``chosen_gain``,
+      error AUROC minus that of raw sigma; ``sigma_caught``, ``caught``, ``most_caught``, the share
+      of errors among the tenth referred, by raw sigma, by the chosen measure, and the most that
+      can be; ``rest_accuracy``, of the decisions that are left;
+    * ``rank_correlation``, Spearman's, of the mean score and raw sigma: the same whatever decides;
+    * ``three_`` before these prefixes and ``sigma``, ``label_free_best`` or ``rank_correlation``:
+      of the first `N_STUDY` members.
     """
     rows = []
+    for decision, prefix in PREFIXES.items():
+        for name, runs in usable(members, decision).items():
+            measured = _of_decision(runs, decision, n_resamples)
+            rows += [(prefix + key, name, len(runs), *row) for key, row in measured.items()]
+            (three,) = fewer(runs, decision)["three"]
+            measured = _label_free(three, decision, n_resamples)
+            n = len(runs[:N_STUDY])
+            rows += [(f"three_{prefix}{key}", name, n, *row) for key, row in measured.items()]
     for name, runs in usable(members).items():
-        measured = _of_decision(runs, "scores", n_resamples) | _of_scores(runs, n_resamples)
-        if "parts_auroc_gain" in measured:
-            of_parts = _of_decision(runs, "parts", n_resamples)
-            keys = ("accuracy", "chosen", "caught", "rest_accuracy")
-            measured |= {f"parts_{key}": of_parts[key] for key in keys}
-        measured |= _of_sets(name, runs)
-        rows += [(key, name, *row) for key, row in measured.items()]
-    return pd.DataFrame(rows, columns=["key", "data set", "value", "low", "high", "measure"])
+        measured = _of_scores(runs, n_resamples) | _of_sets(name, runs)
+        rows += [(key, name, len(runs), *row) for key, row in measured.items()]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _row(value: float, draws: np.ndarray, measure: str = "") -> Row:
-    return (value, *metrics.percentile_interval(draws), measure)
+def _row(value: float, draws: np.ndarray, measure: str = "", labels: str = "") -> Row:
+    return (value, *metrics.percentile_interval(draws), measure, labels)
 
 
-def _of_decision(runs: list[RunResult], decision: str, n_resamples: int) -> dict[str, Row]:
+def _of_decision(runs: Runs, decision: str, n_resamples: int) -> dict[str, Row]:
     """How well raw sigma, standardised sigma and the chosen measure find a decision's errors."""
     _, test, chosen = judged(runs, decision)
-    wrong = ~test["correct"]
-    keys = ("sigma_raw", "sigma_standardised", chosen)
-    values = {key: uncertainty.quality(wrong, test[key]) for key in keys}
-    draws = {key: uncertainty.quality_draws(wrong, test[key], n_resamples) for key in keys}
+    test = test.assign(**{PERFECT: ~test["correct"]})
+    keys = ("sigma_raw", "sigma_standardised", chosen, PERFECT)
+    found = {key: _quality([test], key, n_resamples) for key in keys}
+    one = _quality(fewer(runs, decision)["one"], chosen, n_resamples)
 
     def level(key: str, figure: str) -> Row:
-        return _row(values[key][figure], draws[key][figure], MEASURES[key])
+        return _row(*(side[figure] for side in found[key]), *_told(key, decision))
 
     def gain(key: str) -> Row:
-        value, each = (of[key]["auroc"] - of["sigma_raw"]["auroc"] for of in (values, draws))
-        return _row(value, each, MEASURES[key])
+        pairs = zip(found[key], found["sigma_raw"], strict=True)
+        return _row(*(a["auroc"] - b["auroc"] for a, b in pairs), *_told(key, decision))
 
     right = test["correct"].to_numpy()
     right_draws = right[metrics.resampled(len(right), n_resamples)].mean(axis=1)
-    return {
-        "accuracy": _row(right.mean(), right_draws),
-        "sigma": level("sigma_raw", "auroc"),
+    labels = "by the decision" if DECISIONS[decision].labels else "none"
+    return _label_free(test, decision, n_resamples) | {
+        "accuracy": _row(right.mean(), right_draws, "", labels),
         "standardised": level("sigma_standardised", "auroc"),
         "standardising_change": gain("sigma_standardised"),
         "chosen": level(chosen, "auroc"),
         "chosen_gain": gain(chosen),
+        "one_chosen": _row(*(side["auroc"] for side in one), *_told(chosen, decision)),
         "sigma_caught": level("sigma_raw", "caught"),
         "caught": level(chosen, "caught"),
-        "rest_accuracy": level(chosen, "accuracy_90"),
+        "most_caught": level(PERFECT, "caught"),
+        "rest_accuracy": level(chosen, "rest_accuracy"),
     }
 
 
-def _of_scores(runs: list[RunResult], n_resamples: int) -> dict[str, Row]:
-    """What the mean score gains on the members, and the mean probability on the mean score."""
-    _, test, _ = judged(runs)
+def _label_free(test: pd.DataFrame, decision: str, n_resamples: int) -> dict[str, Row]:
+    """Error AUROC of raw sigma and of the best here that learns from no label; sigma's trend."""
+    free = [key for key, measure in MEASURES.items() if key in test and not measure.labels]
+    best = max(free, key=lambda key: ensemble.error_auroc(test, test[key]))
+    rows, pair = {}, test[["mu", "sigma"]].to_numpy()
+    for name, key in (("sigma", "sigma_raw"), ("label_free_best", best)):
+        sides = _quality([test], key, n_resamples)
+        rows[name] = _row(*(side["auroc"] for side in sides), *_told(key, decision))
+    drawn = pair[metrics.resampled(len(pair), n_resamples)]
+    return rows | {"rank_correlation": _row(_rank_correlation(pair), _rank_correlation(drawn))}
+
+
+def _rank_correlation(pairs: np.ndarray) -> np.ndarray:
+    """Spearman's, of pairs (..., N, 2)."""
+    ranks = rankdata(pairs, axis=-2)
+    ranks -= ranks.mean(axis=-2, keepdims=True)
+    return ranks.prod(axis=-1).sum(axis=-1) / np.sqrt((ranks**2).sum(axis=-2).prod(axis=-1))
+
+
+def _told(key: str, decision: str) -> tuple[str, str]:
+    return TITLES[key], ensemble.labels_seen(key, decision) if key in MEASURES else ""
+
+
+def _quality(
+    tables: list[pd.DataFrame], key: str, n_resamples: int
+) -> tuple[pd.Series, pd.DataFrame]:
+    """`uncertainty.quality` of a measure and its draws, mean over the tables."""
+    pairs = [(~table["correct"], table[key]) for table in tables]
+    values = pd.DataFrame([uncertainty.quality(*pair) for pair in pairs])
+    draws = [uncertainty.quality_draws(*pair, n_resamples) for pair in pairs]
+    return values.mean(skipna=False), sum(draws) / len(draws)
+
+
+def _of_scores(runs: Runs, n_resamples: int) -> dict[str, Row]:
+    """What the mean score gains on the members, and the mean probability on it."""
+    test = judged(runs, "scores")[1]
     labels, scores = test["label"], np.stack([r.scores for r in ensemble.readings(runs, "test")])
 
     def gain(ours: np.ndarray, theirs: np.ndarray) -> Row:
@@ -91,13 +138,13 @@ def _of_scores(runs: list[RunResult], n_resamples: int) -> dict[str, Row]:
         draws = [metrics.auroc_draws(labels, side, n_resamples) for side in sides]
         return _row(values[0] - values[1], draws[0] - draws[1])
 
-    measured = {"members": (len(runs), np.nan, np.nan, ""), "mean_gain": gain(test["mu"], scores)}
-    if "mean_parts" in test:
-        measured["parts_auroc_gain"] = gain(test["mean_parts"], test["mu"])
-    return measured
+    return {
+        "mean_gain": gain(test["mu"], scores),
+        "parts_auroc_gain": gain(test["mean_parts"], test["mu"]),
+    }
 
 
-def _of_sets(name: str, runs: list[RunResult]) -> dict[str, Row]:
+def _of_sets(name: str, runs: Runs) -> dict[str, Row]:
     """How many test images of each class the conformal sets at `NOMINAL` cover."""
     coverage = coverage_table({name: runs}, alphas=(round(1 - NOMINAL, 10),)).to_dict("records")
-    return {f"covered_{c['class']}": (c["covered"], c["low"], c["high"], "") for c in coverage}
+    return {f"covered_{c['class']}": (c["covered"], c["low"], c["high"], "", "") for c in coverage}

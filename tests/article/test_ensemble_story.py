@@ -3,12 +3,15 @@
 import numpy as np
 import pandas as pd
 
-from aeflow_utils.article.story import OF_PARTS, SENTENCES, ensemble_findings
+from aeflow_utils.article.story import SENTENCES, ensemble_findings
 from aeflow_utils.data.catalog import SPECS
 
-KEYS = ["sigma", "standardised", "standardising_change", "mean_gain", "chosen", "chosen_gain"]
-KEYS += ["caught", "sigma_caught", "accuracy", "rest_accuracy", "covered_normal"]
-KEYS += ["covered_abnormal", "parts_auroc_gain", "parts_accuracy", "parts_chosen", "parts_caught"]
+WITHOUT_LABELS = ["normals_sigma", "normals_chosen", "normals_label_free_best"]
+KEYS = [*WITHOUT_LABELS, "sigma", "three_sigma", "rank_correlation", "standardised"]
+KEYS += ["standardising_change", "mean_gain", "chosen", "one_chosen", "chosen_gain", "caught"]
+KEYS += ["sigma_caught", "most_caught", "normals_caught", "normals_most_caught", "accuracy"]
+KEYS += ["rest_accuracy", "covered_normal", "covered_abnormal", "parts_auroc_gain"]
+KEYS += ["parts_accuracy", "parts_chosen", "parts_caught"]
 
 
 def measurements(keys=KEYS, **values):
@@ -29,9 +32,13 @@ def test_a_sentence_has_each_value_with_its_data_set_and_interval():
     assert f"“a measure” ({where})" in found["ensemble, chosen measure"]
 
 
-def test_a_system_without_parts_has_no_finding_on_them():
-    found = sentences(measurements([key for key in KEYS if "parts" not in key]))
-    assert set(found) == set(SENTENCES) - {OF_PARTS}
+def test_without_labelled_validation_only_the_sentence_without_labels_is_told():
+    assert set(sentences(measurements(WITHOUT_LABELS))) == {"ensemble, without labels"}
+
+
+def test_a_correlation_is_no_percentage():
+    found = sentences(measurements(rank_correlation=0.357))["ensemble, raw sigma"]
+    assert f"+0.36 on {SPECS['elpv'].title} [+0.25, +0.75]" in found
 
 
 def test_an_ensemble_without_errors_has_no_order_to_judge():

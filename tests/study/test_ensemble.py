@@ -1,5 +1,7 @@
 """Members must be alike; the blog's table and the error ranking on hand cases."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,27 +99,28 @@ def test_spread_and_closeness_rank_an_error_by_hand(write_run):
     assert ensemble.error_auroc(table, table["closeness"]) == 1
 
 
-def reading(labels, scores, parts=None):
+def reading(labels, scores, parts=None, groups=None):
     scores = np.asarray(scores, float)
-    parts = np.empty((len(scores), 0)) if parts is None else np.asarray(parts, float)
-    return ensemble.Reading(np.asarray(labels), scores, parts)
+    parts = scores[:, None] if parts is None else np.asarray(parts, float)
+    groups = np.arange(len(scores)) if groups is None else np.asarray(groups)
+    return ensemble.Reading(np.asarray(labels), scores, parts, groups)
 
 
-def random_readings(n_members=3, n=60, seed=0, parts=False):
-    """Members that share a weak signal; with parts, the second part is what tells the classes."""
+def random_readings(n_members=3, n=60, seed=0):
+    """Members that share a weak signal; the second part of their score tells the classes apart."""
     rng = np.random.default_rng(seed)
     labels = np.tile([0, 1], n // 2)
     shared = labels + rng.normal(size=n)
     members = []
     for _ in range(n_members):
         scores = shared + 0.2 * rng.normal(size=n)
-        two = np.stack([scores, 3 * labels + rng.normal(size=n)], axis=1) if parts else None
+        two = np.stack([scores, 3 * labels + rng.normal(size=n)], axis=1)
         members.append(reading(labels, scores, two))
     return members
 
 
 def rescaled(member, scale, offset):
-    return reading(member.labels, scale * member.scores + offset, member.parts)
+    return replace(member, scores=scale * member.scores + offset)
 
 
 def test_each_members_unit_is_removed_from_all_but_the_raw_scale():
@@ -151,7 +154,7 @@ def test_one_member_agrees_with_itself():
 
 
 def test_chance_of_error_is_the_probability_of_the_other_verdict():
-    fits, seen = (random_readings(seed=seed, parts=True) for seed in (0, 1))
+    fits, seen = (random_readings(seed=seed) for seed in (0, 1))
     table = ensemble.judge(fits, seen)
     mean = table["mean_parts"]
     expected = np.where(table["predicted"] == 1, 1 - mean, mean)
@@ -163,7 +166,7 @@ def test_chance_of_error_is_the_probability_of_the_other_verdict():
 
 
 def test_parts_find_errors_that_the_score_hides():
-    fits, seen = (random_readings(seed=seed, n=200, parts=True) for seed in (0, 1))
+    fits, seen = (random_readings(seed=seed, n=200) for seed in (0, 1))
     table = ensemble.judge(fits, seen)
     aurocs = {n: ensemble.error_auroc(table, table[n]) for n in ensemble.MEASURES}
     assert aurocs["chance_of_error_parts"] > 0.9 > aurocs["entropy"]
@@ -171,12 +174,99 @@ def test_parts_find_errors_that_the_score_hides():
 
 
 def test_cross_fitting_returns_every_image_once_and_is_no_worse_than_honest():
-    fits = random_readings(n=80, seed=2, parts=True)
+    fits = random_readings(n=80, seed=2)
     table = ensemble.cross_fitted(fits)
     assert table["label"].tolist() == fits[0].labels.tolist()
     np.testing.assert_allclose(table["mu"], np.mean([f.scores for f in fits], axis=0))
     seen_before = ensemble.judge(fits, fits)
     assert not np.allclose(table["mean_parts"], seen_before["mean_parts"])
+
+
+@pytest.mark.parametrize("decision", ensemble.DECISIONS)
+def test_a_measure_that_has_seen_labels_judges_no_decision_that_has_not(decision):
+    table = ensemble.judge(*(random_readings(seed=seed) for seed in (0, 1)), decision)
+    without_threshold = {"closeness", "conformal"} if decision == "parts" else set()
+    allowed = {
+        name
+        for name, measure in ensemble.MEASURES.items()
+        if ensemble.DECISIONS[decision].labels or not measure.labels
+    }
+    assert {name for name in ensemble.MEASURES if name in table} == allowed - without_threshold
+
+
+def test_what_has_seen_no_labels_does_not_change_with_them():
+    fits, seen = random_readings(seed=0), random_readings(seed=1)
+    # Of the abnormal validation images, half are lost and the others' scores are another's.
+    few = np.flatnonzero((fits[0].labels == 0) | (np.arange(60) < 30))
+    rng = np.random.default_rng(2)
+    moved = [
+        replace(f, scores=np.where(f.labels == 1, rng.normal(size=60), f.scores)) for f in fits
+    ]
+    moved = [fit.take(few) for fit in moved]
+    before, after = (ensemble.judge(each, seen, "normals") for each in (fits, moved))
+    pd.testing.assert_frame_equal(before, after)
+    before, after = (ensemble.judge(each, seen, "scores") for each in (fits, moved))
+    same = [name for name, m in ensemble.MEASURES.items() if not m.labels]
+    same = [name for name in same if name not in ("closeness", "conformal")]  # to its threshold
+    pd.testing.assert_frame_equal(before[same], after[same])
+    for name in set(ensemble.MEASURES) - set(same):
+        assert not np.allclose(before[name], after[name]), name
+
+
+def test_the_decision_without_labels_cuts_at_a_quantile_of_normals():
+    normals = np.arange(101.0)
+    fits = [reading([0] * 101, normals), reading([0] * 101, 2 * normals)]
+    seen = [reading([0, 1, 1], scores) for scores in ([94, 95, 99], [190, 191, 130])]
+    table = ensemble.judge(fits, seen, "normals")  # the mean of 95 and 190
+    np.testing.assert_allclose(table["closeness"], [-0.5, -0.5, -28])
+    assert table["predicted"].tolist() == [0, 1, 0]
+    assert table["correct"].tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("measure", "decision", "seen"),
+    [
+        ("closeness", "normals", "none"),
+        ("closeness", "scores", "by the decision"),
+        ("entropy_parts", "parts", "by both"),
+    ],
+)
+def test_who_has_seen_labels(measure, decision, seen):
+    assert ensemble.labels_seen(measure, decision) == seen
+
+
+def test_two_images_of_a_patient_are_never_in_both_parts_of_a_fold(monkeypatch):
+    fits = random_readings(n=80)
+    fits = [replace(fit, groups=np.arange(80) // 4) for fit in fits]  # both classes in each
+    parts, judge = [], ensemble.judge
+    monkeypatch.setattr(ensemble, "judge", lambda *p, **o: parts.append(p) or judge(*p, **o))
+    table = ensemble.cross_fitted(fits)
+    assert table.index.tolist() == list(range(80))
+    assert len(parts) == 5
+    for known, held_out in parts:
+        assert not set(known[0].groups) & set(held_out[0].groups)
+
+
+def test_what_a_calibrator_knows_of_a_patient_is_not_rewarded():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(24), 5)
+    labels, looks = np.arange(24) % 2, rng.normal(size=(24, 18))  # of the patient, not its class
+    fit = reading(labels[groups], rng.normal(size=120), looks[groups], groups)
+    alone = replace(fit, groups=np.arange(120))
+    leaked, honest = (
+        ensemble.cross_fitted([each] * 2, "parts")["correct"].mean() for each in (alone, fit)
+    )
+    assert leaked > 0.85
+    assert honest < 0.7
+
+
+def test_groups_are_read_where_a_run_has_them(write_run):
+    runs = members(write_run, (1, 2, 3, 4), (1, 2, 3, 4))
+    assert ensemble.readings(runs, "val")[0].groups.tolist() == [0, 1, 2, 3]
+    scores = runs[0].scores.assign(group=[7, 7, 8, 9, 1, 1, 1, 2])
+    grouped = [replace(run, scores=scores) for run in runs]
+    assert ensemble.readings(grouped, "val")[0].groups.tolist() == [7, 7, 8, 9]
+    assert ensemble.readings(grouped, "test")[0].take([0, 3]).groups.tolist() == [1, 2]
 
 
 def test_noise_that_a_calibrator_could_learn_is_not_rewarded():

@@ -8,7 +8,8 @@ from aeflow_utils.config import N_MEMBERS
 from aeflow_utils.methods import METHODS, methods_of
 from aeflow_utils.options import CHOICES
 from aeflow_utils.profiles import PROFILES
-from aeflow_utils.show.ensemble_tables import coverage_table, quality_table, usable
+from aeflow_utils.show.ensemble_calibration import coverage_table
+from aeflow_utils.show.ensemble_tables import quality_table, usable
 from aeflow_utils.study import ensemble
 from aeflow_utils.study.grid import BASE, GRID, variant_of
 from aeflow_utils.study.recording import recorded_home
@@ -114,6 +115,19 @@ def test_the_measure_that_validation_chooses_finds_errors_and_sigma_does_not(ens
     assert (table.loc[table["measure"] == "sigma_raw", "auroc"] < 0.5).all()
     assert (table.loc[table["chosen"], "auroc"] > 0.75).all()
     assert (table.loc[table["chosen"], "caught"] > 0.2).all()
+
+
+def test_without_labels_closeness_finds_errors_and_sigma_does_not(ensembles):
+    table = quality_table(ensembles, "normals", n_resamples=200)
+    assert set(table["labels"]) == {"none", "those of test"}
+    assert (table.loc[table["chosen"], "auroc_low"] > 0.5).all()
+    assert (table.loc[table["measure"] == "sigma_raw", "auroc"] < 0.5).all()
+
+
+def test_one_member_knows_its_errors_from_parts_as_well_as_all_do(ensembles):
+    chosen = quality_table(ensembles, n_resamples=2).query("chosen")
+    assert (chosen["labels"] == "by both").all()
+    assert (chosen["auroc"] - chosen["one"]).abs().max() < 0.02
 
 
 def test_conformal_sets_keep_their_promise_on_elpv_and_break_it_on_chest_xray(ensembles):
