@@ -76,9 +76,10 @@ def ledger(evidence: Evidence) -> pd.DataFrame:
         arguments = dict(pair.split("=", 1) for pair in row.arguments.split("; ") if pair)
         cases.append(JUDGES[row.judge](evidence, **arguments))
     family = iter(in_family([m for case in cases for m in case.measurements]))
+    judged = [[next(family) for _ in case.measurements] for case in cases]
     table["verdict"] = [
-        case.verdict or verdict_of([next(family) for _ in case.measurements], row.needs)
-        for case, row in zip(cases, table.itertuples(), strict=True)
+        case.verdict or verdict_of(measurements, needs)
+        for case, measurements, needs in zip(cases, judged, table["needs"], strict=True)
     ]
     table["evidence"] = [case.told for case in cases]
     of_runs = table["notebook"] != ARTICLE

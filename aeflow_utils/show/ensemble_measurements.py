@@ -53,7 +53,7 @@ def ensemble_measurements(members: Members, n_resamples: int = 1000) -> pd.DataF
             n = len(runs[:N_STUDY])
             rows += [(f"three_{prefix}{key}", name, n, *row) for key, row in measured.items()]
     for name, runs in usable(members).items():
-        measured = _of_scores(runs, n_resamples) | _of_sets(name, runs)
+        measured = _of_scores(runs) | _of_sets(name, runs)
         rows += [(key, name, len(runs), *row) for key, row in measured.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -127,15 +127,15 @@ def _quality(
     return values.mean(skipna=False), sum(draws) / len(draws)
 
 
-def _of_scores(runs: Runs, n_resamples: int) -> dict[str, Row]:
+def _of_scores(runs: Runs) -> dict[str, Row]:
     """What the mean score gains on the members, and the mean probability on it."""
     test = judged(runs, "scores")[1]
     labels, scores = test["label"], np.stack([r.scores for r in ensemble.readings(runs, "test")])
 
     def gain(ours: np.ndarray, theirs: np.ndarray) -> Row:
-        sides = [np.atleast_2d(side) for side in (ours, theirs)]
-        values = [np.mean([metrics.auroc(labels, run) for run in side]) for side in sides]
-        draws = [metrics.auroc_draws(labels, side, n_resamples) for side in sides]
+        sides = [metrics.auroc_sample(labels, side) for side in (ours, theirs)]
+        values = [side.observed.mean() for side in sides]
+        draws = [side.draws.mean(axis=0) for side in sides]
         return _row(values[0] - values[1], draws[0] - draws[1])
 
     return {
