@@ -104,7 +104,7 @@ METHODS: dict[str, Method] = {
             {},
             _SUBNETS,
             _ON_CHEST_XRAY,
-            converged_on_maps={(16, 32): {"min_steps": 500}},
+            converged_on_maps={(16, 32): {"min_steps": 400}},
         ),
         Method("plain autoencoder", "trained", AutoencoderConfig, "autoencoder:Autoencoder"),
         Method("FastFlow", "trained", FastFlowConfig, "fastflow:FastFlow", _rate(1e-3, 1e-5)),

@@ -29,13 +29,14 @@ from aeflow_utils.study.training import fit, kept_epoch
 
 PROFILE = PROFILES["overnight"]
 DATASETS = ("elpv", "chest_xray")  # one of each domain; what is chosen holds for all
+SHARE = 5 / 8  # of the steps that the runs themselves have
 PEAKS = (0.3, 1.0, 3.0, 8.0, 20.0)  # multiples of the published rate
 
 
 def bases() -> list[RunConfig]:
-    """The runs whose rate is to be chosen, first seed, each with half its steps."""
+    """The runs whose rate is to be chosen, first seed, each with `SHARE` of its steps."""
     return [
-        replace(base, train=replace(base.train, min_steps=base.train.min_steps // 2))
+        replace(base, train=replace(base.train, min_steps=int(SHARE * base.train.min_steps)))
         for base in _bases()
     ]
 
