@@ -57,7 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     add("grid", _grid, "the study, ablations, cross-validation, ensemble: every run")
     overnight = add("overnight", _overnight, "the article's evidence: every run, resumable")
     overnight.add_argument("datasets", nargs="*", help="these alone, in the order of the study")
-    add("record", _record, "make this machine's runs and notebooks the recorded ones")
+    add("trials", _trials, "choose the rates anew, by the loss on validation normals")
+    add("curves", _curves, "loss and AUROC by step, for the record")
+    record = add("record", _record, "make this machine's runs and notebooks the recorded ones")
+    record.add_argument("--runs-alone", action="store_true", help="and no notebooks")
     add("reproduce", _reproduce, "everything: runs, notebooks, article, comparison")
     report = add("report", _report, "tables from the runs")
     report.add_argument("--regime", default="val_f1", help="how the threshold is found")
@@ -240,6 +243,22 @@ def _overnight(options: Options) -> None:
     run_overnight(options.datasets or SPECS)
 
 
+def _trials(options: Options) -> None:
+    from aeflow_utils.study.recording import record_table
+    from aeflow_utils.study.trials import run_trials
+
+    table = run_trials()
+    record_table("trials", table)
+    print(table.to_string(index=False))
+
+
+def _curves(options: Options) -> None:
+    from aeflow_utils.study.curves import run_curves
+    from aeflow_utils.study.recording import record_table
+
+    record_table("curves", run_curves())
+
+
 def _report(options: Options) -> int:
     from aeflow_utils.article.notebooks import print_comparison
     from aeflow_utils.show.tables import format_summary
@@ -261,6 +280,8 @@ def _record(options: Options) -> None:
 
     profile = get_profile(options.profile)
     print(f"{len(recording.record(profile.name))} runs recorded")
+    if options.runs_alone:
+        return
     # Committed notebooks must show no image that may not be redistributed.
     os.environ.pop("AEFLOW_DATA", None)
     os.environ["AEFLOW_PROFILE"] = profile.name

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 from aeflow_utils.study.results import find, grouped, run_title
 from aeflow_utils.study.runs import RunResult
 
+EVIDENCE = "overnight"  # the profile whose runs conclusions rest on
 SYSTEM_ERRORS = "system-demonstrations"  # table of what errors do to trained systems
 RESULTS_THAT_COME = ("recorded", "published.csv", "peers.csv", "claims_in_print.csv")
 # By how much a metric may move on another machine before it counts as different, by kind of method.
@@ -80,6 +82,34 @@ def record_demonstrations(profile: str) -> None:
     """Copy what notebook 2 showed on trained systems to the recorded results."""
     demonstrations = paths().results(profile) / "tables" / f"{SYSTEM_ERRORS}.csv"
     shutil.copy(demonstrations, paths().recorded(profile).parent)
+
+
+def recorded_table(name: str) -> pd.DataFrame:
+    """A table that was recorded beside the evidence's runs: ``trials`` or ``curves``.
+
+    Raises:
+        UserError: it is not there.
+    """
+    path = paths().recorded(EVIDENCE).parent / f"{name}.csv"
+    if not path.exists():
+        raise UserError(f"{path} is missing: it comes with the bundle, take it from there")
+    return pd.read_csv(path)
+
+
+def record_table(name: str, table: pd.DataFrame) -> None:
+    """Write a table that `recorded_table` reads."""
+    path = paths().recorded(EVIDENCE).parent / f"{name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False, float_format="%.7g")
+
+
+def evidence_of(profile: str) -> str:
+    """The profile that tables and claims show to a reader who runs this one.
+
+    A reader's `laptop` runs are compared with the recorded ones of their kind; what is concluded
+    rests on `EVIDENCE`, where that is recorded.
+    """
+    return EVIDENCE if profile == "laptop" and find(EVIDENCE, "recorded") else profile
 
 
 def recorded_home(folder: Path) -> Path:
