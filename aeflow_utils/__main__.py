@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,9 +18,8 @@ from aeflow_utils.config import FolderConfig, RunConfig
 from aeflow_utils.errors import TrainingError, UserError
 from aeflow_utils.methods import get_method
 from aeflow_utils.paths import paths
-from aeflow_utils.profiles import PROFILES, get_profile
+from aeflow_utils.profiles import PROFILES, Profile, get_profile
 
-PROBLEMS_SHOWN = 20
 Options = argparse.Namespace
 
 
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         found.set_defaults(command=command)
         return found
 
-    data = add("data", lambda options: _DATA[options.action](options), "which data sets are here")
+    data = add("data", _data, "which data sets are here")
     data.add_argument("action", choices=_DATA)
     data.add_argument("name", nargs="?", default="")
     _add_run_options(add("run", _run, "train and score one system"))
@@ -86,80 +86,35 @@ def _add_own_options(own: argparse.ArgumentParser) -> None:
     own.add_argument("--abnormal", nargs="+", default=(), help="those that are; else all others")
 
 
-def _data_list(options: Options) -> None:
-    from aeflow_utils.data import check
-    from aeflow_utils.data.catalog import SPECS
-
-    for name, spec in SPECS.items():
-        counts = check.counts(name)
-        state = check.describe(counts) if counts["found"].any() else f"absent: {spec.how_to_get}"
-        print(f"{name:12} {state.replace(chr(10), '; ')}")
-
-
-def _data_check(options: Options) -> None:
-    from aeflow_utils.data import check
-
-    counts = check.counts(options.name)
-    print(f"{counts.to_string(index=False)}\n\n{check.describe(counts)}")
-    problems = check.problems(options.name)
-    print(f"\n{len(problems)} images with a problem")
-    if len(problems):
-        print(problems.to_string(index=False, max_rows=PROBLEMS_SHOWN))
-
-
-def _data_fetch(options: Options) -> None:
-    from aeflow_utils.data import check, downloads
-    from aeflow_utils.data.catalog import get_spec
-
-    spec = get_spec(options.name)
-    if not spec.archives:
-        raise UserError(f"{spec.title} cannot be fetched by a program: {spec.how_to_get}")
-    target = paths().data / spec.folders[0]
-    print(f"{spec.title}: {spec.citation}\nlicence: {spec.licence}\ninto: {target}", flush=True)
-    for archive in spec.archives:
-        downloads.unpack(downloads.fetch(archive, paths().data / "downloads"), target)
-    print(check.counts(options.name).to_string(index=False))
-
-
-def _data_prepare(options: Options) -> None:
+def _data_prepare(profile: Profile, name: str) -> None:
     """Decode and encode what the study's runs read; stopped halfway, it goes on where it was."""
     from aeflow_utils.data.catalog import get_spec
     from aeflow_utils.study.experiments import plan, prepare
 
-    start, profile, spec = time.perf_counter(), get_profile(options.profile), get_spec(options.name)
-    configs = plan(profile, datasets=(options.name,))
+    start, spec = time.perf_counter(), get_spec(name)
+    configs = plan(profile, datasets=(name,))
     if not configs:
-        raise UserError(f"{options.name} is not here: {spec.how_to_get}")
+        raise UserError(f"{name} is not here: {spec.how_to_get}")
     prepare(configs)
     took = f"in {time.perf_counter() - start:.1f} s: {paths().cache}"
-    print(f"{options.name} is prepared for profile {profile.name} {took}")
+    print(f"{name} is prepared for profile {profile.name} {took}")
 
 
-def _data_cached(options: Options) -> None:
-    """What the cache holds and how much room it takes; the action ``clear`` removes it."""
-    from aeflow_utils.data import cache
-
-    clear, folder = options.action == "clear", paths().cache
-    arrays = (cache.remove_arrays if clear else cache.stored_arrays)(folder, options.name)
-    for array in arrays:
-        key = array.key
-        of = "-".join(part for part in (key.get("dataset", "?"), key.get("category", "")) if part)
-        what = key.get("what")
-        if "encoder" in key:
-            what = f"{key['encoder']}, stride {key['stride']}, {key.get('arithmetic', 'not fused')}"
-        print(f"{array.n_bytes / 1e6:10,.1f} MB  {of:12} {key.get('size', '?')} px  {what}")
-    end = "freed" if clear else "in all, which `data clear` frees"
-    print(f"{sum(array.n_bytes for array in arrays) / 1e6:10,.1f} MB {end}: {folder}")
+_DATA = ("list", "check", "fetch", "prepare", "cached", "clear")
 
 
-_DATA = {
-    "list": _data_list,
-    "check": _data_check,
-    "fetch": _data_fetch,
-    "prepare": _data_prepare,
-    "cached": _data_cached,
-    "clear": _data_cached,
-}
+def _data(options: Options) -> None:
+    from aeflow_utils.data import commands
+
+    actions = {
+        "list": commands.list_all,
+        "check": commands.check_one,
+        "fetch": commands.fetch,
+        "prepare": partial(_data_prepare, get_profile(options.profile)),
+        "cached": commands.cached,
+        "clear": partial(commands.cached, clear=True),
+    }
+    actions[options.action](options.name)
 
 
 def _run(options: Options) -> None:
