@@ -177,9 +177,22 @@ def _weights(groups: bytes, seed: int) -> np.ndarray:
     return np.stack(counts).astype(float)[:, group]
 
 
-def resampled(n: int, n_resamples: int = N_RESAMPLES, seed: int = 0) -> np.ndarray:
-    """Positions of resampled images, or groups, (R, n)."""
-    return np.random.default_rng(seed).integers(0, n, size=(n_resamples, n))
+def resampled(
+    n: int, n_resamples: int = N_RESAMPLES, seed: int = 0, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Positions of resampled images, (R, n); with `groups` (n,), groups drawn until n are there."""
+    rng = np.random.default_rng(seed)
+    members = [] if groups is None else np.split(*_sorted_by_group(groups))
+    if groups is None or len(members) == n:
+        return rng.integers(0, n, size=(n_resamples, n))
+    drawn = rng.integers(0, len(members), size=(n_resamples, n))  # more than enough
+    return np.stack([np.concatenate([members[g] for g in row])[:n] for row in drawn])
+
+
+def _sorted_by_group(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in the order of their groups, and where each next group begins."""
+    order = np.argsort(groups, kind="stable")
+    return order, np.flatnonzero(np.diff(np.asarray(groups)[order])) + 1
 
 
 def classification_sample(

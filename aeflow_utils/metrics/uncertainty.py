@@ -34,14 +34,19 @@ def quality(wrong: np.ndarray, uncertainty: np.ndarray) -> dict[str, float]:
 
 
 def quality_draws(
-    wrong: np.ndarray, uncertainty: np.ndarray, n_resamples: int = 1000, seed: int = 0
+    wrong: np.ndarray,
+    uncertainty: np.ndarray,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    drawn_together: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Bootstrap values of `quality`, (R, figures): images are resampled, members are not.
 
-    Two uncertainties of the same images meet the same resamples, so their rows can be subtracted.
+    Images that are equal in `drawn_together` (N,), those of a patient, are drawn together. Two
+    uncertainties of the same images meet the same resamples, so their rows can be subtracted.
     """
     groups, wrong = _groups(wrong, uncertainty)
-    positions = metrics.resampled(len(wrong), n_resamples, seed)
+    positions = metrics.resampled(len(wrong), n_resamples, seed, drawn_together)
     return pd.DataFrame(_quality_of(groups, wrong, positions))
 
 

@@ -53,15 +53,18 @@ def coverage_table(members: Members, alphas: tuple[float, ...] = (0.05, 0.1, 0.2
             for label in (0, 1):
                 of_class = sets[test["label"] == label]
                 row = {"data set": name, "nominal": 1 - alpha, "class": LABEL_NAMES[label]}
-                row |= _covered(of_class[:, label], int((fits["label"] == label).sum()), alpha)
+                groups = test.loc[test["label"] == label, "group"].to_numpy()
+                n_fit = int((fits["label"] == label).sum())
+                row |= _covered(of_class[:, label], groups, n_fit, alpha)
                 both, neither = of_class.all(axis=1), ~of_class.any(axis=1)
                 rows.append(row | {"both": both.mean(), "neither": neither.mean()})
     return pd.DataFrame(rows)
 
 
-def _covered(covered: np.ndarray, n_fit: int, alpha: float) -> dict[str, float]:
+def _covered(covered: np.ndarray, groups: np.ndarray, n_fit: int, alpha: float) -> dict[str, float]:
     """Share of true ones with its bootstrap interval, and the range that is expected."""
-    n_test, draws = len(covered), covered[metrics.resampled(len(covered))].mean(axis=1)
+    n_test = len(covered)
+    draws = covered[metrics.resampled(n_test, groups=groups)].mean(axis=1)
     low, high = metrics.percentile_interval(draws)
     rank = max(1, int(np.floor(alpha * (n_fit + 1) + 1e-9)))
     expected = betabinom(n_test, n_fit + 1 - rank, rank).ppf([0.025, 0.975]) / n_test

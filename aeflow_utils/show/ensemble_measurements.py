@@ -78,7 +78,9 @@ def _of_decision(runs: Runs, decision: str, n_resamples: int) -> dict[str, Row]:
         return _row(*(a["auroc"] - b["auroc"] for a, b in pairs), *_told(key, decision))
 
     right = test["correct"].to_numpy()
-    right_draws = right[metrics.resampled(len(right), n_resamples)].mean(axis=1)
+    right_draws = right[
+        metrics.resampled(len(right), n_resamples, groups=test["group"].to_numpy())
+    ].mean(axis=1)
     labels = "by the decision" if DECISIONS[decision].labels else "none"
     return _label_free(test, decision, n_resamples) | {
         "accuracy": _row(right.mean(), right_draws, "", labels),
@@ -102,7 +104,7 @@ def _label_free(test: pd.DataFrame, decision: str, n_resamples: int) -> dict[str
     for name, key in (("sigma", "sigma_raw"), ("label_free_best", best)):
         sides = _quality([test], key, n_resamples)
         rows[name] = _row(*(side["auroc"] for side in sides), *_told(key, decision))
-    drawn = pair[metrics.resampled(len(pair), n_resamples)]
+    drawn = pair[metrics.resampled(len(pair), n_resamples, groups=test["group"].to_numpy())]
     return rows | {"rank_correlation": _row(_rank_correlation(pair), _rank_correlation(drawn))}
 
 
@@ -123,7 +125,8 @@ def _quality(
     """`uncertainty.quality` of a measure and its draws, mean over the tables."""
     pairs = [(~table["correct"], table[key]) for table in tables]
     values = pd.DataFrame([uncertainty.quality(*pair) for pair in pairs])
-    draws = [uncertainty.quality_draws(*pair, n_resamples) for pair in pairs]
+    groups = tables[0]["group"].to_numpy()
+    draws = [uncertainty.quality_draws(*pair, n_resamples, drawn_together=groups) for pair in pairs]
     return values.mean(skipna=False), sum(draws) / len(draws)
 
 
@@ -133,7 +136,7 @@ def _of_scores(runs: Runs) -> dict[str, Row]:
     labels, scores = test["label"], np.stack([r.scores for r in ensemble.readings(runs, "test")])
 
     def gain(ours: np.ndarray, theirs: np.ndarray) -> Row:
-        sides = [metrics.auroc_sample(labels, side) for side in (ours, theirs)]
+        sides = [metrics.auroc_sample(labels, side, test["group"]) for side in (ours, theirs)]
         values = [side.observed.mean() for side in sides]
         draws = [side.draws.mean(axis=0) for side in sides]
         return _row(values[0] - values[1], draws[0] - draws[1])

@@ -115,14 +115,15 @@ def quality_table(
                 row["validation"] = ensemble.error_auroc(validation, validation[key])
             for n, tables in fewer(runs, decision).items():
                 row[n] = np.mean([ensemble.error_auroc(table, table[key]) for table in tables])
-            rows.append(common | row | _with_intervals(wrong, test[key], n_resamples))
+            rows.append(common | row | _with_intervals(test, test[key], n_resamples))
         row = {"measure": PERFECT, "labels": "those of test", "chosen": False}
-        rows.append(common | row | _with_intervals(wrong, wrong, n_resamples))
+        rows.append(common | row | _with_intervals(test, wrong, n_resamples))
     return pd.DataFrame(rows)
 
 
-def _with_intervals(wrong: pd.Series, values: pd.Series, n_resamples: int) -> dict[str, float]:
-    row, draws = {}, uncertainty.quality_draws(wrong, values, n_resamples)
+def _with_intervals(test: pd.DataFrame, values: pd.Series, n_resamples: int) -> dict[str, float]:
+    row, wrong, groups = {}, ~test["correct"], test["group"].to_numpy()
+    draws = uncertainty.quality_draws(wrong, values, n_resamples, drawn_together=groups)
     for figure, value in uncertainty.quality(wrong, values).items():
         low, high = metrics.percentile_interval(draws[figure].to_numpy())
         row |= {figure: value, f"{figure}_low": low, f"{figure}_high": high}

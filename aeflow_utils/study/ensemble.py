@@ -169,8 +169,8 @@ def judge(fits: list[Reading], seen: list[Reading], decision: str = "scores") ->
         decision: key of `DECISIONS`; a mean score meets the mean of the members' own thresholds.
 
     Returns:
-        Columns label, mu, sigma (raw, population), ``mean_<scale>`` of each scale, predicted,
-        correct, and those of `MEASURES` that have seen no labels if the decision has seen none.
+        Columns label, group, mu, sigma (raw, population), ``mean_<scale>`` of each scale,
+        predicted, correct, and those of `MEASURES` that have seen no labels if the decision has seen none.
 
     Raises:
         ValueError: other numbers of members, or as `scaled`.
@@ -195,7 +195,7 @@ def judge(fits: list[Reading], seen: list[Reading], decision: str = "scores") ->
         measures["entropy_isotonic"] = calibration.entropy(mean["isotonic"])
         measures |= _of_probabilities(values["logistic"], predicted, "")
         measures |= _of_probabilities(values["parts"], predicted, "_parts")
-    columns = {"label": labels, "mu": mean["raw"], "sigma": sigma["raw"]}
+    columns = {"label": labels, "group": seen[0].groups, "mu": mean["raw"], "sigma": sigma["raw"]}
     columns |= {f"mean_{name}": value for name, value in mean.items()}
     columns |= {"predicted": predicted, "correct": predicted == labels}
     return pd.DataFrame(columns | measures)

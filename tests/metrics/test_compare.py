@@ -153,3 +153,19 @@ def test_auroc_intervals_cover_the_truth_where_seeds_and_images_vary():
         estimate = metrics.mean_of(metrics.auroc_sample(labels, scores + shifts * labels))
         hits.append(estimate.low <= truth <= estimate.high)
     assert 0.92 <= np.mean(hits) <= 0.98
+
+
+def test_images_are_drawn_singly_or_with_their_group():
+    alone = metrics.resampled(6, 20, seed=1, groups=np.array([5, 3, 1, 2, 4, 0]))
+    np.testing.assert_array_equal(alone, metrics.resampled(6, 20, seed=1))
+    groups = np.array([0, 1, 0, 2, 1, 0])
+    together = metrics.resampled(6, 200, seed=1, groups=groups)
+    assert together.shape == (200, 6)
+    assert set(together.ravel()) == set(range(6))
+    members = {0: [0, 2, 5], 1: [1, 4], 2: [3]}
+    for row in together:  # whole groups, the last cut short
+        at = 0
+        while at < 6:
+            whole = members[groups[row[at]]]
+            assert row[at : at + len(whole)].tolist() == whole[: 6 - at]
+            at += len(whole)
