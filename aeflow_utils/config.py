@@ -139,9 +139,9 @@ class TrainConfig:
 
 
 def training_of(
-    profile: Profile, method: Method, dataset: str, strides: tuple[int, ...]
+    profile: Profile, method: Method, variant: str, dataset: str, strides: tuple[int, ...]
 ) -> TrainConfig:
-    """How a profile trains a method on a data set, and on the encoder's maps at `strides`.
+    """How a profile trains a variant of a method on a data set and on the maps at `strides`.
 
     Its authors' way, or its converged schedule if the profile says so; then the profile's sizes.
     """
@@ -149,8 +149,9 @@ def training_of(
     sizes = {name: getattr(profile, name) for name in names}
     recipe = method.training | method.training_on.get(dataset, {})
     if profile.converged:
-        recipe |= {"schedule": "cosine", "keep": method.keep}
-        recipe |= method.converged | method.converged_on_maps.get(strides, {})
+        recipe |= {"schedule": "cosine", "keep": method.keep} | method.converged
+        recipe |= method.variants[variant].converged if variant in method.variants else {}
+        recipe |= method.converged_on_maps.get(strides, {})
     return TrainConfig(**sizes | recipe | profile.training.get(method.config.name, {}))
 
 
@@ -195,7 +196,7 @@ class RunConfig:
         skip = os.environ.get("AEFLOW_SKIP_UNREADABLE", "") == "1"
         data = DataConfig(dataset, category, split, profile.image_size, profile.limit)
         data = replace(data, skip_unreadable=skip)
-        train = training_of(profile, method, dataset, model_config.strides)
+        train = training_of(profile, method, variant, dataset, model_config.strides)
         return cls(profile.name, data, model_config, train, seed, variant)
 
     def to_dict(self) -> dict:

@@ -11,7 +11,6 @@ from importlib import import_module
 
 from aeflow_utils.errors import UserError
 from aeflow_utils.options import (
-    CHOICES,
     AEFlowConfig,
     AutoencoderConfig,
     BrightnessConfig,
@@ -31,10 +30,11 @@ KINDS = ("trained", "gan", "untrained", "trivial")  # the slowest to run first
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the study: its name for readers, and the options that make it."""
+    """One row of the study: its name for readers, the options that make it, its converged rate."""
 
     title: str = ""
     options: dict = field(default_factory=dict)
+    converged: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Method:
         variants: its rows in the study, by key.
         training_on: as `training`, for single data sets.
         converged: fields of `TrainConfig` with which its loss on validation normals falls
-            furthest (see `study.trials`), and the same for other maps of the encoder, by strides.
+            furthest (see `study.trials`); of a variant; on other maps of the encoder, by strides.
     """
 
     title: str
@@ -84,7 +84,15 @@ def _rate(lr: float, weight_decay: float = 0.0) -> dict[str, float]:
     return {"lr": lr, "weight_decay": weight_decay}
 
 
-_SUBNETS = {subnet: Variant(subnet, {"subnet": subnet}) for subnet in CHOICES["subnet"]}
+def _peak(multiple: float) -> dict[str, float]:
+    """The highest rate of a converged run, as a multiple of its authors'."""
+    return {"peak": multiple}
+
+
+_SUBNETS = {
+    "conv_like": Variant("conv_like", {"subnet": "conv_like"}, _peak(8)),
+    "resnet_like": Variant("resnet_like", {"subnet": "resnet_like"}, _peak(20)),
+}
 _STRIDES = {
     "stride_16": Variant("stride 16", {"strides": (16,)}),
     "stride_32": Variant("stride 32", {"strides": (32,)}),
@@ -104,7 +112,7 @@ METHODS: dict[str, Method] = {
             {},
             _SUBNETS,
             _ON_CHEST_XRAY,
-            converged_on_maps={(16, 32): {"min_steps": 400}},
+            converged_on_maps={(32,): _peak(1), (16, 32): _peak(1) | {"min_steps": 400}},
         ),
         Method("plain autoencoder", "trained", AutoencoderConfig, "autoencoder:Autoencoder"),
         Method("FastFlow", "trained", FastFlowConfig, "fastflow:FastFlow", _rate(1e-3, 1e-5)),

@@ -170,7 +170,8 @@ def judge(fits: list[Reading], seen: list[Reading], decision: str = "scores") ->
 
     Returns:
         Columns label, group, mu, sigma (raw, population), ``mean_<scale>`` of each scale,
-        predicted, correct, and those of `MEASURES` that have seen no labels if the decision has seen none.
+        predicted, correct, and those of `MEASURES`, without those that have seen labels if the
+        decision has seen none.
 
     Raises:
         ValueError: other numbers of members, or as `scaled`.

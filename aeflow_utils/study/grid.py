@@ -113,7 +113,8 @@ def changed(base: RunConfig, option: str, value: object) -> RunConfig:
         return replace(config, data=replace(base.data, image_size=cropped, resize=size))
     if option == "strides":
         method, profile = base.method, PROFILES[base.profile]
-        config = replace(config, train=training_of(profile, method, base.data.dataset, value))
+        train = training_of(profile, method, base.variant, base.data.dataset, value)
+        config = replace(config, train=train)
     if option == "encoder":
         value = base.model.encoder + UNTRAINED
     part = "train" if hasattr(base.train, option) else "model"
