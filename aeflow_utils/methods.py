@@ -50,6 +50,8 @@ class Method:
         training: fields of `TrainConfig` that are its authors', where the profile's are not.
         variants: its rows in the study, by key.
         training_on: as `training`, for single data sets.
+        judged_by: the loss term on validation normals by which rate and epoch of a converged run
+            are chosen. A GAN's total hangs on its critic's scale, FastFlow's on its LayerNorm's.
         converged: fields of `TrainConfig` with which its loss on validation normals falls
             furthest (see `study.trials`); of a variant; on other maps of the encoder, by strides.
     """
@@ -61,6 +63,7 @@ class Method:
     training: dict = field(default_factory=dict)
     variants: dict[str, Variant] = field(default_factory=lambda: {"": Variant()})
     training_on: dict[str, dict] = field(default_factory=dict)
+    judged_by: str = "total"
     converged: dict = field(default_factory=dict)
     converged_on_maps: dict[tuple[int, ...], dict] = field(default_factory=dict)
 
@@ -114,10 +117,39 @@ METHODS: dict[str, Method] = {
             _ON_CHEST_XRAY,
             converged_on_maps={(32,): _peak(1), (16, 32): _peak(1) | {"min_steps": 400}},
         ),
-        Method("plain autoencoder", "trained", AutoencoderConfig, "autoencoder:Autoencoder"),
-        Method("FastFlow", "trained", FastFlowConfig, "fastflow:FastFlow", _rate(1e-3, 1e-5)),
-        Method("GANomaly", "gan", GANomalyConfig, "ganomaly:GANomaly", _rate(2e-4)),
-        Method("f-AnoGAN", "gan", FAnoGANConfig, "f_anogan:FAnoGAN", _rate(1e-4)),
+        Method(
+            "plain autoencoder",
+            "trained",
+            AutoencoderConfig,
+            "autoencoder:Autoencoder",
+            converged=_peak(8),
+        ),
+        Method(
+            "FastFlow",
+            "trained",
+            FastFlowConfig,
+            "fastflow:FastFlow",
+            _rate(1e-3, 1e-5),
+            judged_by="density",
+        ),
+        Method(
+            "GANomaly",
+            "gan",
+            GANomalyConfig,
+            "ganomaly:GANomaly",
+            _rate(2e-4),
+            judged_by="recon",
+            converged=_peak(3),
+        ),
+        Method(
+            "f-AnoGAN",
+            "gan",
+            FAnoGANConfig,
+            "f_anogan:FAnoGAN",
+            _rate(1e-4),
+            judged_by="recon",
+            converged=_peak(20),
+        ),
         Method("PaDiM", "untrained", PaDiMConfig, "padim:PaDiM", {}, _STRIDES),
         Method("PatchCore", "untrained", PatchCoreConfig, "patchcore:PatchCore"),
         Method("kNN, pooled features", "untrained", KNNConfig, "knn:KNN"),

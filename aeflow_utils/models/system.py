@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from aeflow_utils.config import TrainConfig
 from aeflow_utils.data.features import Batch, ImageSet
+from aeflow_utils.methods import METHODS
 from aeflow_utils.models.scores import Scores, upsample
 from aeflow_utils.options import ModelConfig
 
@@ -26,6 +27,11 @@ class System(nn.Module):
     def __init__(self, config: ModelConfig, shapes: Shapes, image_size: int) -> None:
         super().__init__()
         self.config = config
+
+    @property
+    def judged_by(self) -> str:
+        """`Method.judged_by`: the validation term that says which epoch is the best."""
+        return METHODS[self.config.name].judged_by
 
     def fit_statistics(self, train: ImageSet) -> None:
         """One pass over the (normal) training images, before any gradient step."""

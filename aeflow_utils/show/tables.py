@@ -85,7 +85,9 @@ def training_table(results: list[RunResult]) -> pd.DataFrame:
             kept = pd.DataFrame([kept_row(run) for run in runs])
             row = {"data set": dataset, "method": method_title(model, variant)}
             row["epochs"], row["kept"] = len(runs[0].history), round(kept["epoch"].mean(), 1)
-            row["loss on validation normals"] = f"{kept['val_total'].mean():.4g}"
+            row["loss on validation normals"] = (
+                f"{kept[f'val_{runs[0].config.method.judged_by}'].mean():.4g}"
+            )
             falling = np.mean([still_falling(run) for run in runs])
             row["still falling"] = f"{100 * falling:.1f} %"
             rows.append(row | {"diverged": sum(map(diverged, runs))})

@@ -234,8 +234,13 @@ def _groups(runs: list[RunResult]) -> np.ndarray | None:
 
 def kept_row(run: RunResult) -> pd.Series:
     """The losses of the epoch whose weights a run kept."""
-    keep, history = run.config.train.keep, run.history
-    return history.loc[history["val_total"].idxmin() if keep == "lowest" else history.index[-1]]
+    lowest = run.config.train.keep == "lowest"
+    return run.history.loc[judged_losses(run).idxmin() if lowest else run.history.index[-1]]
+
+
+def judged_losses(run: RunResult) -> pd.Series:
+    """By epoch, the loss on validation normals that rate and epoch are chosen by."""
+    return run.history.get(f"val_{run.config.method.judged_by}", pd.Series(dtype=float))
 
 
 def diverged(run: RunResult) -> bool:
@@ -243,10 +248,10 @@ def diverged(run: RunResult) -> bool:
 
     A GAN's losses rise and fall with its adversary's, and say nothing of the kind.
     """
-    losses = run.history.get("val_total", pd.Series(dtype=float))
+    losses = judged_losses(run)
     if run.config.method.kind != "trained" or len(losses) < 2:
         return False
-    return not kept_row(run)["val_total"] < losses.iloc[0]
+    return not losses[kept_row(run).name] < losses.iloc[0]
 
 
 def still_falling(run: RunResult) -> float:
@@ -255,7 +260,7 @@ def still_falling(run: RunResult) -> float:
     Of the lowest loss so far, at the end and a tenth before it, over the fall since the first
     epoch: 0.1 would be a loss that falls as fast at the end as on average. NaN without a loss.
     """
-    losses = run.history.get("val_total", pd.Series(dtype=float))
+    losses = judged_losses(run)
     if len(losses) < 2:
         return float("nan")
     lowest = losses.cummin().to_numpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +81,8 @@ def fit(
                 f"{label}: the loss is {losses['train_total']} in epoch {epoch + 1}. Try a lower "
                 "learning rate, or channel-standardised features"
             )
-        if config.keep == "lowest" and kept_epoch(history, "lowest") == epoch + 1:
+        judged = [row[f"val_{system.judged_by}"] for row in history]
+        if config.keep == "lowest" and kept_epoch(judged, "lowest") == epoch + 1:
             lowest = copy.deepcopy(system.state_dict())
         _save_progress(system, optimizers, history, lowest, resume_file)
     system.load_state_dict(lowest or system.state_dict())
@@ -93,13 +94,13 @@ def epochs_of(config: TrainConfig, n_images: int) -> int:
     return max(config.epochs, -(-config.min_steps // -(-n_images // config.batch_size)))
 
 
-def kept_epoch(history: list[dict], keep: str) -> int:
+def kept_epoch(losses: Sequence[float], keep: str) -> int:
     """The epoch, from 1, whose weights are kept: the ``last``, or the first of ``lowest`` loss.
 
-    That is the loss on validation normals; an epoch where it is not finite is never kept.
+    Args:
+        losses: on validation normals, by epoch; one that is not finite is never the lowest.
     """
-    losses = [row["val_total"] for row in history]
-    return 1 + int(np.nanargmin(losses)) if keep == "lowest" else len(history)
+    return 1 + int(np.nanargmin(losses)) if keep == "lowest" else len(losses)
 
 
 def rate_factor(config: TrainConfig, progress: float) -> float:

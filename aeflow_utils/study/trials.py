@@ -98,10 +98,9 @@ def _losses(config: RunConfig) -> pd.DataFrame:
 
 
 def _row(config: RunConfig, history: pd.DataFrame) -> dict:
-    kept = kept_epoch(history.to_dict("records"), config.train.keep)
+    by = f"val_{config.method.judged_by}"
+    kept = kept_epoch(history[by], config.train.keep)
     names = {"dataset": config.data.label, "model": config.model.name, "variant": config.variant}
     names |= {"strides": "+".join(map(str, config.model.strides)), "peak": config.train.peak}
     losses = history.filter(like="val_").iloc[kept - 1]
-    # A GAN's total hangs on its critic's scale: its error in the image is held apart from that.
-    loss = losses["val_recon" if config.method.kind == "gan" else "val_total"]
-    return {**names, "epochs": len(history), "kept": kept, "loss": loss, **losses}
+    return {**names, "epochs": len(history), "kept": kept, "loss": losses[by], **losses}
