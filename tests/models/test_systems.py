@@ -256,3 +256,21 @@ def test_smoothness_calls_images_without_local_contrast_abnormal(small_elpv):
 def test_an_unknown_option_value_is_named_before_training(model, options, small_elpv):
     with pytest.raises(UserError, match=f"'{next(iter(options.values()))}'"):
         untrained(small_elpv.train, model, options)
+
+
+def test_fastflows_density_is_that_of_the_features_before_the_layernorms_weights(make_image_set):
+    """Halving every weight takes log 2 a number off the log-density."""
+    shapes = {8: (6, 4, 4), 16: (8, 2, 2), 32: (10, 1, 1)}
+    seed_everything(0)
+    system = build_system(METHODS["fastflow"].config(n_blocks=2), shapes, 32)
+    batch = make_image_set(5, 32, shapes).batch(np.arange(5))
+    before = system.loss(batch)
+    assert before["density"] == pytest.approx(before["total"].item())  # weights are 1 at first
+    with torch.no_grad():
+        for norm in system.norms.values():
+            norm.weight.mul_(0.5)
+    after = system.loss(batch)
+    n_numbers = sum(np.prod(shape) for shape in shapes.values())
+    gap = (after["density"] - after["total"]).item()
+    assert gap == pytest.approx(n_numbers * np.log(2), rel=1e-5)
+    assert after["total"] < before["total"]  # smaller features are likelier, and no better fitted
