@@ -103,7 +103,7 @@ def kept_epoch(losses: Sequence[float], keep: str) -> int:
 
 
 def _is_lowest(history: list[dict], term: str) -> bool:
-    """Whether no epoch had a lower loss on validation normals than the last one has."""
+    """Whether the last epoch's loss on validation normals is below all before it."""
     return kept_epoch([row[f"val_{term}"] for row in history], "lowest") == len(history)
 
 
