@@ -29,7 +29,7 @@ from aeflow_utils.study.training import fit, kept_epoch
 
 PROFILE = PROFILES["overnight"]
 DATASETS = ("elpv", "chest_xray")  # one of each domain; what is chosen holds for all
-SHARE = 5 / 8  # of the steps that the runs themselves have
+SHARE = 5 / 6  # of the steps that the runs themselves have
 PEAKS = (0.3, 1.0, 3.0, 8.0, 20.0, 50.0)  # multiples of the published rate
 
 
