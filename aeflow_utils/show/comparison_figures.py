@@ -103,7 +103,7 @@ def trial_losses(trials: pd.DataFrame) -> Figure:
         for number, (dataset, of_set) in enumerate(part.groupby("dataset", sort=False)):
             fall = of_set["loss"] - of_set["loss"].min()
             axis.plot(
-                of_set["peak"],
+                of_set["rate"],
                 fall,
                 "o-",
                 mfc="none",
@@ -111,9 +111,9 @@ def trial_losses(trials: pd.DataFrame) -> Figure:
                 label=label_title(dataset),
             )
             best = of_set.loc[of_set["loss"].idxmin()]
-            axis.plot(best["peak"], 0, "o", color=f"C{number}")
-            texts.append(f"{name} on {label_title(dataset)}: {best['peak']:g}")
-        axis.set(title=name, xscale="log", yscale="symlog", xlabel="peak, times the published rate")
+            axis.plot(best["rate"], 0, "o", color=f"C{number}")
+            texts.append(f"{name} on {label_title(dataset)}: {best['rate']:g}")
+        axis.set(title=name, xscale="log", yscale="symlog", xlabel="peak of the rate")
         axis.set_ylim(bottom=-0.05 * np.ptp(axis.get_ylim()))
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
