@@ -73,6 +73,18 @@ def cost_table(results: list[RunResult]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def rate_table(trials: pd.DataFrame) -> pd.DataFrame:
+    """`study.trials.run_trials` for readers: the loss by rate, a row a base, the lowest starred."""
+    keys = ["data set", "method", "strides"]
+    methods = map(method_title, trials["model"], trials["variant"].fillna(""))
+    named = trials.assign(**{"data set": trials["dataset"], "method": list(methods)})
+    lowest = named["loss"] == named.groupby(keys, dropna=False)["loss"].transform("min")
+    shown = named["loss"].map("{:,.4g}".format) + np.where(lowest, " ★", "")
+    named = named.assign(shown=shown, strides=named["strides"].fillna(""))
+    wide = named.pivot(index=keys, columns="rate", values="shown").fillna("")
+    return wide.rename(columns="{:g}".format)
+
+
 def training_table(results: list[RunResult]) -> pd.DataFrame:
     """How far training came, a row a method and data set, mean over seeds.
 
