@@ -74,15 +74,18 @@ def cost_table(results: list[RunResult]) -> pd.DataFrame:
 
 
 def rate_table(trials: pd.DataFrame) -> pd.DataFrame:
-    """`study.trials.run_trials` for readers: the loss by rate, a row a base, the lowest starred."""
+    """`study.trials.run_trials` for readers: the loss by multiple of the published rate.
+
+    A row a method, its maps and a data set; the lowest is starred.
+    """
     keys = ["data set", "method", "strides"]
     methods = map(method_title, trials["model"], trials["variant"].fillna(""))
     named = trials.assign(**{"data set": trials["dataset"], "method": list(methods)})
     lowest = named["loss"] == named.groupby(keys, dropna=False)["loss"].transform("min")
     shown = named["loss"].map("{:,.4g}".format) + np.where(lowest, " ★", "")
     named = named.assign(shown=shown, strides=named["strides"].fillna(""))
-    wide = named.pivot(index=keys, columns="rate", values="shown").fillna("")
-    return wide.rename(columns="{:g}".format)
+    wide = named.pivot_table("shown", keys, "multiple", aggfunc="first").fillna("")
+    return wide.rename(columns="{:g} ×".format)
 
 
 def training_table(results: list[RunResult]) -> pd.DataFrame:

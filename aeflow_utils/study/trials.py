@@ -54,8 +54,8 @@ def _bases() -> Iterator[RunConfig]:
 def run_trials() -> pd.DataFrame:
     """Climb from every base, those that were tried already for nothing; a row a trial.
 
-    Columns: dataset, model, variant, strides, rate (at its peak), epochs, kept (the epoch whose
-    loss counts), loss (on validation normals), and that loss's terms. On the first of `DATASETS`
+    Columns: dataset, model, variant, strides, multiple (of the published
+    rate), rate (at its peak), epochs, kept (the epoch whose loss counts), loss (on validation normals), and that loss's terms. On the first of `DATASETS`
     the lowest loss of a base is the choice.
     """
     starts = bases()
@@ -92,7 +92,7 @@ def _trial(base: RunConfig, multiple: float) -> dict:
     # Rounded, so that the name of a rate does not hang on how it was computed.
     config = replace(base, train=replace(base.train, lr=float(f"{multiple * published:.6g}")))
     file = paths().results(config.profile) / "trials" / f"{config.run_name}.csv"
-    return _row(config, cached_table(file, partial(_losses, config)))
+    return _row(config, multiple, cached_table(file, partial(_losses, config)))
 
 
 def _losses(config: RunConfig) -> pd.DataFrame:
@@ -101,10 +101,11 @@ def _losses(config: RunConfig) -> pd.DataFrame:
     return fit(new_system(config, splits), splits.train, splits.val, config.train, config.seed)
 
 
-def _row(config: RunConfig, history: pd.DataFrame) -> dict:
+def _row(config: RunConfig, multiple: float, history: pd.DataFrame) -> dict:
     by = f"val_{config.method.judged_by}"
     kept = kept_epoch(history[by], config.train.keep)
     names = {"dataset": config.data.label, "model": config.model.name, "variant": config.variant}
-    names |= {"strides": "+".join(map(str, config.model.strides)), "rate": config.train.lr}
+    names |= {"strides": "+".join(map(str, config.model.strides)), "multiple": multiple}
     losses = history.filter(like="val_").iloc[kept - 1]
+    names |= {"rate": config.train.lr}
     return {**names, "epochs": len(history), "kept": kept, "loss": losses[by], **losses}
