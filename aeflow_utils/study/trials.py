@@ -54,9 +54,9 @@ def _bases() -> Iterator[RunConfig]:
 def run_trials() -> pd.DataFrame:
     """Climb from every base, those that were tried already for nothing; a row a trial.
 
-    Columns: dataset, model, variant, strides, multiple (of the published
-    rate), rate (at its peak), epochs, kept (the epoch whose loss counts), loss (on validation normals), and that loss's terms. On the first of `DATASETS`
-    the lowest loss of a base is the choice.
+    Columns: dataset, model, variant, strides, multiple (of the published rate), rate (at its
+    peak), epochs, kept (the epoch whose loss counts), loss (on validation normals), and that
+    loss's terms. On the first of `DATASETS` the lowest loss of a base is the choice.
     """
     starts = bases()
     prepare(starts)
