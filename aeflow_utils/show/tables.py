@@ -45,12 +45,21 @@ def format_summary(table: pd.DataFrame) -> pd.DataFrame:
 
     out = pd.DataFrame({"data set": table["dataset"]}, index=table.index)
     out["method"] = list(map(method_title, table["model"], table["variant"]))
+    out["reads"] = table["reads"]
     out["seeds"] = ["" if pd.isna(n) else str(int(n)) for n in table["n_seeds"]]
     for name, title in METRIC_TITLES.items():
         out[title] = percent(name)
     out["AUROC"] += percent("auroc_sd", " ± {:.1f}")
-    out.insert(4, "95 % interval", percent("auroc_low", "{:.1f}–") + percent("auroc_high"))
-    out.insert(6, "F1 interval", percent("f1_low", "{:.1f}–") + percent("f1_high"))
+    out.insert(
+        out.columns.get_loc("AUROC") + 1,
+        "95 % interval",
+        percent("auroc_low", "{:.1f}–") + percent("auroc_high"),
+    )
+    out.insert(
+        out.columns.get_loc("F1") + 1,
+        "F1 interval",
+        percent("f1_low", "{:.1f}–") + percent("f1_high"),
+    )
     out["source"] = table["source"].fillna("")
     return out.set_index(["data set", "method"])
 
