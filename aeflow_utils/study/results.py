@@ -140,8 +140,9 @@ def summary(results: list[RunResult], regime: str = "val_f1") -> pd.DataFrame:
 
     Columns: dataset (label), domain, model, variant, reads (`ModelConfig.reads`); n_seeds; auroc,
     its standard deviation over seeds, its interval over seeds and images; the metrics of
-    `metrics.CLASSIFICATION` (mean over seeds) with F1's interval; val_auroc; source. Metrics are recomputed from the stored
-    scores. NaN where a data set does not allow a regime (no abnormal validation image).
+    `metrics.CLASSIFICATION` (mean over seeds) with F1's interval; val_auroc; source. Metrics are
+    recomputed from the stored scores. NaN where a data set does not allow a regime (no abnormal
+    validation image).
     """
     if regime not in REGIMES:
         raise UserError(f"unknown threshold regime '{regime}': choose one of {', '.join(REGIMES)}")
