@@ -106,12 +106,11 @@ class TrainConfig:
     Args:
         threads: CPU threads of one run, 0 for all. One thread makes a run's numbers independent
             of the number of cores, and lets several runs share a machine.
-        lr: rate, of a ``cosine`` schedule the one that its peak is a multiple of.
+        lr: rate; of a ``cosine`` schedule its peak.
         optimizer: ``adamw``, or ``adam`` with its coupled weight decay, for systems that do not
             bring their own.
         schedule: of the rate: ``constant``, or ``cosine`` with a warm-up before it; counted in
             steps, see `training.rate_factor`.
-        peak: the highest rate of a ``cosine`` schedule, as a multiple of `lr`.
         keep: the weights of the ``last`` epoch, or of the one with the ``lowest`` loss on
             validation normals.
         carry_over: in cross-validation, go on with the weights of the fold before, as the 2023
@@ -128,7 +127,6 @@ class TrainConfig:
     threads: int = 1
     optimizer: str = "adamw"
     schedule: str = "constant"
-    peak: float = 1.0
     keep: str = "last"
     carry_over: bool = False
     min_steps: int = 0

@@ -25,7 +25,8 @@ CHOICES = {
 class ModelConfig:
     """What every system shares; each subclass adds only the options its system reads.
 
-    `strides` are the encoder's maps that the system reads.
+    `strides` are the encoder's maps that the system reads, and `pooling` is how an image's score
+    comes from its positions.
 
     Raises:
         UserError: an option has a value that is not among its `CHOICES`.
@@ -33,7 +34,15 @@ class ModelConfig:
 
     name: ClassVar[str] = ""
     strides: ClassVar[tuple[int, ...]] = (16,)
+    pooling: ClassVar[str] = "mean"
     encoder: str = "efficientnet_lite0"
+
+    @property
+    def reads(self) -> str:
+        """Maps and pooling, for tables: only rows that read the same are like with like."""
+        if not self.strides:
+            return "pixels"
+        return f"stride {'+'.join(map(str, self.strides))}, {self.pooling}"
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -104,6 +113,7 @@ class FastFlowConfig(ModelConfig):
     """
 
     name: ClassVar[str] = "fastflow"
+    pooling: ClassVar[str] = "max"
     strides: tuple[int, ...] = (8, 16, 32)
     n_blocks: int = 8
     hidden_ratio: float = 1.0
@@ -143,6 +153,7 @@ class PatchCoreConfig(ModelConfig):
     """
 
     name: ClassVar[str] = "patchcore"
+    pooling: ClassVar[str] = "max"
     strides: tuple[int, ...] = (8, 16)
     coreset_fraction: float = 0.01
     n_neighbors: int = 9

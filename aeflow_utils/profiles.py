@@ -57,11 +57,11 @@ _GANS = ("ganomaly", "f_anogan")
 _WIDE = {gan: {"n_features": 64} for gan in _GANS}
 _LARGE_BATCHES = {gan: {"batch_size": 64} for gan in _GANS}
 # f-AnoGAN trains a GAN, then an encoder; its steps are cheap.
-_NIGHT_STEPS = {"f_anogan": {"min_steps": 2400}}
+_NIGHT_STEPS = {"f_anogan": {"min_steps": 1800}}
 
 _LITE0, _WRN = "efficientnet_lite0", "wide_resnet50_2"
 _SHORT = {"options": _SHORT_OPTIONS, "training": _SHORT_TRAINING}
-_NIGHT = {"min_steps": 800, "training": _NIGHT_STEPS}
+_NIGHT = {"min_steps": 600, "training": _NIGHT_STEPS}
 _CONVERGED = _NIGHT | {"converged": True, "also": {"elpv": "blocks"}}
 # What is not trained is the same in both.
 _AS_PUBLISHED = _NIGHT | {"kinds": ("trained", "gan"), "untrained_of": "overnight"}
@@ -71,8 +71,8 @@ PROFILES = {
     for profile in (
         Profile("smoke", _LITE0, 64, 24, 2, 1, 8, 1, 1),
         Profile("laptop", _LITE0, 128, 0, 12, 3, 16, 1, 0, **_SHORT),
-        Profile("overnight", _LITE0, 128, 0, 1, 5, 16, 1, 0, **_CONVERGED),
-        Profile("as_published", _LITE0, 128, 0, 1, 5, 16, 1, 0, **_AS_PUBLISHED),
+        Profile("overnight", _LITE0, 128, 0, 4, 5, 16, 1, 0, **_CONVERGED),
+        Profile("as_published", _LITE0, 128, 0, 4, 5, 16, 1, 0, **_AS_PUBLISHED),
         Profile("paper", _WRN, 256, 0, 100, 5, 16, 0, 1, **_PAPER),
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -16,12 +17,14 @@ import pandas as pd
 import papermill
 
 from aeflow_utils.article.page import render_html
+from aeflow_utils.config import DataConfig
+from aeflow_utils.data.table import available, list_images
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import Profile
 from aeflow_utils.study.experiments import plan, run_all
 from aeflow_utils.study.machine import environment
-from aeflow_utils.study.recording import TOLERANCES, compare
+from aeflow_utils.study.recording import RESULTS_THAT_COME, TOLERANCES, compare
 
 ARTICLE, TRAINING = "00_blogpost.ipynb", "02_training.ipynb"
 READ_RESULTS_ALONE = (ARTICLE, "06_results_tables.ipynb")
@@ -87,11 +90,31 @@ def execute_all(notebooks: list[Path], execute: Callable[[Path], object]) -> Non
             raise
 
 
+def inputs_of(notebook: Path, profile: Profile) -> str:
+    """A hash of all that a notebook's outputs follow from: its text, the code, runs and images."""
+    home, package = paths().home, Path(__file__).parent.parent
+    images = [list_images(DataConfig(*names)).fingerprint for names in available()]
+    digest = hashlib.sha256(f"{profile} {sorted(images)}".encode())
+    read = (home / "results" / name for name in RESULTS_THAT_COME if name.endswith(".csv"))
+    for file in (notebook, *sorted(package.rglob("*.py")), *filter(Path.exists, read)):
+        digest.update(file.read_bytes())
+    folders = paths().runs(profile.name), paths().recorded(profile.name)
+    for run in sorted(path for folder in folders for path in folder.glob("[!.]*")):
+        digest.update(f"{run} {run.stat().st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
 def execute_with_papermill(notebook: Path, profile: Profile) -> Path:
-    """Run one notebook into ``results/<profile>/notebooks``; it appears there when whole."""
+    """Run one notebook into ``results/<profile>/notebooks``; it appears there when whole.
+
+    One that was run there from the same inputs is left as it is.
+    """
     folder = paths().results(profile.name) / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
     unfinished, final = folder / f".{notebook.name}", folder / notebook.name
+    inputs, known = inputs_of(notebook, profile), final.with_suffix(".inputs")
+    if final.exists() and known.exists() and known.read_text() == inputs:
+        return final
     papermill.execute_notebook(
         str(notebook),
         str(unfinished),
@@ -102,7 +125,10 @@ def execute_with_papermill(notebook: Path, profile: Profile) -> Path:
         autosave_cell_every=0,
         **KERNEL,
     )
-    return unfinished.replace(final)
+    known.unlink(missing_ok=True)  # never that of other outputs
+    unfinished.replace(final)
+    known.write_text(inputs_of(notebook, profile))  # with the files that it has written itself
+    return final
 
 
 def execute_in_place(notebook: Path) -> None:

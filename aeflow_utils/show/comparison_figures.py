@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aeflow_utils.methods import method_title
@@ -13,7 +13,7 @@ from aeflow_utils.show.style import AGAINST, FOR, GUIDE, OPEN, subplots
 from aeflow_utils.study.results import label_title
 
 RELATION_COLORS = {"for": FOR, "against": AGAINST, "same": OPEN, "open": OPEN}
-POLICY_TITLES = {"overnight": "converged", "as_published": "constant rate, three times as long"}
+POLICY_TITLES = {"overnight": "warm-up and cosine", "as_published": "constant, as published"}
 AUROCS = {
     "auroc_image_score": ("score", "-"),
     "auroc_flow_score": ("flow part", "--"),
@@ -52,7 +52,9 @@ def forest(table: pd.DataFrame, by: list[str], xlabel: str) -> Figure:
 
 
 def loss_and_auroc(curves: pd.DataFrame, model: str, variant: str) -> Figure:
-    """Validation loss (above) and test AUROC (below) by step, a data set a column, by policy.
+    """Validation loss (above) and test AUROC (below) by step, a data set a column, by training.
+
+    Where a loss can be lowered without a better density, the density's own is dashed.
 
     Args:
         curves: as `study.curves.run_curves` gives them.
@@ -63,21 +65,16 @@ def loss_and_auroc(curves: pd.DataFrame, model: str, variant: str) -> Figure:
     figure, axes = subplots(2, len(datasets), figsize=size, squeeze=False, sharex="col")
     texts = []
     for column, dataset in zip(axes.T, datasets, strict=True):
-        for number, (policy, part) in enumerate(
-            curves[curves["dataset"] == dataset].groupby("policy")
-        ):
-            color = f"C{number}"
-            column[0].plot(part["step"], part["val_flow"], color=color, label=POLICY_TITLES[policy])
-            for name, (title, line) in AUROCS.items():
-                points = part.dropna(subset=[name]) if name in part else part.iloc[:0]
-                values = 100 * points.get(name, pd.Series(dtype=float))
-                label = title if number == 0 else None
-                column[1].plot(points["step"], values, line, color=color, label=label)
+        trainings = curves[curves["dataset"] == dataset].groupby(["policy", "steps"])
+        for number, ((policy, steps), part) in enumerate(trainings):
+            name = f"{POLICY_TITLES[policy]}, {steps:,} steps"
+            _loss_line(column[0], part, f"C{number}", name)
+            _auroc_lines(column[1], part, f"C{number}", titles=number == 0)
             ends = part.dropna(subset=["auroc_image_score"]).iloc[[0, -1]]
             loss, auroc = ends["val_flow"], 100 * ends["auroc_image_score"]
             texts.append(
-                f"{label_title(dataset)}, {POLICY_TITLES[policy]}: loss {loss.iloc[0]:.2f} to "
-                f"{loss.iloc[1]:.2f}, AUROC {auroc.iloc[0]:.1f} to {auroc.iloc[1]:.1f} %"
+                f"{label_title(dataset)}, {name}: loss {loss.iloc[0]:.2f} to {loss.iloc[1]:.2f}, "
+                f"AUROC {auroc.iloc[0]:.1f} to {auroc.iloc[1]:.1f} %"
             )
         column[0].set(title=label_title(dataset))
         column[1].set(xlabel="steps")
@@ -89,33 +86,16 @@ def loss_and_auroc(curves: pd.DataFrame, model: str, variant: str) -> Figure:
     return described(figure, f"{title}: loss on validation normals and test AUROC by step.", texts)
 
 
-def trial_losses(trials: pd.DataFrame) -> Figure:
-    """Loss on validation normals by peak of the rate, a panel a method; the lowest is filled."""
-    keys = ["model", "variant", "strides"]
-    panels = list(trials.fillna("").groupby(keys, sort=False))
-    rows = -(-len(panels) // 4)
-    figure, axes = subplots(rows, 4, figsize=(12, 2.6 * rows), squeeze=False)
-    texts = []
-    for axis, ((model, variant, strides), part) in zip(axes.flat, panels, strict=False):
-        name = ", ".join(
-            filter(None, [method_title(model, variant), strides and f"stride {strides}"])
-        )
-        for number, (dataset, of_set) in enumerate(part.groupby("dataset", sort=False)):
-            fall = of_set["loss"] - of_set["loss"].min()
-            axis.plot(
-                of_set["peak"],
-                fall,
-                "o-",
-                mfc="none",
-                color=f"C{number}",
-                label=label_title(dataset),
-            )
-            best = of_set.loc[of_set["loss"].idxmin()]
-            axis.plot(best["peak"], 0, "o", color=f"C{number}")
-            texts.append(f"{name} on {label_title(dataset)}: {best['peak']:g}")
-        axis.set(title=name, xscale="log", yscale="symlog", xlabel="peak, times the published rate")
-        axis.set_ylim(bottom=-0.05 * np.ptp(axis.get_ylim()))
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    axes[0, 0].legend(fontsize=8, frameon=False)
-    return described(figure, "Loss above the lowest by peak of the rate. Lowest at:", texts)
+def _loss_line(axis: Axes, part: pd.DataFrame, color: str, name: str) -> None:
+    axis.plot(part["step"], part["val_flow"], color=color, label=name)
+    if "val_density" in part and part["val_density"].notna().all():
+        bits = part["val_density"] * part["val_flow"] / part["val_total"]  # of nats, as the other
+        axis.plot(part["step"], bits, "--", color=color)
+
+
+def _auroc_lines(axis: Axes, part: pd.DataFrame, color: str, titles: bool) -> None:
+    for name, (title, line) in AUROCS.items():
+        if name in part and part[name].notna().any():
+            points = part.dropna(subset=[name])
+            label = title if titles else None
+            axis.plot(points["step"], 100 * points[name], line, color=color, label=label)

@@ -46,12 +46,21 @@ def format_summary(table: pd.DataFrame) -> pd.DataFrame:
 
     out = pd.DataFrame({"data set": table["dataset"]}, index=table.index)
     out["method"] = list(map(method_title, table["model"], table["variant"]))
+    out["reads"] = table["reads"]
     out["seeds"] = ["" if pd.isna(n) else str(int(n)) for n in table["n_seeds"]]
     for name, title in METRIC_TITLES.items():
         out[title] = percent(name)
     out["AUROC"] += percent("auroc_sd", " ± {:.1f}")
-    out.insert(4, "95 % interval", percent("auroc_low", "{:.1f}–") + percent("auroc_high"))
-    out.insert(6, "F1 interval", percent("f1_low", "{:.1f}–") + percent("f1_high"))
+    out.insert(
+        out.columns.get_loc("AUROC") + 1,
+        "95 % interval",
+        percent("auroc_low", "{:.1f}–") + percent("auroc_high"),
+    )
+    out.insert(
+        out.columns.get_loc("F1") + 1,
+        "F1 interval",
+        percent("f1_low", "{:.1f}–") + percent("f1_high"),
+    )
     out["source"] = table["source"].fillna("")
     return out.set_index(["data set", "method"])
 
@@ -72,6 +81,21 @@ def cost_table(results: list[RunResult]) -> pd.DataFrame:
         row["peak memory, MB"] = max(run.environment["peak_memory_mb"] or 0 for run in runs)
         rows.append(row | {"device": each["device"][0]})
     return pd.DataFrame(rows)
+
+
+def rate_table(trials: pd.DataFrame) -> pd.DataFrame:
+    """`study.trials.run_trials` for readers: the loss by multiple of the published rate.
+
+    A row a method, its maps and a data set; the lowest is starred.
+    """
+    keys = ["data set", "method", "strides"]
+    methods = map(method_title, trials["model"], trials["variant"].fillna(""))
+    named = trials.assign(**{"data set": trials["dataset"], "method": list(methods)})
+    lowest = named["loss"] == named.groupby(keys, dropna=False)["loss"].transform("min")
+    shown = named["loss"].map("{:,.4g}".format) + np.where(lowest, " ★", "")
+    named = named.assign(shown=shown, strides=named["strides"].fillna(""))
+    wide = named.pivot_table("shown", keys, "multiple", aggfunc="first").fillna("")
+    return wide.rename(columns="{:g} ×".format)
 
 
 def training_table(results: list[RunResult]) -> pd.DataFrame:

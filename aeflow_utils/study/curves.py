@@ -25,30 +25,33 @@ from aeflow_utils.study.training import SCORE_NAMES, epochs_of, fit, score_image
 
 DATASETS = ("elpv", "chest_xray", "isic2018")
 METHODS_SHOWN = (("ae_flow", BASE), ("fastflow", ""))
-LENGTHS = {"overnight": 1, "as_published": 3}  # times a profile's steps: a constant rate goes on
+# Profiles, and times their steps: does twice the budget change anything, and a constant rate?
+LENGTHS = (("overnight", 1), ("overnight", 2), ("as_published", 3))
 N_POINTS = 12  # at which the test images are scored
 
 
 def curve_plan() -> list[RunConfig]:
-    """Both policies, first seed; the constant rate three times as long."""
+    """Both policies at `LENGTHS`, first seed."""
     return list(_plan())
 
 
 def _plan() -> Iterator[RunConfig]:
     for dataset, category, split in available(DATASETS):
         for model, variant in METHODS_SHOWN:
-            for profile, length in LENGTHS.items():
+            for profile, length in LENGTHS:
                 names = PROFILES[profile], dataset, model, 0, category, variant, split
                 config = RunConfig.build(*names)
-                longer = replace(config.train, min_steps=length * config.train.min_steps)
+                sizes = {n: length * getattr(config.train, n) for n in ("min_steps", "epochs")}
+                longer = replace(config.train, **sizes)
                 yield replace(config, train=longer)
 
 
 def run_curves() -> pd.DataFrame:
     """What is missing of `curve_plan`, and all of it as one table, a row an epoch.
 
-    Columns: dataset, model, variant, policy (a profile's name), step, epoch, the loss terms, and
-    at `N_POINTS` epochs the test AUROC of the score and of its two parts.
+    Columns: dataset, model, variant, policy (a profile's name), step, steps (of the whole
+    training), epoch, the loss terms, and at `N_POINTS` epochs the test AUROC of the score and of
+    its two parts.
     """
     configs = curve_plan()
     prepare(configs)
@@ -82,4 +85,4 @@ def _watched(config: RunConfig) -> pd.DataFrame:
     parts = splits.train, splits.val, config.train, config.seed
     history = fit(system, *parts, watch=watch)
     steps = -(-len(splits.train) // config.train.batch_size)
-    return history.assign(step=history["epoch"] * steps)
+    return history.assign(step=history["epoch"] * steps, steps=n_epochs * steps)

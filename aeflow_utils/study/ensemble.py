@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -84,9 +85,9 @@ def error_auroc(table: pd.DataFrame, uncertainty: np.ndarray) -> float:
     return metrics.auroc((~table["correct"]).astype(int).to_numpy(), uncertainty)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal to itself alone, so that what is learnt can be kept
 class Reading:
-    """What one member says of some images.
+    """What one member says of some images. Shared by all who ask: not to be changed.
 
     Args:
         labels: (N,), 1 = abnormal.
@@ -105,7 +106,13 @@ class Reading:
         return self.scores[self.labels == 0]
 
     def take(self, positions: np.ndarray) -> Reading:
-        return Reading(*(values[positions] for values in vars(self).values()))
+        return _taken(self, np.asarray(positions, dtype=np.intp).tobytes())
+
+
+@lru_cache(maxsize=512)
+def _taken(reading: Reading, positions: bytes) -> Reading:
+    rows = np.frombuffer(positions, dtype=np.intp)
+    return Reading(*(values[rows] for values in vars(reading).values()))
 
 
 def readings(runs: Sequence[RunResult], split: str) -> list[Reading]:
@@ -124,6 +131,7 @@ def readings(runs: Sequence[RunResult], split: str) -> list[Reading]:
     return [_reading(run, split) for run in runs]
 
 
+@lru_cache(maxsize=512)
 def _reading(run: RunResult, split: str) -> Reading:
     # A column that is empty for all images is a part that this system does not have.
     names = [n for n in PARTS if n in run.scores and run.scores[n].notna().any()]
@@ -135,6 +143,7 @@ def _reading(run: RunResult, split: str) -> Reading:
     return Reading(rows["label"].to_numpy(), values[:, 0], values[:, 1:], groups)
 
 
+@lru_cache(maxsize=2048)  # three decisions, and ensembles of one, three and five, ask for the same
 def scaled(fit: Reading, seen: Reading, with_labels: bool = True) -> dict[str, np.ndarray]:
     """A member's scores (N,) of the images seen, in every scale learnt from its validation `fit`.
 

@@ -50,7 +50,7 @@ def plan(
     """The study's runs on those of the data sets that are here, in a fixed order.
 
     Each in its study's split or, where images of that are missing, in another official one; in
-    the splits that `profile` adds, all methods but the adversarial ones. A profile that differs by
+    the splits that `profile` adds, AE-FLOW and what is not trained. A profile that differs by
     how methods are trained has none of those that are not.
 
     Raises:
@@ -61,7 +61,7 @@ def plan(
     images = [(names, METHODS) for names in available(datasets)]
     for dataset, split in profile.also.items():
         if dataset in datasets:
-            images.append(((dataset, "", split), methods_of("trained", "untrained", "trivial")))
+            images.append(((dataset, "", split), ("ae_flow", *methods_of("untrained", "trivial"))))
     return [
         RunConfig.build(profile, dataset, name, seed, category, variant, split, **row.options)
         for (dataset, category, split), run_there in images

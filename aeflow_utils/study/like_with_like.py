@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.metrics.compare import Estimate, Sample
+from aeflow_utils.metrics.compare import Sample
 from aeflow_utils.metrics.verdicts import Measurement, in_family
 from aeflow_utils.options import CHOICES, AEFlowConfig
 from aeflow_utils.study.grid import BASE, MAPS, rescore, variant_of
@@ -17,6 +17,7 @@ from aeflow_utils.study.results import auroc_of, auroc_of_scores, find, grouped
 from aeflow_utils.study.runs import RunResult
 
 BETA = AEFlowConfig().beta
+PARTS = {"whole score": "image_score", "flow": "flow_score", "reconstruction": "recon_score"}
 # AE-FLOW's variant and the Gaussian's on each choice of the encoder's maps.
 ON_MAPS = {"16": (BASE, "stride_16")} | {
     "+".join(map(str, strides)): (
@@ -31,54 +32,68 @@ def what_the_flow_adds(profile: str) -> pd.DataFrame:
     """AE-FLOW's flow part minus a Gaussian a position, on the same maps with the same pooling.
 
     The flow part is -log N(z') per dimension, without the log-determinant; the Gaussian's is the
-    Mahalanobis distance. Both are pooled over positions by ``mean``, ``top10`` or ``max``. Columns:
-    data set, maps, pooling, flow, Gaussian, difference, low, high (test AUROC in percent, intervals
-    over seeds and images), seeds, relation (`Measurement.relation`, Holm over all rows).
+    Mahalanobis distance. Both are pooled over positions by ``mean``, ``top10`` or ``max``.
+    Columns: data set, maps, pooling, flow, Gaussian, and those of `_compared`.
     """
-    runs = grouped([*find(profile, "study"), *find(profile, "side", ("ae_flow",))])
-    rows, gaps = [], []
+    runs, rows = grouped([*find(profile), *find(profile, "side", ("ae_flow",))]), []
     for dataset in dict.fromkeys(label for label, *_ in runs):
         for (maps, (ours, theirs)), pooling in product(ON_MAPS.items(), CHOICES["pooling"]):
             flow = runs.get((dataset, "ae_flow", ours))
             gaussian = runs.get((dataset, "padim", theirs))
             if flow and gaussian and f"distance_{pooling}" in gaussian[0].scores:
-                pair = (
-                    auroc_of(flow, f"energy_{pooling}"),
-                    auroc_of(gaussian, f"distance_{pooling}"),
-                )
-                gap = metrics.difference(*pair).times(100)
-                gaps.append(Measurement(dataset, gap, ""))
-                a, b = (100 * sample.observed.mean() for sample in pair)
                 names = {"data set": dataset, "maps": maps, "pooling": pooling}
-                rows.append(names | {"flow": a, "Gaussian": b, **_ends(gap), "seeds": len(flow)})
-    relations = [gap.relation for gap in in_family(gaps)]
-    return pd.DataFrame(rows).assign(relation=relations)
+                sides = {"flow": auroc_of(flow, f"energy_{pooling}")}
+                sides["Gaussian"] = auroc_of(gaussian, f"distance_{pooling}")
+                rows.append((names, sides))
+    return _compared(rows)
 
 
 def share_of_reconstruction(profile: str) -> pd.DataFrame:
     """AE-FLOW's whole score minus its flow part, under each reading of S_flow, a row a reading.
 
-    Columns: data set, subnet, reading of S_flow, flow part, whole score, difference, low, high
-    (test AUROC in percent), relation.
+    Columns: data set, subnet, reading of S_flow, whole score, flow part, and those of `_compared`.
     """
-    rows, gaps = [], []
+    rows = []
     for (dataset, _, variant), runs in grouped(find(profile, methods=("ae_flow",))).items():
         for reading in CHOICES["flow_score"]:
             whole, flow = (_rescored(runs, flow_score=reading, beta=beta) for beta in (BETA, 1))
-            gap = metrics.difference(whole, flow).times(100)
-            gaps.append(Measurement(dataset, gap, ""))
-            row = {"data set": dataset, "subnet": variant, "reading of S_flow": reading}
-            row |= {"flow part": 100 * flow.observed.mean()}
-            row |= {"whole score": 100 * whole.observed.mean()}
-            rows.append(row | _ends(gap))
-    return pd.DataFrame(rows).assign(relation=[gap.relation for gap in in_family(gaps)])
+            names = {"data set": dataset, "subnet": variant, "reading of S_flow": reading}
+            rows.append((names, {"whole score": whole, "flow part": flow}))
+    return _compared(rows)
+
+
+def between_subnets(profile: str) -> pd.DataFrame:
+    """One subnet minus the other on each data set, of the whole score and of its parts.
+
+    Columns: data set, part, one for each subnet, and those of `_compared`.
+    """
+    runs, rows = grouped(find(profile, methods=("ae_flow",))), []
+    for dataset in dict.fromkeys(label for label, *_ in runs):
+        pair = {name: runs.get((dataset, "ae_flow", name)) for name in CHOICES["subnet"]}
+        for title, column in PARTS.items() if all(pair.values()) else ():
+            sides = {name: auroc_of(each, column) for name, each in pair.items()}
+            rows.append(({"data set": dataset, "part": title}, sides))
+    return _compared(rows)
+
+
+def _compared(rows: list[tuple[dict[str, str], dict[str, Sample]]]) -> pd.DataFrame:
+    """Names and two samples a row: the first minus the second, of test AUROC in percent.
+
+    Columns beside the names: both means; difference, low, high (interval over seeds and images);
+    seeds; relation (`Measurement.relation`, after Holm for all rows).
+    """
+    table, gaps = [], []
+    for names, sides in rows:
+        gap = metrics.difference(*sides.values()).times(100)
+        gaps.append(Measurement(names["data set"], gap, ""))
+        means = {title: 100 * sample.observed.mean() for title, sample in sides.items()}
+        ends = {"difference": gap.value, "low": gap.low, "high": gap.high}
+        n_seeds = max(len(sample.observed) for sample in sides.values())
+        table.append(names | means | ends | {"seeds": n_seeds})
+    return pd.DataFrame(table).assign(relation=[gap.relation for gap in in_family(gaps)])
 
 
 def _rescored(runs: list[RunResult], **options: object) -> Sample:
     """Test AUROC of runs whose score has other options."""
     config = replace(runs[0].config.model, **options)
     return auroc_of_scores(runs, np.stack([rescore(run.labelled("test"), config) for run in runs]))
-
-
-def _ends(gap: Estimate) -> dict[str, float]:
-    return {"difference": gap.value, "low": gap.low, "high": gap.high}

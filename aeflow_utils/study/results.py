@@ -138,10 +138,11 @@ def summary(results: list[RunResult], regime: str = "val_f1") -> pd.DataFrame:
     A data set of several categories has a row for each, then their mean, named with how many
     they are.
 
-    Columns: dataset (label), domain, model, variant; n_seeds; auroc, its standard deviation over
-    seeds, its interval over seeds and images; the metrics of `metrics.CLASSIFICATION` (mean over
-    seeds) with the interval of F1; val_auroc; source. Metrics are recomputed from the stored
-    scores. NaN where a data set does not allow a regime (no abnormal validation image).
+    Columns: dataset (label), domain, model, variant, reads (`ModelConfig.reads`); n_seeds; auroc,
+    its standard deviation over seeds, its interval over seeds and images; the metrics of
+    `metrics.CLASSIFICATION` (mean over seeds) with F1's interval; val_auroc; source. Metrics are
+    recomputed from the stored scores. NaN where a data set does not allow a regime (no abnormal
+    validation image).
     """
     if regime not in REGIMES:
         raise UserError(f"unknown threshold regime '{regime}': choose one of {', '.join(REGIMES)}")
@@ -163,7 +164,8 @@ def summary(results: list[RunResult], regime: str = "val_f1") -> pd.DataFrame:
 def _names_of(config: RunConfig) -> dict:
     spec = SPECS.get(config.data.dataset)
     names = {"dataset": config.data.label, "domain": spec.domain if spec else "own"}
-    return names | {"model": config.model.name, "variant": config.variant}
+    names |= {"model": config.model.name, "variant": config.variant}
+    return names | {"reads": config.model.reads}
 
 
 def _row(categories: list[list[RunResult]], regime: str) -> dict:
@@ -283,4 +285,6 @@ def _all_abnormal(result: RunResult) -> dict:
     """What calling every test image abnormal scores: the floor under every F1."""
     labels = result.labelled("test")["label"]
     row = _names_of(result.config) | {"model": FLOOR, "variant": ""}
-    return row | {"auroc": 0.5} | metrics.classification(labels, np.ones(len(labels)))
+    return (
+        row | {"reads": ""} | {"auroc": 0.5} | metrics.classification(labels, np.ones(len(labels)))
+    )

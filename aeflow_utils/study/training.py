@@ -110,17 +110,16 @@ def _is_lowest(history: list[dict], term: str) -> bool:
 def rate_factor(config: TrainConfig, progress: float) -> float:
     """What multiplies the rate `lr` when the share `progress` of all steps is over, in [0, 1).
 
-    1 where the rate is constant. Of a ``cosine`` schedule it rises linearly over the first tenth
-    of the steps to `peak`, then falls along half a cosine; it starts and ends at a fiftieth of
-    the peak (warm-up: Goyal et al., arXiv:1706.02677; cosine: Loshchilov & Hutter,
-    arXiv:1608.03983).
+    1 where the rate is constant. Of a ``cosine`` schedule it rises linearly to 1 over the first
+    tenth of the steps, then falls along half a cosine; it starts and ends at a fiftieth (warm-up:
+    Goyal et al., arXiv:1706.02677; cosine: Loshchilov & Hutter, arXiv:1608.03983).
     """
     if config.schedule == "constant":
         return 1.0
     share = progress / WARM_UP
     if progress >= WARM_UP:
         share = (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
-    return config.peak * (FLOOR + (1 - FLOOR) * share)
+    return FLOOR + (1 - FLOOR) * share
 
 
 def _set_rates(optimizers: Optimizers, factor: float) -> None:

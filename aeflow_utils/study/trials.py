@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from aeflow_utils.config import RunConfig
+from aeflow_utils.config import RunConfig, training_of
 from aeflow_utils.data.table import available
 from aeflow_utils.errors import TrainingError
 from aeflow_utils.methods import METHODS, methods_of
@@ -30,9 +30,9 @@ from aeflow_utils.study.runs import cached_table
 from aeflow_utils.study.training import fit, kept_epoch
 
 PROFILE = PROFILES["overnight"]
-DATASETS = ("elpv", "chest_xray")  # one of each domain; what is chosen holds for all
-SHARE = 5 / 8  # of the steps that the runs themselves have
-PEAKS = (0.3, 1.0, 3.0, 8.0, 20.0, 50.0)  # multiples of the published rate
+DATASETS = ("elpv", "chest_xray")  # the first chooses, for all sets; the second checks it
+SHARE = 5 / 6  # of the steps that the runs themselves have
+MULTIPLES = (0.3, 1.0, 3.0, 8.0, 20.0, 50.0)  # of the published rate, tried as peak
 
 
 def bases() -> list[RunConfig]:
@@ -56,8 +56,9 @@ def _bases() -> Iterator[RunConfig]:
 def run_trials() -> pd.DataFrame:
     """Climb from every base, those that were tried already for nothing; a row a trial.
 
-    Columns: dataset, model, variant, strides, peak, epochs, kept (the epoch whose loss counts),
-    loss (on validation normals), and that loss's terms. The lowest loss of a base is the choice.
+    Columns: dataset, model, variant, strides, multiple (of the published rate), rate (at its
+    peak), epochs, kept (the epoch whose loss counts), loss (on validation normals), and that
+    loss's terms. On the first of `DATASETS` the lowest loss of a base is the choice.
     """
     starts = bases()
     prepare(starts)
@@ -68,29 +69,32 @@ def run_trials() -> pd.DataFrame:
         )
         for rows in tqdm(jobs, "rates", len(starts)):
             tried += rows
-    return pd.DataFrame(tried).sort_values(["dataset", "model", "variant", "strides", "peak"])
+    return pd.DataFrame(tried).sort_values(["dataset", "model", "variant", "strides", "rate"])
 
 
 def _climb(base: RunConfig) -> list[dict]:
     """Trials from the published rate upwards while the loss falls; else downwards."""
-    start = PEAKS.index(1.0)
-    rows = {start: _trial(base, PEAKS[start])}
+    start = MULTIPLES.index(1.0)
+    rows = {start: _trial(base, MULTIPLES[start])}
     for step in (1, -1):
         at = start
         while at == start or rows[at]["loss"] < rows[at - step]["loss"]:
             at += step
-            if not 0 <= at < len(PEAKS):
+            if not 0 <= at < len(MULTIPLES):
                 break
-            rows[at] = _trial(base, PEAKS[at])
+            rows[at] = _trial(base, MULTIPLES[at])
         if rows.get(start + 1, rows[start])["loss"] < rows[start]["loss"]:
             break
     return list(rows.values())
 
 
-def _trial(base: RunConfig, peak: float) -> dict:
-    config = replace(base, train=replace(base.train, peak=peak))
+def _trial(base: RunConfig, multiple: float) -> dict:
+    names = base.method, base.variant, base.data.dataset, base.model.strides
+    published = training_of(PROFILES["as_published"], *names).lr
+    # Rounded, so that the name of a rate does not hang on how it was computed.
+    config = replace(base, train=replace(base.train, lr=float(f"{multiple * published:.6g}")))
     file = paths().results(config.profile) / "trials" / f"{config.run_name}.csv"
-    return _row(config, cached_table(file, partial(_losses, config)))
+    return _row(config, multiple, cached_table(file, partial(_losses, config)))
 
 
 def _losses(config: RunConfig) -> pd.DataFrame:
@@ -103,10 +107,11 @@ def _losses(config: RunConfig) -> pd.DataFrame:
         return pd.DataFrame({"epoch": [1], f"val_{config.method.judged_by}": np.inf})
 
 
-def _row(config: RunConfig, history: pd.DataFrame) -> dict:
+def _row(config: RunConfig, multiple: float, history: pd.DataFrame) -> dict:
     by = f"val_{config.method.judged_by}"
     kept = kept_epoch(history[by], config.train.keep)
     names = {"dataset": config.data.label, "model": config.model.name, "variant": config.variant}
-    names |= {"strides": "+".join(map(str, config.model.strides)), "peak": config.train.peak}
+    names |= {"strides": "+".join(map(str, config.model.strides)), "multiple": multiple}
     losses = history.filter(like="val_").iloc[kept - 1]
+    names |= {"rate": config.train.lr}
     return {**names, "epochs": len(history), "kept": kept, "loss": losses[by], **losses}

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ import pytest
 from helpers import REPOSITORY
 
 from aeflow_utils.article import notebooks
+from aeflow_utils.paths import paths
+from aeflow_utils.profiles import PROFILES
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 PRIVATE_PATH = re.compile(
@@ -144,3 +147,32 @@ def test_a_notebook_that_fails_stops_those_that_have_not_begun(tmp_path):
     with pytest.raises(ValueError, match="cell 3"):
         notebooks.execute_all(paths, execute)
     assert "04_x.ipynb" not in begun and notebooks.ARTICLE not in begun
+
+
+def test_a_notebook_is_run_again_only_if_something_that_it_reads_has_changed(
+    home, write_run, monkeypatch, tmp_path
+):
+    runs, profile = [], PROFILES["smoke"]
+
+    def execute(source, target, **options):
+        runs.append(source)
+        shutil.copy(source, target)
+
+    monkeypatch.setattr(notebooks.papermill, "execute_notebook", execute)
+    notebook = tmp_path / "00_new.ipynb"
+    notebook.write_text("{}")
+
+    def runs_after(change):
+        change()
+        notebooks.execute_with_papermill(notebook, profile)
+        return len(runs)
+
+    assert runs_after(lambda: None) == 1
+    assert runs_after(lambda: None) == 1
+    assert runs_after(lambda: notebook.write_text("{ }")) == 2
+    assert runs_after(lambda: write_run("fastflow")) == 3
+    published = home / "results" / "published.csv"
+    assert runs_after(lambda: published.write_text(f"{published.read_text()}\n")) == 4
+    output = paths().results("smoke") / "notebooks" / notebook.name
+    assert runs_after(output.unlink) == 5
+    assert runs_after(lambda: None) == 5
