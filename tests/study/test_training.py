@@ -7,43 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from study.small import CONFIG, SHAPES, Killed, kill_in_step, new
 
 from aeflow_utils.config import TrainConfig
 from aeflow_utils.errors import TrainingError, UserError
 from aeflow_utils.methods import METHODS
 from aeflow_utils.models import build_system
-from aeflow_utils.study.training import fit, score_images, seed_everything
+from aeflow_utils.study.training import epochs_of, fit, score_images, seed_everything
 
-CONFIG = TrainConfig(epochs=3, batch_size=8)
-SHAPES = {8: (6, 4, 4), 16: (8, 2, 2), 32: (10, 1, 1)}
-
-
-class Killed(BaseException):
-    """Like a KeyboardInterrupt: nothing should catch it."""
+COSINE = replace(CONFIG, schedule="cosine", keep="lowest")
 
 
 @pytest.fixture
 def images(make_image_set):
     return make_image_set(21, 32, SHAPES), make_image_set(5, 32, SHAPES, seed=1)
-
-
-def new(model="ae_flow", seed=0, **options):
-    size = {"n_blocks": 2} if "flow" in model else {}
-    seed_everything(seed)
-    return build_system(METHODS[model].config(**size, **options), SHAPES, 32)
-
-
-def kill_in_step(monkeypatch, system, step):
-    """Training step `step`, counted from 1, raises."""
-    train_step, calls = system.train_step, []
-
-    def counted(*args):
-        calls.append(args)
-        if len(calls) == step:
-            raise Killed
-        return train_step(*args)
-
-    monkeypatch.setattr(system, "train_step", counted)
 
 
 @pytest.mark.parametrize(
@@ -57,20 +34,23 @@ def kill_in_step(monkeypatch, system, step):
         ("f_anogan", {"image_size": 32, "n_features": 2, "n_critic": 2}),
     ],
 )
-def test_a_killed_run_goes_on_as_if_it_had_not_been(model, options, images, tmp_path, monkeypatch):
+@pytest.mark.parametrize("config", [CONFIG, COSINE], ids=["constant", "cosine"])
+def test_a_killed_run_goes_on_as_if_it_had_not_been(
+    model, options, config, images, tmp_path, monkeypatch
+):
     train, val = images
     whole = new(model, **options)
-    whole_history = fit(whole, train, val, CONFIG, seed=0)
+    whole_history = fit(whole, train, val, config, seed=0)
 
     resume_file = tmp_path / "resume.pt"
     killed = new(model, **options)
     kill_in_step(monkeypatch, killed, 3 + 2)  # 3 steps an epoch
     with pytest.raises(Killed):
-        fit(killed, train, val, CONFIG, 0, resume_file)
+        fit(killed, train, val, config, 0, resume_file)
     assert [path.name for path in tmp_path.iterdir()] == ["resume.pt"]
 
     resumed = new(model, **options)
-    resumed_history = fit(resumed, train, val, CONFIG, 0, resume_file)
+    resumed_history = fit(resumed, train, val, config, 0, resume_file)
     pd.testing.assert_frame_equal(resumed_history, whole_history, check_exact=True)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
@@ -194,6 +174,7 @@ def test_scoring_leaves_the_system_as_it_is(images):
 @pytest.mark.parametrize(("min_steps", "epochs"), [(0, 3), (9, 3), (10, 4), (16, 6)])
 def test_small_sets_get_the_steps_that_are_asked_for(min_steps, epochs, images):
     config = replace(CONFIG, min_steps=min_steps)  # 21 images in batches of 8: 3 steps an epoch
+    assert epochs_of(config, 21) == epochs
     assert len(fit(new("autoencoder"), *images, config, 0)) == epochs
 
 
