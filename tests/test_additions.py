@@ -23,7 +23,7 @@ from aeflow_utils.data.layouts import by_path
 from aeflow_utils.data.splits import official
 from aeflow_utils.data.table import available
 from aeflow_utils.methods import METHODS, Method, methods_of
-from aeflow_utils.metrics.verdicts import CONFIRMED
+from aeflow_utils.metrics.verdicts import SUPPORTED
 from aeflow_utils.options import ModelConfig
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import get_profile
@@ -129,10 +129,10 @@ def crates(data_folder, monkeypatch):
 
 
 def test_a_data_set_is_one_entry_of_the_catalog(crates):
-    assert ("crates", "") in available()
+    assert ("crates", "", "") in available()
     configs = plan(get_profile("smoke"), methods=("knn", "padim"), datasets=("crates",))
     results = run_all(configs)
-    assert len(results) == len(configs) == 3
+    assert len(results) == len(configs) == 4
     shown = tables.format_summary(summary(results, "normal_quantile"))
     assert {dataset for dataset, _ in shown.index} == {"crates"}
     figure = figures.roc_curves(results)
@@ -144,10 +144,10 @@ def test_a_claim_is_one_row(home, write_run):
     for model, test in (("knn", (0, 1)), ("padim", (1, 0))):
         write_run(model=model, test=((0, 1) * 20, test * 20))
     with (home / "results" / "claims_in_print.csv").open("a") as table:
-        row = "toy,study,On solar cells neighbours beat Gaussians,,in_order"
+        row = "toy,study,On solar cells neighbours beat Gaussians,,all of,in_order"
         table.write(f"{row},dataset=elpv; order=padim < knn,03_baselines\n")
     ledger = claims.ledger(Evidence("smoke"))
-    assert ledger.loc["toy", "verdict"] == CONFIRMED
+    assert ledger.loc["toy", "verdict"] == SUPPORTED
     assert ledger.loc["toy", "claim"] == "On solar cells neighbours beat Gaussians"
 
 

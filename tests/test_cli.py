@@ -36,7 +36,7 @@ def prints(capsys, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ("plan --profile huge", "smoke, laptop, paper"),
+        ("plan --profile huge", ", ".join(PROFILES)),
         ("run --dataset elpv --model vae --profile smoke", "ae_flow"),
         ("run --dataset imagenet --model knn --profile smoke", "chest_xray"),
         ("run --dataset elpv --model ae_flow --variant wide --profile smoke", "resnet_like"),

@@ -63,7 +63,8 @@ class Evidence:
     @property
     def setting(self) -> str:
         """How these runs were trained and on what: encoder, size, policy, budget, seeds."""
-        config = next(run.config for run in self.runs if not run.config.fixed)
+        trained = (run.config for run in self.runs if not run.config.fixed)
+        config = next(trained, self.runs[0].config)
         profile = PROFILES[config.profile]
         policy = "converged" if profile.converged else "as published"
         return (

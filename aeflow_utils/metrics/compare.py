@@ -70,6 +70,10 @@ class Estimate:
     def high(self) -> float:
         return self.value + student.isf((1 - LEVEL) / 2, self.df) * self.error
 
+    def within(self, least: float, most: float) -> tuple[float, float]:
+        """`low` and `high` of a number that cannot be less, or more, than this."""
+        return max(self.low, least), min(self.high, most)
+
     @property
     def p_value(self) -> float:
         """Two-sided, against 0."""
@@ -94,7 +98,9 @@ def mean_of(sample: Sample) -> Estimate:
 
 
 def _estimate(value: float, images: Sample, seed_error: float, seed_df: int) -> Estimate:
-    image_error = float(np.nanstd(images.draws.mean(axis=0), ddof=1))
+    draws = images.draws.mean(axis=0)
+    draws = draws[np.isfinite(draws)]  # a resample may hold one class only
+    image_error = float(np.std(draws, ddof=1)) if draws.size > 1 else float("nan")
     seeds = (0.0, np.inf) if images.fixed else (float(seed_error), seed_df)
     return Estimate(float(value), image_error, max(images.n_groups - 1, 1), *seeds)
 

@@ -18,6 +18,7 @@ from aeflow_utils.study.results import (
     diverged,
     find,
     grouped,
+    judged_losses,
     kept_row,
     labels_and_scores,
     still_falling,
@@ -105,7 +106,7 @@ def training_table(results: list[RunResult]) -> pd.DataFrame:
     """
     rows = []
     for (dataset, model, variant), runs in grouped(results).items():
-        if len(runs[0].history):
+        if len(judged_losses(runs[0])):
             kept = pd.DataFrame([kept_row(run) for run in runs])
             row = {"data set": dataset, "method": method_title(model, variant)}
             row["epochs"], row["kept"] = len(runs[0].history), round(kept["epoch"].mean(), 1)

@@ -208,6 +208,7 @@ def run_all(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> list[
 
     Raises:
         UserError: a run that is there already was computed on other images than those here now.
+        TrainingError: the loss of one stopped it; the others are finished.
     """
     here = {images.data: images for images in listed}
     for data in dict.fromkeys(config.data for config in configs if config.data not in here):
@@ -215,15 +216,22 @@ def run_all(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> list[
             here[data] = list_images(data)
     pending = [config for config in configs if not run_folder(config).exists()]
     # A data set is whole before the next; within it the slow runs first: no core idles at its end.
-    order = {data.dataset: number for number, data in enumerate(here)}
-    pending.sort(key=lambda c: (order[c.data.dataset], KINDS.index(c.method.kind)))
+    order = list(dict.fromkeys(config.data.dataset for config in configs))
+    pending.sort(key=lambda c: (order.index(c.data.dataset), KINDS.index(c.method.kind)))
     prepare(pending, here.values())
     if len(pending) > 1:
         _run_in_parallel(pending, here)
-    results = [run(config, here.get(config.data)) for config in configs]
+    results, stopped = [], []
+    for config in configs:
+        try:
+            results.append(run(config, here.get(config.data)))
+        except TrainingError as error:
+            stopped.append(error)
     for result in results:
         if result.config.data in here:
             _check_images(result, here[result.config.data].fingerprint)
+    if stopped:
+        raise stopped[0]
     return results
 
 

@@ -197,7 +197,8 @@ def validation_and_test(run: RunResult, **options: object) -> dict[str, float]:
         groups = rows.get("group")
         estimate = metrics.mean_of(metrics.auroc_sample(rows["label"], scores, groups))
         values[title] = 100 * estimate.value
-    return values | {"low": 100 * estimate.low, "high": 100 * estimate.high}
+    low, high = estimate.within(0, 1)
+    return values | {"low": 100 * low, "high": 100 * high}
 
 
 def fold_table(profile: str) -> pd.DataFrame:

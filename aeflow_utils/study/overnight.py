@@ -13,6 +13,7 @@ import numpy as np
 
 from aeflow_utils.config import RunConfig
 from aeflow_utils.data.catalog import SPECS
+from aeflow_utils.errors import TrainingError
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.experiments import plan, run_all
 from aeflow_utils.study.grid import grid_plan
@@ -36,7 +37,10 @@ def overnight_plan(datasets: Collection[str] = SPECS) -> dict[str, list[RunConfi
 
 
 def run_overnight(datasets: Collection[str] = SPECS) -> None:
-    """Run what is missing, a data set at a time, and say before each how long it may take."""
+    """Run what is missing, a data set at a time, and say before each how long it may take.
+
+    A run that its loss stops is named, and stops no other.
+    """
     for dataset, configs in overnight_plan(datasets).items():
         missing = [config for config in configs if not run_folder(config).exists()]
         hours = hours_left(missing, _finished())
@@ -45,7 +49,10 @@ def run_overnight(datasets: Collection[str] = SPECS) -> None:
             "whenever you like: the same command goes on.",
             flush=True,
         )
-        run_all(configs)
+        try:
+            run_all(configs)
+        except TrainingError as error:
+            print(f"stopped: {error}", flush=True)
 
 
 def _finished() -> list[RunResult]:

@@ -178,13 +178,14 @@ def _row(categories: list[list[RunResult]], regime: str) -> dict:
     categories = [runs[:n_seeds] for runs in categories]
     aurocs = metrics.average([auroc_of(runs, seed=k) for k, runs in enumerate(categories)])
     estimate = metrics.mean_of(aurocs)
+    low, high = estimate.within(0, 1)
     validation = [np.mean([run.metrics["val_auroc"] for run in runs]) for runs in categories]
     row = _names_of(categories[0][0].config) | {
         "n_seeds": n_seeds,
         "auroc": estimate.value,
         "auroc_sd": np.std(aurocs.observed, ddof=1) if n_seeds > 1 else np.nan,
-        "auroc_low": estimate.low,
-        "auroc_high": estimate.high,
+        "auroc_low": low,
+        "auroc_high": high,
         "val_auroc": np.mean(validation),
     }
     row |= _at_thresholds(categories, regime)
@@ -203,8 +204,8 @@ def _at_thresholds(categories: list[list[RunResult]], regime: str) -> dict[str, 
         labels = labels_and_scores(runs)[0]
         means.append(pd.DataFrame([metrics.classification(labels, p) for p in predicted]).mean())
         samples.append(classification_of(runs, cuts, "f1", seed=number))
-    f1 = metrics.mean_of(metrics.average(samples))
-    return pd.DataFrame(means).mean(skipna=False).to_dict() | {"f1_low": f1.low, "f1_high": f1.high}
+    low, high = metrics.mean_of(metrics.average(samples)).within(0, 1)
+    return pd.DataFrame(means).mean(skipna=False).to_dict() | {"f1_low": low, "f1_high": high}
 
 
 def auroc_of(runs: list[RunResult], column: str = "image_score", seed: int = 0) -> Sample:
@@ -241,17 +242,18 @@ def kept_row(run: RunResult) -> pd.Series:
 
 
 def judged_losses(run: RunResult) -> pd.Series:
-    """By epoch, the loss on validation normals that rate and epoch are chosen by."""
-    return run.history.get(f"val_{run.config.method.judged_by}", pd.Series(dtype=float))
+    """The loss on validation normals that rate and epoch are chosen by, where it is finite."""
+    losses = run.history.get(f"val_{run.config.method.judged_by}", pd.Series(dtype=float))
+    return losses[np.isfinite(losses)]
 
 
 def diverged(run: RunResult) -> bool:
-    """Whether no epoch after the first had a lower loss on validation normals than it.
+    """Whether the epoch that was kept has no lower loss on validation normals than the first.
 
     A GAN's losses rise and fall with its adversary's, and say nothing of the kind.
     """
     losses = judged_losses(run)
-    if run.config.method.kind != "trained" or len(losses) < 2:
+    if run.config.method.kind != "trained" or losses.empty or len(run.history) < 2:
         return False
     return not losses[kept_row(run).name] < losses.iloc[0]
 

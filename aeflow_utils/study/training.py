@@ -65,28 +65,26 @@ def fit(
     optimizers = system.optimizers(config)
     history, lowest = _resume(system, optimizers, resume_file)
     val_normal = val.select(val.labels == 0)
-    n_epochs = epochs_of(config, len(train))
-    for epoch in tqdm(range(len(history), n_epochs), label, mininterval=1):
-        order = _draw_order(len(train), config.batch_size, seed, epoch)
-        batches = train.batches(config.batch_size, order)
-        n_steps = -(-len(order) // config.batch_size)
-        progress = np.linspace(epoch, epoch + 1, n_steps, endpoint=False) / n_epochs
-        losses = _train_epoch(system, optimizers, batches, config, progress)
+    for epoch in tqdm(range(len(history), epochs_of(config, len(train))), label, mininterval=1):
+        losses = _train_epoch(system, optimizers, *_batches_of(train, config, seed, epoch), config)
         losses |= _val_losses(system, val_normal, config.batch_size)
         history.append({"epoch": epoch + 1} | losses | (watch(epoch + 1) if watch else {}))
         if not np.isfinite([losses["train_total"], losses["val_total"]]).all():
             if lowest:  # the weights of an epoch before it
                 break
-            raise TrainingError(
-                f"{label}: the loss is {losses['train_total']} in epoch {epoch + 1}. Try a lower "
-                "learning rate, or channel-standardised features"
-            )
-        judged = [row[f"val_{system.judged_by}"] for row in history]
-        if config.keep == "lowest" and kept_epoch(judged, "lowest") == epoch + 1:
+            raise _no_finite_loss(label, history[-1])
+        if config.keep == "lowest" and _is_lowest(history, system.judged_by):
             lowest = copy.deepcopy(system.state_dict())
         _save_progress(system, optimizers, history, lowest, resume_file)
     system.load_state_dict(lowest or system.state_dict())
     return pd.DataFrame(history)
+
+
+def _no_finite_loss(label: str, row: dict) -> TrainingError:
+    return TrainingError(
+        f"{label}: the loss is {row['train_total']} in epoch {row['epoch']}. Try a lower "
+        "learning rate, or channel-standardised features"
+    )
 
 
 def epochs_of(config: TrainConfig, n_images: int) -> int:
@@ -100,7 +98,13 @@ def kept_epoch(losses: Sequence[float], keep: str) -> int:
     Args:
         losses: on validation normals, by epoch; one that is not finite is never the lowest.
     """
-    return 1 + int(np.nanargmin(losses)) if keep == "lowest" else len(losses)
+    finite = np.where(np.isfinite(losses), losses, np.inf)
+    return 1 + int(np.argmin(finite)) if keep == "lowest" else len(losses)
+
+
+def _is_lowest(history: list[dict], term: str) -> bool:
+    """Whether the last epoch's loss on validation normals is below all before it."""
+    return kept_epoch([row[f"val_{term}"] for row in history], "lowest") == len(history)
 
 
 def rate_factor(config: TrainConfig, progress: float) -> float:
@@ -132,17 +136,24 @@ def _draw_order(n_images: int, batch_size: int, seed: int, epoch: int) -> np.nda
     return order[:-1] if n_images > 1 and n_images % batch_size == 1 else order
 
 
+def _batches_of(
+    train: ImageSet, config: TrainConfig, seed: int, epoch: int
+) -> tuple[Iterator[Batch], np.ndarray]:
+    """An epoch's batches, and before each the share of all steps that are over."""
+    order = _draw_order(len(train), config.batch_size, seed, epoch)
+    n_steps, n_epochs = -(-len(order) // config.batch_size), epochs_of(config, len(train))
+    progress = np.linspace(epoch, epoch + 1, n_steps, endpoint=False) / n_epochs
+    return train.batches(config.batch_size, order), progress
+
+
 def _train_epoch(
     system: System,
     optimizers: Optimizers,
     batches: Iterator[Batch],
-    config: TrainConfig,
     progress: np.ndarray,
+    config: TrainConfig,
 ) -> dict[str, float]:
-    """One pass over the batches: each loss term's mean over the steps that had it.
-
-    `progress` is the share of all steps that are over, before each batch.
-    """
+    """One pass over the batches: each loss term's mean over the steps that had it."""
     system.train()
     terms: dict[str, list[Tensor]] = {}
     for batch, share in zip(stream(batches, _device_of(system)), progress, strict=True):

@@ -12,12 +12,14 @@ from dataclasses import replace
 from functools import partial
 
 import joblib
+import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
 from aeflow_utils.config import RunConfig, training_of
 from aeflow_utils.data.table import available
+from aeflow_utils.errors import TrainingError
 from aeflow_utils.methods import METHODS, methods_of
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
@@ -96,9 +98,13 @@ def _trial(base: RunConfig, multiple: float) -> dict:
 
 
 def _losses(config: RunConfig) -> pd.DataFrame:
+    """By epoch, as `fit` gives them; infinite where that ends without weights to keep."""
     torch.set_num_threads(config.train.threads)
     splits = splits_of(config)
-    return fit(new_system(config, splits), splits.train, splits.val, config.train, config.seed)
+    try:
+        return fit(new_system(config, splits), splits.train, splits.val, config.train, config.seed)
+    except TrainingError:
+        return pd.DataFrame({"epoch": [1], f"val_{config.method.judged_by}": np.inf})
 
 
 def _row(config: RunConfig, multiple: float, history: pd.DataFrame) -> dict:

@@ -106,7 +106,8 @@ def sparse_images(folder: str, n_images: int, channels: int) -> ImageSet:
     path, shape = f"{folder}/{n_images}", (n_images, channels, 16, 16)
     images = np.memmap(f"{path}-images", np.uint8, "w+", shape=(n_images, 1, SIZE, SIZE))
     features = np.memmap(f"{path}-features", np.float16, "w+", shape=shape)
-    table = pd.DataFrame({"path": [""] * n_images, "label": 0, "kind": "", "split": "train"})
+    columns = {"label": 0, "kind": "", "split": "train", "group": ""}
+    table = pd.DataFrame({"path": [""] * n_images} | columns)
     return ImageSet(table, np.arange(n_images), images, {16: features})
 
 

@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 
 from aeflow_utils.article.claims import claims_in_print
 from aeflow_utils.article.notebooks import ARTICLE
-from aeflow_utils.metrics.verdicts import CONFIRMED, PARTLY
+from aeflow_utils.metrics.verdicts import PARTLY, SUPPORTED
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_other_results_make_another_article(perturbed):
     assert "behind" not in answer(after, question)
     claim = claims_in_print().loc["medical", "claim"]
     assert f"**{claim}: {PARTLY}" in before
-    assert f"**{claim}: {CONFIRMED}" in after
+    assert f"**{claim}: {SUPPORTED}" in after
     # What was not touched says what it said.
     untouched = "What was wrong with the published numbers?"
     assert answer(before, untouched) == answer(after, untouched)

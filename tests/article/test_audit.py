@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from helpers import REPOSITORY
 
-from aeflow_utils.article import audit, confusion, findings, judges, rows
+from aeflow_utils.article import audit, confusion, findings, judges_of_print, rows
 from aeflow_utils.article.story import dataset_facts, quote
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.metrics import CLASSIFICATION, classification
-from aeflow_utils.metrics.verdicts import CONFIRMED, PARTLY, REFUTED
+from aeflow_utils.metrics.verdicts import REFUTED, SUPPORTED
 from aeflow_utils.show.tables import published
 
 CHEST, MIIC = (234, 390), (1272, 116)
@@ -464,11 +464,11 @@ def test_a_published_row_can_be_an_epoch():
     assert numbers == {"epochs_that_differ": 1, "span": 15}
 
 
-@pytest.mark.parametrize(("printed", "word"), [(10, CONFIRMED), (12, PARTLY), (13, REFUTED)])
-def test_a_number_of_training_images_is_one_folder_or_two(printed, word):
-    counts = findings.training_counts(printed, {"one": (12, 0), "other": (10, 2)})
-    shown = {"training images": counts}
-    assert judges.training_images(SimpleNamespace(findings=shown)).verdict == word
+@pytest.mark.parametrize(("printed", "word"), [(10, SUPPORTED), (12, SUPPORTED), (13, REFUTED)])
+def test_a_number_of_training_images_is_that_of_some_official_copy(printed, word):
+    copies = dict(zip(SPECS["chest_xray"].copies, [(12, 0), (10, 2)], strict=True))
+    shown = {"training images": findings.training_counts(printed, copies)}
+    assert judges_of_print.training_images(SimpleNamespace(findings=shown)).verdict == word
 
 
 def test_printed_f1_are_counted_below_the_floor():

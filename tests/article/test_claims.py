@@ -7,11 +7,20 @@ import pandas as pd
 import pytest
 from helpers import REPOSITORY
 
-from aeflow_utils.article import answers, claims, judges
-from aeflow_utils.article.evidence import Evidence, auroc_above, auroc_gap
+from aeflow_utils.article import answers, claims, judges, judges_of_print
+from aeflow_utils.article.evidence import Evidence, auroc_gap
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.errors import UserError
-from aeflow_utils.metrics.verdicts import CONFIRMED, NOT_TESTABLE, OPEN, REFUTED, VERDICTS
+from aeflow_utils.metrics import auroc
+from aeflow_utils.metrics.verdicts import (
+    NOT_SUPPORTED,
+    NOT_TESTABLE,
+    PARTLY,
+    SAME,
+    SUPPORTED,
+    UNDECIDED,
+    VERDICTS,
+)
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.show.tables import published
@@ -20,20 +29,48 @@ LABELS = [0] * 30 + [1] * 30
 PERFECT = (LABELS, np.arange(60))
 REVERSED = (LABELS, -np.arange(60))
 RANDOM = (LABELS, np.random.default_rng(0).permutation(60))
+BETTER = (LABELS, np.random.default_rng(1).normal(np.repeat([0, 1.4], 30)))
 NORMAL_ONLY = ([0, 0, 0, 0], (1, 2, 3, 4))
+SEEDS = range(PROFILES["overnight"].seeds)
+
+
+@pytest.fixture
+def write_seeds(write_run):
+    """Writes one run a seed of the profile that conclusions rest on."""
+
+    def write(*args, seeds=SEEDS, **options):
+        options = {"profile": "overnight", "val": PERFECT} | options
+        return [write_run(*args, seed=seed, **options) for seed in seeds]
+
+    return write
 
 
 def test_a_gap_is_the_difference_of_means_over_seeds_with_a_paired_interval(write_run):
     ours = [write_run("ae_flow", seed=s, variant="conv_like", test=PERFECT) for s in (0, 1)]
     theirs = [write_run("fastflow", test=RANDOM)]
     gap = auroc_gap(ours, theirs)
-    level = auroc_above(theirs, 0).value
-    assert gap.value == pytest.approx(100 - level)
-    assert gap.low < gap.value < gap.high
+    assert gap.estimate.value == pytest.approx(100 - 100 * auroc(*map(np.array, RANDOM)))
+    assert gap.estimate.low < gap.estimate.value < gap.estimate.high
     assert gap.text.startswith("AE-FLOW, conv_like 100.0 %, FastFlow")
     assert gap.where == "ELPV solar cells"
-    same = auroc_gap(theirs, theirs)  # the same draws on both sides
+    same = auroc_gap(theirs, theirs).estimate  # the same draws on both sides
     assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+def test_images_of_one_patient_widen_the_interval_of_a_gap(write_seeds):
+    patient = np.arange(60) // 6
+    alike = np.random.default_rng(0).normal(size=10)[patient] + np.arange(60) / 1000
+    ours = write_seeds("ae_flow", test=PERFECT)
+    theirs, widths = write_seeds("knn", test=(LABELS, alike), seeds=[0]), []
+    for groups in (np.arange(60), patient):
+        sides = [
+            [replace(r, scores=r.scores.assign(group=np.resize(groups, 120))) for r in runs]
+            for runs in (ours, theirs)
+        ]
+        estimate = auroc_gap(*sides).estimate
+        widths.append(estimate.high - estimate.low)
+    assert estimate.image_df == 9
+    assert widths[1] > 1.5 * widths[0]
 
 
 def test_the_better_variant_is_the_one_that_validation_prefers(write_run):
@@ -61,56 +98,105 @@ def test_what_the_study_does_not_know_is_an_error_and_not_missing(write_run):
 
 
 @pytest.mark.parametrize(
-    ("flow", "fastflow", "word"),
-    [(PERFECT, REVERSED, CONFIRMED), (REVERSED, PERFECT, REFUTED), (RANDOM, RANDOM, OPEN)],
+    ("flow", "fastflow", "seeds", "word"),
+    [
+        (PERFECT, REVERSED, SEEDS, SUPPORTED),
+        (REVERSED, PERFECT, SEEDS, NOT_SUPPORTED),
+        (RANDOM, RANDOM, SEEDS, SAME),
+        (PERFECT, REVERSED, SEEDS[1:], UNDECIDED),
+    ],
 )
-def test_a_verdict_follows_the_runs(write_run, flow, fastflow, word):
-    write_run("ae_flow", variant="conv_like", dataset="chest_xray", test=flow)
-    write_run("fastflow", dataset="chest_xray", test=fastflow)
-    ledger = claims.ledger(Evidence("smoke"))
+def test_a_verdict_follows_the_runs(write_seeds, flow, fastflow, seeds, word):
+    options = {"dataset": "chest_xray", "seeds": seeds}
+    write_seeds("ae_flow", variant="conv_like", test=flow, **options)
+    write_seeds("fastflow", test=fastflow, **options)
+    ledger = claims.ledger(Evidence("overnight"))
     assert ledger.loc["fastflow behind", "verdict"] == word
     assert ledger.loc["fastflow on btad", "verdict"] == NOT_TESTABLE
 
 
-def test_one_category_of_many_decides_nothing(write_run):
+def test_what_a_claim_needs_decides(home, write_seeds):
+    write_seeds("ae_flow", variant="conv_like", test=PERFECT)
+    for model, test in (("fastflow", REVERSED), ("autoencoder", PERFECT)):
+        write_seeds(model, test=test)
+    path, printed = home / "results" / "claims_in_print.csv", claims.claims_in_print()
+    assert printed.loc["industrial", "needs"] == "any of"
+    before = claims.ledger(Evidence("overnight")).loc["industrial", "verdict"]
+    text = path.read_text().replace('suggest",,any of,', 'suggest",,all of,')
+    path.write_text(text)
+    after = claims.ledger(Evidence("overnight")).loc["industrial", "verdict"]
+    assert (before, after) == (PARTLY, NOT_SUPPORTED)
+
+
+def test_every_comparison_of_the_ledger_is_held_against_all_the_others(home, write_seeds):
+    """A gap that is told from 0 alone, and not among a hundred."""
+    write_seeds("ae_flow", variant="conv_like", test=RANDOM)
+    write_seeds("fastflow", test=BETTER)
+    path = home / "results" / "claims_in_print.csv"
+    head = path.read_text().splitlines()[0]
+    row = "a claim,,all of,in_order,dataset=elpv; order=ae_flow < fastflow,03_baselines"
+    verdicts = []
+    for n in (1, 100):
+        path.write_text("\n".join([head, *(f"{k},study,{row}" for k in range(n))]) + "\n")
+        verdicts.append(set(claims.ledger(Evidence("overnight"))["verdict"]))
+    assert verdicts == [{SUPPORTED}, {UNDECIDED}]
+
+
+def test_one_category_of_many_decides_nothing(write_seeds):
     options = {"dataset": "mvtec", "category": "bottle", "val": NORMAL_ONLY}
-    write_run("ae_flow", variant="conv_like", test=REVERSED, **options)
-    write_run("autoencoder", test=PERFECT, **options)
-    row = claims.ledger(Evidence("smoke")).loc["autoencoder on mvtec"]
-    assert row["verdict"] == OPEN
+    write_seeds("ae_flow", variant="conv_like", test=REVERSED, **options)
+    write_seeds("autoencoder", test=PERFECT, **options)
+    row = claims.ledger(Evidence("overnight")).loc["autoencoder on mvtec"]
+    assert row["verdict"] == NOT_TESTABLE
     assert f"1 of {len(SPECS['mvtec'].categories)}" in row["evidence"]
 
 
 def test_a_printed_auroc_is_judged_in_the_papers_setting_only(write_run, home):
     run = write_run("ae_flow", variant="conv_like", dataset="chest_xray", test=PERFECT)
-    evidence, judge = Evidence("smoke"), judges.printed_auroc
+    evidence, judge = Evidence("smoke"), judges_of_print.printed_auroc
     for dataset in ("oct2017", "chest_xray"):
         assert judge(evidence, dataset).verdict == NOT_TESTABLE
     model = replace(run.config.model, encoder=PROFILES["paper"].encoder)
     paper = replace(run, config=replace(run.config, model=model))
     evidence = Evidence("smoke")
     evidence.__dict__["runs"] = [paper]
-    assert judge(evidence, "chest_xray").verdict == REFUTED
+    assert judge(evidence, "chest_xray").verdict == NOT_SUPPORTED
     table = published()
     table.loc[(table["source"] == "paper") & (table["metric"] == "auroc"), "value"] = 100
     table.to_csv(home / "results" / "published.csv", index=False)
-    assert judge(evidence, "chest_xray").verdict == CONFIRMED
+    assert judge(evidence, "chest_xray").verdict == SUPPORTED
 
 
-@pytest.mark.parametrize(("flagged", "word"), [(0, CONFIRMED), (30, REFUTED)])
-def test_a_threshold_from_normals_is_judged_by_test_normals(write_run, flagged, word):
-    threshold_of_write_run = 4.0  # above all four validation images, or below all test normals
-    scores = np.full(60, 9.0)
-    scores[flagged:30] = threshold_of_write_run - 3.5
-    write_run("ae_flow", variant="conv_like", test=(LABELS, scores))
-    found = judges.normals_suffice(Evidence("smoke"))
-    assert found.verdict == word
-    assert f"{100 * flagged / 30:.1f} %" in found.told
+def test_a_tuned_threshold_is_held_against_one_from_normals(write_seeds):
+    """By hand: 30 of 30 found without a false alarm, against 30 with 10."""
+    val = ([0] * 21 + [1, 1], [*range(21), 20.5, 22.0])  # F1-max 20.5, quantile of normals 19
+    scores = np.array([19.5] * 10 + [0] * 20 + [30] * 30)
+    write_seeds("ae_flow", variant="conv_like", val=val, test=(LABELS, scores))
+    (gap,) = judges.tuning_helps(Evidence("overnight")).measurements
+    assert gap.estimate.value == pytest.approx(100 - 100 * 60 / 70)
+    assert gap.relation == "for"
+
+
+def test_the_residual_is_held_against_the_likelihood_map_within_each_image(write_seeds):
+    options = {"dataset": "mvtec", "category": "bottle", "test": (LABELS, PERFECT[1])}
+    for run in write_seeds("ae_flow", variant="conv_like", **options):
+        defects = (run.scores["split"] == "test") & (run.scores["label"] == 1)
+        noise = np.random.default_rng(run.config.seed).normal(0, 0.01, len(defects))
+        maps = {"map_auroc": 0.9 + noise, "residual_auroc": 0.7 - noise}
+        scores = run.scores.assign(**{k: np.where(defects, v, np.nan) for k, v in maps.items()})
+        scores.to_csv(run.folder / "scores.csv.gz", index=False)
+    (gap,) = judges.residual_maps(Evidence("overnight")).measurements
+    assert gap.estimate.value == pytest.approx(-20, abs=0.5)
+    assert gap.relation == "against"
 
 
 @pytest.mark.parametrize(
     ("totals", "word"),
-    [((9.0, -5.0, -8.0), REFUTED), ((9.0, 5.0, 4.0), REFUTED), ((9.0, 1.0, 0.1), CONFIRMED)],
+    [
+        ((9.0, -5.0, -8.0), NOT_SUPPORTED),
+        ((9.0, 5.0, 4.0), NOT_SUPPORTED),
+        ((9.0, 1.0, 0.1), SUPPORTED),
+    ],
 )
 def test_losses_cancel_where_their_sum_comes_to_rest_at_zero(write_run, totals, word):
     run = write_run("ae_flow", variant="conv_like+likelihood_unit=nats")
@@ -138,20 +224,19 @@ def test_printed_numbers_of_a_claim_come_from_the_published_file(home):
     assert "12.50" in claims.claims_in_print().loc["chest auroc", "claim"]
 
 
-def test_a_claim_is_added_by_a_row(home, write_run):
+def test_a_claim_is_added_by_a_row(home, write_seeds):
     path = home / "results" / "claims_in_print.csv"
-    row = (
-        "new,study,PaDiM beats FastFlow,,in_order,dataset=elpv; order=fastflow < padim,03_baselines"
-    )
+    row = "new,study,PaDiM beats FastFlow,,all of,in_order"
+    row += ",dataset=elpv; order=fastflow < padim,03_baselines"
     path.write_text(f"{path.read_text()}{row}\n")
-    write_run("padim", variant="stride_16", test=PERFECT)
-    write_run("fastflow", test=REVERSED)
-    assert claims.ledger(Evidence("smoke")).loc["new", "verdict"] == CONFIRMED
+    write_seeds("padim", variant="stride_16", test=PERFECT, seeds=[0])
+    write_seeds("fastflow", test=REVERSED)
+    assert claims.ledger(Evidence("overnight")).loc["new", "verdict"] == SUPPORTED
 
 
 def test_a_claim_without_a_judge_is_named(home, write_run):
     path = home / "results" / "claims_in_print.csv"
-    path.write_text(f"{path.read_text()}new,study,It works,,by_hand,,03_baselines\n")
+    path.write_text(f"{path.read_text()}new,study,It works,,all of,by_hand,,03_baselines\n")
     write_run("fastflow")
     with pytest.raises(ValueError, match=r"'new'.*'by_hand'"):
         claims.ledger(Evidence("smoke"))
@@ -191,13 +276,13 @@ def test_a_citation_has_claim_verdict_and_evidence(write_run):
         claims.cite(ledger, "no such claim")
 
 
-def test_answers_say_who_is_ahead(write_run):
+def test_answers_say_who_is_ahead(write_seeds):
     for dataset in ("chest_xray", "elpv"):
-        write_run("ae_flow", variant="conv_like", dataset=dataset, test=PERFECT)
-        write_run("fastflow", dataset=dataset, test=REVERSED)
-        write_run("autoencoder", dataset=dataset, test=PERFECT)
-        write_run("knn", dataset=dataset, test=REVERSED)
-    evidence = Evidence("smoke")
+        write_seeds("ae_flow", variant="conv_like", dataset=dataset, test=PERFECT)
+        write_seeds("fastflow", dataset=dataset, test=REVERSED)
+        write_seeds("autoencoder", dataset=dataset, test=PERFECT)
+        write_seeds("knn", dataset=dataset, test=REVERSED, seeds=[0])
+    evidence = Evidence("overnight")
     text = answers.answers(evidence, claims.ledger(evidence), evidence.ensemble)
     assert "ahead of FastFlow, level with plain autoencoder" in text
     assert "it is ahead of kNN, pooled features" in text
@@ -209,5 +294,6 @@ def test_ablations_are_compared_with_runs_of_their_own_profile(write_run):
     for variant in ("conv_like", "conv_like+likelihood_unit=nats"):
         write_run("ae_flow", variant=variant, test=RANDOM, profile="laptop", recorded=True)
     found = judges.bits_against_nats(Evidence("smoke"))
-    assert found.verdict == OPEN
+    (gap,) = found.measurements
+    assert (gap.estimate.value, gap.relation) == (0, "open")  # one training each
     assert "+0.0 [+0.0, +0.0]" in found.told

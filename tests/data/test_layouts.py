@@ -11,10 +11,11 @@ from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.data.check import counts, describe, problems, stored_sizes
 from aeflow_utils.data.features import load_splits
 from aeflow_utils.data.images import load_masks
-from aeflow_utils.data.table import available, list_images
+from aeflow_utils.data.table import available, list_images, splits_here
 from aeflow_utils.errors import UserError
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.show.tables import pixel_table
+from aeflow_utils.study import experiments
 from aeflow_utils.study.experiments import run_all
 
 
@@ -103,10 +104,16 @@ def test_isic_is_judged_on_its_official_validation_set_or_on_request_on_its_test
     assert set(table[table["label"] == 0]["kind"]) == {"NV"}
 
 
-def test_isic_is_not_offered_without_the_images_that_judge_it(isic_tree):
-    assert ("isic2018", "") in available()
+def test_isic_is_offered_in_the_split_whose_images_are_here(isic_tree):
+    assert splits_here(SPECS["isic2018"]) == ["", "official_test"]
+    assert ("isic2018", "", "") in available()
     (isic_tree / "ISIC2018_Task3_Validation_GroundTruth").rename(isic_tree / "elsewhere")
-    assert ("isic2018", "") not in available()  # its official test images are here
+    assert available(("isic2018",)) == [("isic2018", "", "official_test")]
+    plan = experiments.plan(PROFILES["smoke"], datasets=("isic2018",))
+    assert {config.data.label for config in plan} == {"isic2018-official_test"}
+    assert "official_test" in plan[0].run_name  # folders and tables say so
+    (isic_tree / "ISIC2018_Task3_Test_GroundTruth").rename(isic_tree / "elsewhere2")
+    assert available(("isic2018",)) == []
 
 
 def test_miic_never_takes_an_abnormal_image_for_a_normal_one(data_folder):
@@ -128,7 +135,7 @@ def test_btad_has_three_products(folder, data_folder):
         names = [f"train/ok/{n:04}.bmp" for n in range(6)]
         names += ["test/ok/0001.bmp", "test/ko/0001.png", "ground_truth/ko/0001.png"]
         grow(data_folder / folder / product, names, grey=False)
-    assert [c for d, c in available() if d == "btad"] == list(SPECS["btad"].categories)
+    assert available(("btad",)) == [("btad", name, "") for name in SPECS["btad"].categories]
     table = table_of(DataConfig("btad", "02"))
     assert count(table[table["split"] == "test"]) == {("test", 0): 1, ("test", 1): 1}
     assert table["path"].str.startswith("02/").all()

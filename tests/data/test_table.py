@@ -253,11 +253,11 @@ def test_check_counts_every_category():
 
 
 def test_available_lists_what_is_here_in_a_fixed_order(mvtec_tree, chest_tree):
-    assert available() == [("elpv", ""), ("chest_xray", ""), ("mvtec", "bottle")]
+    assert available() == [("elpv", "", ""), ("chest_xray", "", ""), ("mvtec", "bottle", "")]
 
 
 def test_only_elpv_is_available_without_a_data_folder():
-    assert available() == [("elpv", "")]
+    assert available() == [("elpv", "", "")]
 
 
 @pytest.mark.parametrize("data", [CHEST, BOTTLE], ids=lambda data: data.label)
@@ -318,7 +318,7 @@ def test_real_chest_images_have_the_official_counts(real_data):
     found = check.counts("chest_xray").set_index("split").loc[["train", "test"]]
     assert found["complete"].all()
     assert set(found["copy"]) == {"Kaggle"}
-    assert ("chest_xray", "") in available()
+    assert ("chest_xray", "", "") in available()
 
 
 def test_real_chest_patients_do_not_cross_from_training_to_validation(real_data):
