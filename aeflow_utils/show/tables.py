@@ -259,7 +259,7 @@ def side_by_side(
         method = list(map(method_title, ours["model"], ours["variant"]))
         here = {"source": "this bundle", "kind": "measured"}
         named = [_set_and_protocol(label, REGIMES[regime]) for label in ours["dataset"]]
-        ours["dataset"], ours["protocol"] = zip(*named, strict=True)
+        here |= {"dataset": [name for name, _ in named], "protocol": [told for _, told in named]}
         parts.append(ours.assign(method=method, **here))
     table = pd.concat(parts)[[*index, *METRIC_TITLES]]
     place = table["source"].map({"paper": 0, "blog": 1, "this bundle": 3}).fillna(2)
