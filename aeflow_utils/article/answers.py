@@ -220,8 +220,8 @@ def flow_against_gaussian(table: pd.DataFrame) -> str:
     verdict = {0: "on no data set", len(gaps): "on every data set"}.get(ahead, some)
     return (
         f"**AE-FLOW is ahead of detectors that train nothing {verdict}.** Test AUROC of the "
-        "better AE-FLOW against the better of Gaussian and nearest neighbours on the same frozen "
-        f"features, both chosen on validation where it has abnormal images: {'; '.join(each)}."
+        "better AE-FLOW against the best of Gaussian and nearest neighbours on the same frozen "
+        f"encoder, both chosen on validation where it has abnormal images: {'; '.join(each)}."
     )
 
 
