@@ -12,6 +12,7 @@ from aeflow_utils import metrics
 from aeflow_utils.article.evidence import Evidence, Runs, auroc_gap, rivals
 from aeflow_utils.methods import METHODS, method_title, methods_of
 from aeflow_utils.metrics.verdicts import (
+    MIN_SEEDS,
     NOT_SUPPORTED,
     NOT_TESTABLE,
     PARTLY,
@@ -21,6 +22,7 @@ from aeflow_utils.metrics.verdicts import (
     UNDECIDED,
     VERDICTS,
 )
+from aeflow_utils.profiles import PROFILES
 from aeflow_utils.show.alt_texts import listed
 from aeflow_utils.show.tables import auroc_of_parts, domain_gap
 from aeflow_utils.study.results import auroc_of, label_title
@@ -74,9 +76,15 @@ def _reproducible(evidence: Evidence, ledger: pd.DataFrame) -> str:
     of_paper = ledger[ledger["by"] == "paper"]["verdict"].value_counts()
     verdicts = listed([f"{of_paper[word]} {word}" for word in VERDICTS if word in of_paper])
     return (
-        f"{WORDS[ledger.loc['medical', 'verdict']]}. {_standings(evidence, 'medical')} Of the "
+        f"{WORDS[ledger.loc['medical', 'verdict']]}. {_few_seeds(evidence)}"
+        f"{_standings(evidence, 'medical')} Of the "
         f"paper's {of_paper.sum()} claims in the ledger below, the verdicts are {verdicts}."
     )
+
+
+def _few_seeds(evidence: Evidence) -> str:
+    few = PROFILES[evidence.shown].seeds < MIN_SEEDS
+    return f"Fewer than {MIN_SEEDS} seeds are recorded, which decide nothing. " if few else ""
 
 
 def _generalises(evidence: Evidence, ledger: pd.DataFrame) -> str:
@@ -212,8 +220,8 @@ def flow_against_gaussian(table: pd.DataFrame) -> str:
     verdict = {0: "on no data set", len(gaps): "on every data set"}.get(ahead, some)
     return (
         f"**AE-FLOW is ahead of detectors that train nothing {verdict}.** Test AUROC of the "
-        "better AE-FLOW against the better of Gaussian and nearest neighbours on the same frozen "
-        f"features, both chosen on validation where it has abnormal images: {'; '.join(each)}."
+        "better AE-FLOW against the best of Gaussian and nearest neighbours on the same frozen "
+        f"encoder, both chosen on validation where it has abnormal images: {'; '.join(each)}."
     )
 
 

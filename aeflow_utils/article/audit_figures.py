@@ -34,7 +34,7 @@ def right_and_wrong(table: pd.DataFrame) -> Figure:
 
 def verdict_bars(counts: pd.DataFrame) -> Figure:
     """How many claims got each verdict, a bar for whose they are; from `claims.counts`."""
-    figure, axis = subplots(figsize=(9, 0.6 * len(counts) + 0.7))
+    figure, axis = subplots(figsize=(9, 0.6 * len(counts) + 1.3))
     left = pd.Series(0, index=counts.index)
     for word, color in zip(VERDICTS, VERDICT_COLORS, strict=True):
         bars = axis.barh(counts.index, counts[word], left=left, color=color, label=word)
@@ -44,7 +44,7 @@ def verdict_bars(counts: pd.DataFrame) -> Figure:
     axis.set(xlabel="claims")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.tick_params(axis="y", length=0)
-    axis.legend(ncols=len(VERDICTS), fontsize=10, **ABOVE)
+    axis.legend(ncols=4, fontsize=10, **ABOVE)
     each = [
         f"{whose}: {', '.join(f'{n} {word}' for word, n in row.items() if n)}"
         for whose, row in counts.iterrows()

@@ -112,7 +112,8 @@ def _rank_correlation(pairs: np.ndarray) -> np.ndarray:
     """Spearman's, of pairs (..., N, 2)."""
     ranks = rankdata(pairs, axis=-2)
     ranks -= ranks.mean(axis=-2, keepdims=True)
-    return ranks.prod(axis=-1).sum(axis=-1) / np.sqrt((ranks**2).sum(axis=-2).prod(axis=-1))
+    with np.errstate(invalid="ignore"):  # members that agree everywhere have no trend
+        return ranks.prod(axis=-1).sum(axis=-1) / np.sqrt((ranks**2).sum(axis=-2).prod(axis=-1))
 
 
 def _told(key: str, decision: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.data.catalog import SPECS
+from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.methods import method_title, methods_of
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import Profile
@@ -257,13 +257,22 @@ def side_by_side(
         ours = ours[ours["model"].isin(methods_of("trained"))]
         ours[list(METRIC_TITLES)] *= 100
         method = list(map(method_title, ours["model"], ours["variant"]))
-        here = {"source": "this bundle", "kind": "measured", "protocol": REGIMES[regime]}
+        here = {"source": "this bundle", "kind": "measured"}
+        named = [_set_and_protocol(label, REGIMES[regime]) for label in ours["dataset"]]
+        here |= {"dataset": [name for name, _ in named], "protocol": [told for _, told in named]}
         parts.append(ours.assign(method=method, **here))
     table = pd.concat(parts)[[*index, *METRIC_TITLES]]
     place = table["source"].map({"paper": 0, "blog": 1, "this bundle": 3}).fillna(2)
     table = table.assign(place=place).sort_values(["dataset", "place", "method", "protocol"])
     titles = {"dataset": "data set", **METRIC_TITLES}
     return table.drop(columns="place").rename(columns=titles).set_index(["data set", *index[1:]])
+
+
+def _set_and_protocol(label: str, regime: str) -> tuple[str, str]:
+    """A data set's name and protocol: runs on another split stand beside figures of the study's."""
+    name, rest = parse_label(label)
+    other = name and rest and rest in SPECS[name].splits
+    return (name, f"{rest} split; {regime}") if other else (label, regime)
 
 
 def printed_datasets() -> list[str]:
