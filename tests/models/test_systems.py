@@ -197,6 +197,18 @@ def test_padim_pools_its_distances(pooling, small_elpv):
     assert (scores > maps.amin((1, 2, 3))).all()
 
 
+def test_padim_stores_its_distance_in_every_pooling(make_image_set):
+    train, test = make_image_set(30, 64, seed=0), make_image_set(5, 64, seed=1)
+    batch = test.batch(np.arange(5))
+    parts = untrained(train, "padim", {}).score(batch).parts
+    assert parts.keys() == {f"distance_{pooling}" for pooling in CHOICES["pooling"]}
+    for pooling in CHOICES["pooling"]:
+        expected = untrained(train, "padim", {"pooling": pooling}).score(batch).image_score
+        assert torch.equal(parts[f"distance_{pooling}"], expected)
+    assert (parts["distance_max"] > parts["distance_top10"]).all()
+    assert (parts["distance_top10"] > parts["distance_mean"]).all()
+
+
 def test_padim_keeps_a_fixed_subset_of_many_channels(small_elpv):
     first, second = (
         untrained(small_elpv.train, "padim", {"strides": (16, 32), "max_channels": 50}, seed)

@@ -13,8 +13,8 @@ from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.encoders import Encoder
 from aeflow_utils.data.features import load_splits
 from aeflow_utils.data.table import list_images
-from aeflow_utils.errors import UserError
-from aeflow_utils.methods import METHODS
+from aeflow_utils.errors import TrainingError, UserError
+from aeflow_utils.methods import KINDS, METHODS, methods_of
 from aeflow_utils.models.ae_flow import AEFlow
 from aeflow_utils.options import CHOICES
 from aeflow_utils.paths import paths
@@ -244,6 +244,16 @@ def test_run_all_in_several_processes_gives_what_one_gives(small_elpv, monkeypat
         pd.testing.assert_frame_equal(one.scores, other.scores, check_exact=True)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_its_loss_stops_does_not_stop_the_others(workers, small_elpv, monkeypatch):
+    monkeypatch.setitem(PROFILES, "smoke", replace(SMOKE, workers=workers))
+    diverging = replace(smoke(), train=replace(smoke().train, lr=1e30))
+    others = [smoke("brightness"), smoke("knn")]
+    with pytest.raises(TrainingError, match="elpv autoencoder seed 0"):
+        run_all([others[0], diverging, others[1]])
+    assert folders() == sorted(config.run_name for config in others)
+
+
 def test_run_all_looks_a_data_set_up_once(mvtec_tree, monkeypatch):
     models = ("brightness", "knn", "padim")
     configs = [smoke(model, dataset="mvtec", category="bottle") for model in models]
@@ -319,6 +329,37 @@ def test_the_plan_can_be_narrowed(chest_tree):
     configs = plan(SMOKE, methods=("knn", "padim"), datasets=("chest_xray",))
     assert [c.model.name for c in configs] == ["padim"] * 3 + ["knn"]
     assert {c.data.dataset for c in configs} == {"chest_xray"}
+
+
+def test_both_policies_train_the_same_rows_for_as_long():
+    by_policy = {}
+    for name in ("overnight", "as_published"):
+        configs = [c for c in plan(PROFILES[name]) if not c.fixed and not c.beside]
+        by_policy[name] = {(c.model.name, c.variant, c.seed): c.train for c in configs}
+    converged, published = by_policy.values()
+    assert converged.keys() == published.keys()
+    assert {seed for *_, seed in converged} == set(range(5))
+    for (model, *_), train in converged.items():
+        other = published[model, *_]
+        assert (train.schedule, train.keep) == ("cosine", METHODS[model].keep)
+        assert (other.schedule, other.keep) == ("constant", "last")
+        assert replace(train, schedule="constant", keep="last", lr=other.lr) == other
+
+
+def test_what_is_not_trained_is_run_under_one_policy_alone():
+    assert {c.method.kind for c in plan(PROFILES["overnight"])} == set(KINDS)
+    assert {c.method.kind for c in plan(PROFILES["as_published"])} == {"trained", "gan"}
+
+
+def test_blocks_of_elpv_stand_beside_the_study_in_the_night_alone(chest_tree):
+    labels = {name: {c.data.label for c in plan(profile)} for name, profile in PROFILES.items()}
+    whole = {"elpv", "chest_xray"}
+    assert labels.pop("overnight") == whole | {"elpv-blocks"}
+    assert all(found == whole for found in labels.values())
+    blocks = [c for c in plan(PROFILES["overnight"]) if c.data.split]
+    assert all(c.beside for c in blocks)
+    assert {c.model.name for c in blocks} == {"ae_flow", *methods_of("untrained", "trivial")}
+    assert not [c for c in plan(PROFILES["overnight"], datasets=("chest_xray",)) if c.data.split]
 
 
 def test_an_unknown_model_in_the_plan_is_named():

@@ -174,6 +174,17 @@ def test_a_profile_without_runs_shows_the_recorded_laptop_ones_and_says_so(write
     assert "laptop" in capsys.readouterr().out
 
 
+def test_what_is_not_trained_stands_in_the_tables_of_both_policies(write_run):
+    write_run(profile="as_published", variant="conv_like")
+    for model in ("ae_flow", "fastflow", "knn", "brightness"):
+        write_run(model, profile="overnight", recorded=model == "knn", seed=0)
+    found = [(run.config.model.name, run.config.profile) for run in find("as_published")]
+    shared = [("knn", "overnight"), ("brightness", "overnight")]
+    assert found == [("ae_flow", "as_published"), *shared]
+    assert len(find("overnight")) == 4
+    assert [run.config.model.name for run in find("as_published", "here")] == ["ae_flow"]
+
+
 def test_there_is_no_other_kind_of_run():
     with pytest.raises(ValueError, match="'best'"):
         find("smoke", "best")
@@ -284,6 +295,13 @@ def test_several_categories_have_their_rows_and_their_mean(write_run):
     assert row["auroc_sd"] == pytest.approx(np.std([0.875, 0.75], ddof=1))
     assert row["domain"] == "industrial"
     assert 0 <= row["auroc_low"] < 0.8125 < row["auroc_high"] <= 1
+
+
+def test_an_interval_of_a_share_ends_at_one_and_zero(write_run):
+    runs = [write_run(seed=0, test=PERFECT), write_run(seed=1, test=(LABELS, (4, 3, 2, 1)))]
+    row = row_of(summary(runs), "ae_flow")
+    assert (row["auroc_low"], row["auroc_high"]) == (0, 1)  # two seeds tell nothing
+    assert (row["f1_low"], row["f1_high"]) == (0, 1)
 
 
 def test_methods_with_other_categories_have_means_of_their_own(write_run):

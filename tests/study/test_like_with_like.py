@@ -1,0 +1,95 @@
+"""Differences of hand-made runs in which one thing differs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aeflow_utils.options import CHOICES
+from aeflow_utils.study import like_with_like
+from aeflow_utils.study.grid import BASE
+from aeflow_utils.study.runs import load_run
+
+LABELS = np.repeat([0, 1], 20)
+
+
+def ranked(n_above):
+    """Scores of which so many normal images lie above every abnormal one: AUROC 1 - n / 20."""
+    return np.where(np.arange(40) < n_above, 100, 0) + np.arange(40) / 40
+
+
+@pytest.fixture
+def write_parts(write_run):
+    """Writes a run that stores these columns, of validation and test alike."""
+
+    def write(model, seed=0, columns=(), **options):
+        both = (LABELS, ranked(0))
+        run = write_run(model, seed, val=both, test=both, profile="overnight", **options)
+        columns = {name: np.tile(values, 2) for name, values in dict(columns).items()}
+        run.scores.assign(**columns).to_csv(run.folder / "scores.csv.gz", index=False)
+        return load_run(run.folder)
+
+    return write
+
+
+def write_flow_and_gaussian(write_parts, seeds, variant=BASE, gaussian="stride_16", strides=(16,)):
+    energies = {"energy_top10": ranked(12), "energy_max": ranked(3)}
+    for seed in seeds:
+        energies["energy_mean"] = ranked(seed % 2)  # AUROC 100 or 95 %
+        write_parts("ae_flow", seed, energies, variant=variant, strides=strides)
+    distances = {"mean": ranked(10), "top10": ranked(2), "max": ranked(3)}
+    columns = {f"distance_{pooling}": values for pooling, values in distances.items()}
+    write_parts("padim", 0, columns, variant=gaussian, strides=strides)
+
+
+def test_what_the_flow_adds_is_asked_on_the_same_maps_with_the_same_pooling(write_parts):
+    write_flow_and_gaussian(write_parts, range(5))
+    write_flow_and_gaussian(write_parts, range(5), f"{BASE}+strides=32", "stride_32", (32,))
+    write_parts("padim", variant="strides_16_32", strides=(16, 32))  # no flow on these
+    table = like_with_like.what_the_flow_adds("overnight").set_index(["maps", "pooling"])
+    assert table.index.tolist() == [(m, p) for m in ("16", "32") for p in CHOICES["pooling"]]
+    for maps in ("16", "32"):
+        rows = table.loc[maps]
+        assert rows["flow"].to_dict() == pytest.approx({"mean": 98, "top10": 40, "max": 85})
+        assert rows["Gaussian"].to_dict() == pytest.approx({"mean": 50, "top10": 90, "max": 85})
+        assert rows["difference"].to_dict() == pytest.approx({"mean": 48, "top10": -50, "max": 0})
+        relations = {"mean": "for", "top10": "against", "max": "same"}
+        assert rows["relation"].to_dict() == relations
+    assert (table["low"] <= table["difference"]).all()
+    assert (table["difference"] <= table["high"]).all()
+    assert set(table["seeds"]) == {5}
+
+
+def test_fewer_than_five_seeds_leave_what_the_flow_adds_open(write_parts):
+    write_flow_and_gaussian(write_parts, range(4))
+    assert set(like_with_like.what_the_flow_adds("overnight")["relation"]) == {"open"}
+
+
+def test_a_gaussian_that_stored_no_distances_is_left_out(write_parts):
+    write_parts("ae_flow", 0, {"energy_mean": ranked(1)}, variant=BASE)
+    write_parts("padim", variant="stride_16")
+    assert like_with_like.what_the_flow_adds("overnight").empty
+
+
+def test_the_reconstructions_share_is_asked_of_each_reading_of_the_flow_score(write_parts):
+    energy = ranked(4) / 200
+    columns = {f"energy_{pooling}": energy for pooling in CHOICES["pooling"]}
+    columns |= {"log_jac_det": 2 * energy, "mse": 0.0 * energy, "ssim": -100.0 * LABELS}
+    for seed in range(5):
+        write_parts("ae_flow", seed, columns, variant=BASE)
+    table = like_with_like.share_of_reconstruction("overnight").set_index("reading of S_flow")
+    # Without the log-determinant the flow part ranks by energy, with it by minus energy.
+    assert table["flow part"].to_dict() == pytest.approx({"exp": 80, "nll": 80, "full": 20})
+    assert table["whole score"].tolist() == pytest.approx([100] * 3)
+    assert table["difference"].to_dict() == pytest.approx({"exp": 20, "nll": 20, "full": 80})
+
+
+def test_subnets_are_compared_part_by_part(write_parts):
+    for seed in range(5):
+        parts = {"image_score": ranked(0), "flow_score": ranked(10), "recon_score": ranked(5)}
+        write_parts("ae_flow", seed, parts, variant="conv_like")
+        parts |= {"image_score": ranked(10), "flow_score": ranked(0)}
+        write_parts("ae_flow", seed, parts, variant="resnet_like", subnet="resnet_like")
+    table = like_with_like.between_subnets("overnight").set_index("part")
+    expected = pd.DataFrame({"difference": [50, -50, 0], "relation": ["for", "against", "same"]})
+    assert table["difference"].tolist() == pytest.approx(expected["difference"])
+    assert table["relation"].tolist() == expected["relation"].tolist()
