@@ -266,6 +266,17 @@ def test_the_ledger_is_written_apart_for_other_profiles(write_run):
     pd.testing.assert_frame_equal(pd.read_csv(written, index_col="key"), ledger)
 
 
+def test_the_ledger_says_what_setting_a_verdict_holds_in(write_run):
+    write_run("knn", profile="overnight")
+    assert "overnight" in Evidence("overnight").setting  # of runs that have no seeds too
+    for name, policy in (("overnight", "converged"), ("as_published", "as published")):
+        write_run("ae_flow", variant="conv_like", profile=name)
+        setting = claims.ledger(Evidence(name))["setting"]
+        assert policy in setting["medical"]
+        assert "5 seeds" in setting["medical"]
+        assert setting["miic"] == setting["auc column"] != setting["medical"]
+
+
 def test_a_citation_has_claim_verdict_and_evidence(write_run):
     write_run("ae_flow", variant="conv_like")
     ledger = claims.ledger(Evidence("smoke"))

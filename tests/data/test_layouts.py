@@ -233,8 +233,15 @@ def test_masks_are_read_for_abnormal_images_and_empty_for_normal_ones(mvtec_tree
     assert masks.shape == (10, 32, 32)
     assert not masks[test.labels == 0].any()
     assert masks[test.labels == 1].mean() == pytest.approx(0.25, abs=0.03)
-    result = run_all([RunConfig.build(PROFILES["smoke"], "mvtec", "padim", category="bottle")])[0]
+    smoke, where = PROFILES["smoke"], {"category": "bottle"}
+    configs = [RunConfig.build(smoke, "mvtec", "padim", **where)]
+    configs.append(RunConfig.build(smoke, "mvtec", "ae_flow", **where, n_blocks=1))
+    result, flow = run_all(configs)
     assert 0 <= result.metrics["aupro"] <= 1
+    assert "residual_auroc" not in result.scores
+    for column in ("map_auroc", "residual_auroc"):
+        defects = (flow.scores["split"] == "test") & (flow.scores["label"] == 1)
+        assert flow.scores[column].notna().equals(defects)
     assert pixel_table([result]).index.get_level_values("data set")[0] == "mvtec-bottle"
 
 

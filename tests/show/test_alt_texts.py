@@ -14,7 +14,7 @@ from PIL import Image
 from aeflow_utils.article.notebooks import execute_in_place, execute_with_papermill
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import get_profile
-from aeflow_utils.show import figures, image_figures, style
+from aeflow_utils.show import comparison_figures, figures, image_figures, style
 from aeflow_utils.show.alt_texts import alt_text, described, listed, palette_png
 from aeflow_utils.show.ensemble_figures import SCALES, mu_sigma
 
@@ -95,6 +95,44 @@ def test_texts_of_plots_hold_the_numbers_that_are_plotted(write_run):
     for figure, part in made.items():
         assert part in alt_text(figure)
         plt.close(figure)
+
+
+def test_texts_of_forests_count_what_is_told_from_0():
+    rows = [("elpv", "a", 3.0, "for"), ("elpv", "b", -3.0, "against"), ("elpv", "c", 2, "open")]
+    rows.append(("chest_xray", "c", 0.1, "same"))
+    table = pd.DataFrame(rows, columns=["data set", "maps", "difference", "relation"])
+    table = table.assign(low=table["difference"] - 1, high=table["difference"] + 1)
+    figure = comparison_figures.forest(table, ["maps"], "points")
+    assert "ELPV solar cells: 1 of 3 above 0, 1 below" in alt_text(figure)
+    assert "Chest X-ray: 0 of 1 above 0, 0 below" in alt_text(figure)
+    left, right = figure.axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["a", "b", "c"]
+    drawn = [line.get_xydata().tolist() for line in right.lines if line.get_marker() == "o"]
+    assert drawn == [[[0.1, -2]]]  # c stands on one line in both panels
+    plt.close(figure)
+
+
+def test_texts_of_curves_hold_their_ends():
+    curves = pd.DataFrame(
+        {
+            "dataset": "elpv",
+            "model": "ae_flow",
+            "variant": "conv_like",
+            "policy": ["overnight"] * 3 + ["as_published"] * 3,
+            "steps": 60,
+            "step": [20, 40, 60] * 2,
+            "val_flow": [3.0, 2.0, 1.25, 3.5, 3.25, 3.0],
+            "auroc_image_score": [0.7, np.nan, 0.8, 0.6, 0.9, 0.5],
+        }
+    )
+    figure = comparison_figures.loss_and_auroc(curves, "ae_flow", "conv_like")
+    text = alt_text(figure)
+    assert "60 steps: loss 3.00 to 1.25, AUROC 70.0 to 80.0 %" in text
+    assert "60 steps: loss 3.50 to 3.00, AUROC 60.0 to 50.0 %" in text
+    losses, aurocs = figure.axes
+    assert [len(line.get_xdata()) for line in losses.lines] == [3, 3]
+    assert [len(line.get_xdata()) for line in aurocs.lines] == [3, 2]  # scored at two epochs
+    plt.close(figure)
 
 
 def test_texts_of_image_figures_say_what_is_in_the_rows(make_image_set):

@@ -171,6 +171,13 @@ def test_scoring_leaves_the_system_as_it_is(images):
     assert first["path"].tolist() == val.table["path"].tolist()
 
 
+def test_images_of_one_patient_have_one_number(make_image_set):
+    images = make_image_set(5, 32, SHAPES)
+    images.table["group"] = ["b", "a", "b", "c", "a"]
+    group = score_images(new("autoencoder"), images)["group"]
+    assert group.tolist() == [0, 1, 0, 2, 1]
+
+
 @pytest.mark.parametrize(("min_steps", "epochs"), [(0, 3), (9, 3), (10, 4), (16, 6)])
 def test_small_sets_get_the_steps_that_are_asked_for(min_steps, epochs, images):
     config = replace(CONFIG, min_steps=min_steps)  # 21 images in batches of 8: 3 steps an epoch
