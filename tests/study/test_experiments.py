@@ -245,13 +245,17 @@ def test_run_all_in_several_processes_gives_what_one_gives(small_elpv, monkeypat
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_run_that_its_loss_stops_does_not_stop_the_others(workers, small_elpv, monkeypatch):
+def test_a_run_that_its_loss_stops_does_not_stop_the_others(
+    workers, small_elpv, monkeypatch, capsys
+):
     monkeypatch.setitem(PROFILES, "smoke", replace(SMOKE, workers=workers))
     diverging = replace(smoke(), train=replace(smoke().train, lr=1e30))
     others = [smoke("brightness"), smoke("knn")]
     with pytest.raises(TrainingError, match="elpv autoencoder seed 0"):
         run_all([others[0], diverging, others[1]])
     assert folders() == sorted(config.run_name for config in others)
+    told = f"stopped: {diverging.run_name}" in capsys.readouterr().out  # as soon as it happens
+    assert told == (workers > 1)
 
 
 def test_run_all_looks_a_data_set_up_once(mvtec_tree, monkeypatch):
