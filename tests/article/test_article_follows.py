@@ -50,7 +50,6 @@ def test_other_results_make_another_article(perturbed):
     was, now = (of_chest(answer(text, "Is AE-FLOW reproducible?")) for text in (before, after))
     assert "AE-FLOW reaches a test AUROC of 100.0 %" in now
     assert "AE-FLOW reaches a test AUROC of 100.0 %" not in was
-    assert "behind" not in now
     claim = cite(ledger(Evidence(evidence_of("laptop"))), "medical").data
     assert claim in after
     assert claim not in before
