@@ -63,7 +63,7 @@ def _figures(rows: str) -> dict[str, float]:
 def ledger(evidence: Evidence) -> pd.DataFrame:
     """Every claim with verdict, setting, evidence, file and notebook, indexed by key.
 
-    All comparisons of the ledger are one family: each stands only if it does after Holm's
+    All comparisons that decide a verdict are one family: each stands only if it does after Holm's
     correction for all of them.
 
     Raises:
@@ -75,11 +75,11 @@ def ledger(evidence: Evidence) -> pd.DataFrame:
             raise ValueError(f"claim '{row.Index}': there is no judge '{row.judge}'")
         arguments = dict(pair.split("=", 1) for pair in row.arguments.split("; ") if pair)
         cases.append(JUDGES[row.judge](evidence, **arguments))
-    family = iter(in_family([m for case in cases for m in case.measurements]))
-    judged = [[next(family) for _ in case.measurements] for case in cases]
+    open_cases = [case for case in cases if not case.verdict]
+    family = iter(in_family([m for case in open_cases for m in case.measurements]))
     table["verdict"] = [
-        case.verdict or verdict_of(measurements, needs)
-        for case, measurements, needs in zip(cases, judged, table["needs"], strict=True)
+        case.verdict or verdict_of([next(family) for _ in case.measurements], needs)
+        for case, needs in zip(cases, table["needs"], strict=True)
     ]
     table["evidence"] = [case.told for case in cases]
     of_runs = table["notebook"] != ARTICLE

@@ -11,7 +11,6 @@ from IPython.display import Markdown
 
 from aeflow_utils.article.audit import TEST_SPLIT
 from aeflow_utils.article.findings import Finding
-from aeflow_utils.config import DataConfig
 from aeflow_utils.data.catalog import SPECS, DatasetSpec, parse_label
 from aeflow_utils.data.table import SPLIT_SEED, available
 from aeflow_utils.show.alt_texts import listed
@@ -60,7 +59,8 @@ def dataset_cards() -> pd.DataFrame:
     """What each data set is, its licence, and whether it is here."""
     present, rows = available(), []
     for name, spec in SPECS.items():
-        here = ", ".join(category or "here" for dataset, category in present if dataset == name)
+        parts = [" ".join(rest).strip() or "here" for dataset, *rest in present if dataset == name]
+        here = ", ".join(parts)
         where = here or f"no: {spec.how_to_get}"
         rows.append((spec.title, spec.domain, spec.licence, spec.citation, where))
     return pd.DataFrame(rows, columns=["data set", "domain", "licence", "source", "here"])
@@ -91,11 +91,11 @@ def _count(spec: DatasetSpec, split: str, label: int) -> str:
     return " or ".join(f"{size:,}" for size in sizes)
 
 
-def split_counts(splits: dict[tuple[str, str], Splits]) -> pd.DataFrame:
+def split_counts(splits: list[Splits]) -> pd.DataFrame:
     """Images by split and label, a row a data set."""
     rows = []
-    for (name, category), parts in splits.items():
-        row = {"data set": DataConfig(name, category).label}
+    for parts in splits:
+        row = {"data set": parts.listed.data.label}
         for split, label in (("train", 0), ("val", 0), ("val", 1), ("test", 0), ("test", 1)):
             of_label = getattr(parts, split).labels == label
             row[f"{split} {LABEL_NAMES[label]}"] = int(of_label.sum())
