@@ -151,10 +151,7 @@ class Evidence:
         return [label for label in self.datasets if parse_label(label)[0] in names]
 
     def named(self, dataset: str) -> list[str]:
-        """Labels of the data sets with runs that are of this name: of several, its categories.
-
-        In the study's own split, where it has runs in several.
-        """
+        """Labels with runs of the data set of this name: of one that has them, its categories."""
         return [d for d in self.datasets if parse_label(d)[0] == dataset]
 
     def best(self, dataset: str, *models: str) -> Runs | None:
