@@ -33,6 +33,8 @@ class FAnoGAN(System):
     Map: (x - x')^2, mean over channels.
     """
 
+    phases = 2
+
     def __init__(self, config: FAnoGANConfig, shapes: Shapes, image_size: int) -> None:
         super().__init__(config, shapes, image_size)
         self.side, width = config.image_size, config.n_features

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +24,12 @@ class System(nn.Module):
     A subclass implements `score`; `fit_statistics` where it needs statistics of the training
     images; `loss` where it is trained by gradient; `optimizers` and `train_step` where its parts
     are trained against each other or one after the other.
+
+    A system that is trained in several `phases`, each as long as the others, has its rate rise and
+    fall in each.
     """
+
+    phases: ClassVar[int] = 1
 
     def __init__(self, config: ModelConfig, shapes: Shapes, image_size: int) -> None:
         super().__init__()

@@ -157,7 +157,7 @@ def _train_epoch(
     system.train()
     terms: dict[str, list[Tensor]] = {}
     for batch, share in zip(stream(batches, _device_of(system)), progress, strict=True):
-        _set_rates(optimizers, rate_factor(config, share))
+        _set_rates(optimizers, rate_factor(config, share * system.phases % 1))
         for name, value in system.train_step(batch, optimizers, share).items():
             terms.setdefault(name, []).append(value.detach())
     return {f"train_{name}": float(sum(v)) / len(v) for name, v in terms.items()}

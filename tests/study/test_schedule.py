@@ -70,9 +70,10 @@ def rates_seen_by(monkeypatch, system):
 def test_every_optimizer_has_the_rate_of_its_step_after_a_resume_too(
     model, options, rates, config, images, tmp_path, monkeypatch
 ):
-    factors = [rate_factor(config, step / 9) for step in range(9)]  # 3 epochs of 3 steps
-    expected = np.outer(factors, np.multiply(rates, config.lr))
     whole, killed, resumed = (new(model, **options) for _ in range(3))
+    shares = [step / 9 * whole.phases % 1 for step in range(9)]  # 3 epochs of 3 steps
+    factors = [rate_factor(config, share) for share in shares]
+    expected = np.outer(factors, np.multiply(rates, config.lr))
     seen = rates_seen_by(monkeypatch, whole)
     fit(whole, *images, config, 0)
     np.testing.assert_allclose(seen, expected)
@@ -83,6 +84,17 @@ def test_every_optimizer_has_the_rate_of_its_step_after_a_resume_too(
     seen = rates_seen_by(monkeypatch, resumed)
     fit(resumed, *images, config, 0, tmp_path / "resume.pt")
     np.testing.assert_allclose(seen, expected[3:])
+
+
+def test_a_system_of_two_phases_has_its_rate_rise_and_fall_in_each(images, monkeypatch):
+    config = replace(COSINE, epochs=4)
+    system = new("f_anogan", image_size=32, n_features=2, n_critic=2)
+    seen = rates_seen_by(monkeypatch, system)
+    fit(system, *images, config, 0)
+    critic, encoder = np.array(seen)[:, 0], np.array(seen)[:, -1]
+    half = len(critic) // 2
+    np.testing.assert_allclose(critic[:half], critic[half:])
+    np.testing.assert_allclose(encoder, critic / 2)
 
 
 # --- the epoch that is kept
