@@ -125,23 +125,23 @@ def subnets(evidence: Evidence, subnet: str, dataset: str) -> Case:
     return measured("Test AUROC of the subnet named, of the other, and the difference", gaps)
 
 
+def _with_base(evidence: Evidence, option: str, value: object) -> list[tuple[Runs, Runs]]:
+    """The runs of a changed choice and the default's, of each data set that has both."""
+    changed, bases = evidence.changed(option, value), evidence.bases
+    return [(runs, bases[dataset]) for dataset, runs in changed.items() if dataset in bases]
+
+
 def changed_choice(evidence: Evidence, option: str, value: str) -> Case:
     """A choice of the grid against the default: one training against all of the default's."""
-    gaps = [
-        auroc_gap(runs, evidence.bases[dataset])
-        for dataset, runs in evidence.changed(option, {"True": True}.get(value, value)).items()
-        if dataset in evidence.bases
-    ]
+    pairs = _with_base(evidence, option, {"True": True}.get(value, value))
+    gaps = [auroc_gap(changed, base) for changed, base in pairs]
     return measured("Test AUROC with the change, without it, and the difference", gaps)
 
 
 def bits_against_nats(evidence: Evidence) -> Case:
     """The default loss against the likelihood summed over all dimensions."""
-    gaps = [
-        auroc_gap(evidence.bases[dataset], in_nats)
-        for dataset, in_nats in evidence.changed("likelihood_unit", "nats").items()
-        if dataset in evidence.bases
-    ]
+    pairs = _with_base(evidence, "likelihood_unit", "nats")
+    gaps = [auroc_gap(base, in_nats) for in_nats, base in pairs]
     return measured("Test AUROC in bits per dimension, summed in nats, and the difference", gaps)
 
 
@@ -151,7 +151,7 @@ def losses_cancel(evidence: Evidence) -> Case:
     for dataset, in_nats in evidence.changed("likelihood_unit", "nats").items():
         total = in_nats[0].history["train_total"].to_numpy()
         rests.append(abs(total[-1]) < NEAR_ZERO * abs(total[0]))
-        texts.append(f"{SPECS[dataset].title}: {total[0]:,.0f} and {total[-1]:,.0f}")
+        texts.append(f"{label_title(dataset)}: {total[0]:,.0f} and {total[-1]:,.0f}")
     if not texts:
         return Case(verdict=NOT_TESTABLE, note="No run here has the literal loss.")
     told = f"The summed loss in the first and last epoch: {'; '.join(texts)}."
