@@ -53,7 +53,8 @@ def reproduce(profile: Profile) -> None:
     times = {"start": time.perf_counter()}
     run_all(plan(profile))
     times["data, features and training"] = time.perf_counter()
-    execute_all(notebooks, partial(execute_with_papermill, profile=profile))
+    shared = shared_inputs(profile)
+    execute_all(notebooks, partial(execute_with_papermill, profile=profile, shared=shared))
     times["notebooks"] = time.perf_counter()
     article = paths().results(profile.name) / "notebooks" / ARTICLE
     print(f"article: {render_html(article, paths().home / 'results' / 'blogpost.html')}")
@@ -90,29 +91,30 @@ def execute_all(notebooks: list[Path], execute: Callable[[Path], object]) -> Non
             raise
 
 
-def inputs_of(notebook: Path, profile: Profile) -> str:
-    """A hash of all that a notebook's outputs follow from: its text, the code, runs and images."""
+def shared_inputs(profile: Profile) -> str:
+    """A hash of what all notebooks' outputs follow from: the code, runs, tables and images."""
     home, package = paths().home, Path(__file__).parent.parent
     images = [list_images(DataConfig(*names)).fingerprint for names in available()]
     digest = hashlib.sha256(f"{profile} {sorted(images)}".encode())
     read = (home / "results" / name for name in RESULTS_THAT_COME if name.endswith(".csv"))
-    for file in (notebook, *sorted(package.rglob("*.py")), *filter(Path.exists, read)):
+    for file in (*sorted(package.rglob("*.py")), *filter(Path.exists, read)):
         digest.update(file.read_bytes())
-    folders = paths().runs(profile.name), paths().recorded(profile.name)
-    for run in sorted(path for folder in folders for path in folder.glob("[!.]*")):
+    runs = *paths().runs(profile.name).glob("[!.]*"), *home.glob("results/recorded/*/runs/*")
+    for run in sorted(runs):
         digest.update(f"{run} {run.stat().st_mtime_ns}".encode())
     return digest.hexdigest()
 
 
-def execute_with_papermill(notebook: Path, profile: Profile) -> Path:
+def execute_with_papermill(notebook: Path, profile: Profile, shared: str) -> Path:
     """Run one notebook into ``results/<profile>/notebooks``; it appears there when whole.
 
-    One that was run there from the same inputs is left as it is.
+    One that was run there from the same text and `shared_inputs` is left as it is.
     """
     folder = paths().results(profile.name) / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
     unfinished, final = folder / f".{notebook.name}", folder / notebook.name
-    inputs, known = inputs_of(notebook, profile), final.with_suffix(".inputs")
+    inputs = hashlib.sha256(shared.encode() + notebook.read_bytes()).hexdigest()
+    known = final.with_suffix(".inputs")
     if final.exists() and known.exists() and known.read_text() == inputs:
         return final
     papermill.execute_notebook(
@@ -127,7 +129,7 @@ def execute_with_papermill(notebook: Path, profile: Profile) -> Path:
     )
     known.unlink(missing_ok=True)  # never that of other outputs
     unfinished.replace(final)
-    known.write_text(inputs_of(notebook, profile))  # with the files that it has written itself
+    known.write_text(inputs)
     return final
 
 

@@ -164,7 +164,7 @@ def test_a_notebook_is_run_again_only_if_something_that_it_reads_has_changed(
 
     def runs_after(change):
         change()
-        notebooks.execute_with_papermill(notebook, profile)
+        notebooks.execute_with_papermill(notebook, profile, notebooks.shared_inputs(profile))
         return len(runs)
 
     assert runs_after(lambda: None) == 1

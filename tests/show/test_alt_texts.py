@@ -55,7 +55,7 @@ def test_shown_figures_carry_their_text_in_the_notebook(tmp_path, way):
     if way == "in place":
         execute_in_place(path)
     else:
-        path = execute_with_papermill(path, get_profile("smoke"))
+        path = execute_with_papermill(path, get_profile("smoke"), shared="")
     outputs = [
         output
         for cell in nbformat.read(path, as_version=4).cells
