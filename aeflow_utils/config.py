@@ -221,11 +221,6 @@ class RunConfig:
         return METHODS[self.model.name]
 
     @property
-    def fixed(self) -> bool:
-        """Whether the seed changes nothing."""
-        return self.method.deterministic
-
-    @property
     def beside(self) -> bool:
         """Whether the images are split in a way that the profile runs beside the study's."""
         split = self.data.split

@@ -63,7 +63,7 @@ class Evidence:
     @property
     def setting(self) -> str:
         """How these runs were trained and on what: encoder, size, policy, budget, seeds."""
-        trained = (run.config for run in self.runs if not run.config.fixed)
+        trained = (run.config for run in self.runs if not run.config.method.deterministic)
         config = next(trained, self.runs[0].config)
         profile = PROFILES[config.profile]
         policy = "converged" if profile.converged else "as published"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -63,20 +64,16 @@ def available(names: Collection[str] = SPECS) -> list[tuple[str, str, str]]:
     here = []
     for name, spec in SPECS.items():
         for category in spec.categories if name in names else ():
-            possible = splits_here(spec, category)
-            here += [(name, category, split) for split in possible[:1]]
+            here += [(name, category, split) for split in islice(splits_here(spec, category), 1)]
     return here
 
 
-def splits_here(spec: DatasetSpec, category: str = "") -> list[str]:
+def splits_here(spec: DatasetSpec, category: str = "") -> Iterator[str]:
     """Those of a data set's splits whose training and test images are in the data folder."""
     listing = spec.scan(spec.root, category)
-    divided = {} if listing.empty else spec.splits
-    return [
-        name
-        for name, divide in divided.items()
-        if {"train", "test"} <= set(divide(listing, SPLIT_SEED)["split"])
-    ]
+    for name, divide in () if listing.empty else spec.splits.items():
+        if {"train", "test"} <= set(divide(listing, SPLIT_SEED)["split"]):
+            yield name
 
 
 def list_images(data: DataConfig) -> ImageList:

@@ -153,11 +153,10 @@ def auroc_sample(
     for run in runs:
         check_scores(labels, run)
     labels = np.ascontiguousarray(labels, dtype=np.int64)
-    groups = np.arange(labels.size) if groups is None else np.unique(groups, return_inverse=True)[1]
-    keys = groups.astype(np.int64).tobytes(), seed
-    pairs = [_auroc_of(labels.tobytes(), run.tobytes(), *keys) for run in runs]
+    numbers, n_groups = _numbered(groups, labels.size)
+    pairs = [_auroc_of(labels.tobytes(), run.tobytes(), numbers, seed) for run in runs]
     values, draws = zip(*pairs, strict=True)
-    return Sample(np.array(values), np.stack(draws), len(np.unique(groups)), fixed)
+    return Sample(np.array(values), np.stack(draws), n_groups, fixed)
 
 
 @lru_cache(maxsize=4096)  # an article's tables and claims ask for the same runs again and again
@@ -167,20 +166,26 @@ def _auroc_of(labels: bytes, run: bytes, groups: bytes, seed: int) -> tuple[floa
     # Mann-Whitney: pairs that are won, compared once for all resamples.
     higher, lower = scores[abnormal, None], scores[normal]
     wins = (higher > lower) + (higher == lower) / 2
-    weights = np.vstack([np.ones(truth.size), _weights(groups, seed)])
+    weights = _weights(groups, seed)
     won = (weights[:, abnormal] @ wins * weights[:, normal]).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         won /= weights[:, abnormal].sum(axis=1) * weights[:, normal].sum(axis=1)
     return float(won[0]), won[1:]
 
 
+def _numbered(groups: np.ndarray | None, n_images: int) -> tuple[bytes, int]:
+    """Each image's group by number, int64, and how many there are; by default each is its own."""
+    groups = np.arange(n_images) if groups is None else np.unique(groups, return_inverse=True)[1]
+    return groups.astype(np.int64).tobytes(), int(groups.max()) + 1
+
+
 @lru_cache(maxsize=8)
 def _weights(groups: bytes, seed: int) -> np.ndarray:
-    """How often each of R resamples of the groups holds each image, (R, N)."""
+    """How often each image is held, (1 + R, N): by the images as they are, then by R resamples."""
     group = np.frombuffer(groups, dtype=np.int64)
     n = int(group.max()) + 1
     counts = [np.bincount(row, minlength=n) for row in resampled(n, seed=seed)]
-    return np.stack(counts).astype(float)[:, group]
+    return np.stack([np.ones(n), *counts])[:, group]
 
 
 def resampled(
@@ -214,21 +219,19 @@ def classification_sample(
     runs = np.atleast_2d(np.asarray(predicted)).astype(bool)
     if runs.shape[1] != labels.size:
         raise ValueError(f"{labels.size} labels but {runs.shape[1]} predictions")
-    groups = np.arange(labels.size) if groups is None else np.unique(groups, return_inverse=True)[1]
-    weights = _weights(groups.astype(np.int64).tobytes(), seed)
-    weights = np.vstack([np.ones(labels.size), weights])
+    numbers, n_groups = _numbered(groups, labels.size)
+    weights = _weights(numbers, seed)
     tp, tn = (labels & runs) @ weights.T, (~labels & ~runs) @ weights.T
     counted = classification_of_counts(tp, tn, weights @ ~labels, weights @ labels)[metric]
-    return Sample(counted[:, 0], counted[:, 1:], len(np.unique(groups)), fixed)
+    return Sample(counted[:, 0], counted[:, 1:], n_groups, fixed)
 
 
 def mean_sample(values: np.ndarray, groups: np.ndarray | None = None) -> Sample:
     """The mean over images of a number an image has, in S trainings: (S, N)."""
-    n = values.shape[1]
-    groups = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-    weights = _weights(groups.astype(np.int64).tobytes(), 0)
-    draws = values @ weights.T / weights.sum(axis=1)
-    return Sample(values.mean(axis=1), draws, len(np.unique(groups)))
+    numbers, n_groups = _numbered(groups, values.shape[1])
+    weights = _weights(numbers, 0)
+    means = values @ weights.T / weights.sum(axis=1)
+    return Sample(means[:, 0], means[:, 1:], n_groups)
 
 
 def percentile_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:

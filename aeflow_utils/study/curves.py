@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-import joblib
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from aeflow_utils import metrics
 from aeflow_utils.config import RunConfig
@@ -19,7 +15,7 @@ from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.experiments import new_system, prepare, splits_of
 from aeflow_utils.study.grid import BASE
-from aeflow_utils.study.machine import environment
+from aeflow_utils.study.machine import in_parallel
 from aeflow_utils.study.runs import cached_table
 from aeflow_utils.study.training import SCORE_NAMES, epochs_of, fit, score_images
 
@@ -32,10 +28,7 @@ N_POINTS = 12  # at which the test images are scored
 
 def curve_plan() -> list[RunConfig]:
     """Both policies at `LENGTHS`, first seed."""
-    return list(_plan())
-
-
-def _plan() -> Iterator[RunConfig]:
+    configs = []
     for dataset, category, split in available(DATASETS):
         for model, variant in METHODS_SHOWN:
             for profile, length in LENGTHS:
@@ -43,7 +36,8 @@ def _plan() -> Iterator[RunConfig]:
                 config = RunConfig.build(*names)
                 sizes = {n: length * getattr(config.train, n) for n in ("min_steps", "epochs")}
                 longer = replace(config.train, **sizes)
-                yield replace(config, train=longer)
+                configs.append(replace(config, train=longer))
+    return configs
 
 
 def run_curves() -> pd.DataFrame:
@@ -55,11 +49,8 @@ def run_curves() -> pd.DataFrame:
     """
     configs = curve_plan()
     prepare(configs)
-    with environment(TQDM_DISABLE="1"):
-        jobs = joblib.Parallel(n_jobs=os.cpu_count(), return_as="generator")(
-            joblib.delayed(_curve)(config) for config in configs
-        )
-        return pd.concat(tqdm(jobs, "curves", len(configs)), ignore_index=True)
+    curves = in_parallel(_curve, [(config,) for config in configs], "curves", ordered=True)
+    return pd.concat(curves, ignore_index=True)
 
 
 def _curve(config: RunConfig) -> pd.DataFrame:

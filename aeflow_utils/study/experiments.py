@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -35,7 +33,7 @@ from aeflow_utils.methods import KINDS, METHODS, get_method, methods_of
 from aeflow_utils.models import build_system
 from aeflow_utils.models.system import System
 from aeflow_utils.profiles import PROFILES, Profile
-from aeflow_utils.study.machine import environment, machine, peak_memory_mb, reset_peak_memory
+from aeflow_utils.study.machine import in_parallel, machine, peak_memory_mb, reset_peak_memory
 from aeflow_utils.study.pixels import evaluate_pixels, pixel_columns, pixel_maps
 from aeflow_utils.study.runs import SCORES, RunResult, load_run, run_folder, write_json
 from aeflow_utils.study.training import fit, score_images, seed_everything
@@ -255,14 +253,9 @@ def _run_in_parallel(pending: list[RunConfig], here: dict[DataConfig, ImageList]
     workers = min(PROFILES[pending[0].profile].workers or os.cpu_count() or 1, len(pending))
     if workers == 1:
         return
-    # joblib replaces a worker whose memory has grown; no run is lost by it.
-    warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
-    with environment(TQDM_DISABLE="1"):  # one bar here; children read it when they import tqdm
-        jobs = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(
-            joblib.delayed(_run_quietly)(config, here[config.data]) for config in pending
-        )
-        for told in tqdm(jobs, f"runs, {workers} at a time", len(pending)):
-            tqdm.write(f"  {told}")
+    arguments = [(config, here[config.data]) for config in pending]
+    for told in in_parallel(_run_quietly, arguments, f"runs, {workers} at a time", workers):
+        tqdm.write(f"  {told}")
 
 
 def _run_quietly(config: RunConfig, listed: ImageList) -> str:

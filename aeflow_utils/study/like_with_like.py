@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
+from aeflow_utils.methods import METHODS
 from aeflow_utils.metrics.compare import Sample
 from aeflow_utils.metrics.verdicts import Measurement, in_family
 from aeflow_utils.options import CHOICES, AEFlowConfig
@@ -19,12 +20,12 @@ from aeflow_utils.study.runs import RunResult
 BETA = AEFlowConfig().beta
 PARTS = {"whole score": "image_score", "flow": "flow_score", "reconstruction": "recon_score"}
 # AE-FLOW's variant and the Gaussian's on each choice of the encoder's maps.
-ON_MAPS = {"16": (BASE, "stride_16")} | {
-    "+".join(map(str, strides)): (
-        variant_of("strides", strides),
-        f"stride{'s' * (len(strides) > 1)}_{'_'.join(map(str, strides))}",
+ON_MAPS = {
+    "+".join(map(str, row.options["strides"])): (
+        variant_of("strides", row.options["strides"]) if row.options["strides"] in MAPS else BASE,
+        gaussian,
     )
-    for strides in MAPS
+    for gaussian, row in METHODS["padim"].variants.items()
 }
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
+import joblib
 import torch
+from tqdm.auto import tqdm
 
 PACKAGES = ("torch", "torchvision", "timm", "FrEIA", "numpy", "scikit-learn", "scipy", "pillow")
 
@@ -46,6 +49,23 @@ def peak_memory_mb() -> float | None:
         return None
     kilobytes = int(re.search(r"VmHWM:\s*(\d+)", status.read_text()).group(1))
     return round(kilobytes * 1024 / 1e6)
+
+
+def in_parallel(
+    task: Callable, arguments: Sequence[tuple], label: str, workers: int = 0, ordered: bool = False
+) -> Iterator:
+    """What `task` gives for each of `arguments`, in processes: as it comes, or in their order.
+
+    One bar is shown here and none in the processes. `workers` 0 is one a core.
+    """
+    kind = "generator" if ordered else "generator_unordered"
+    # joblib replaces a worker whose memory has grown; no work is lost by it.
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+    with environment(TQDM_DISABLE="1"):  # children read it when they import tqdm
+        jobs = joblib.Parallel(n_jobs=workers or os.cpu_count(), return_as=kind)(
+            joblib.delayed(task)(*each) for each in arguments
+        )
+        yield from tqdm(jobs, label, len(arguments))
 
 
 @contextmanager

@@ -81,11 +81,8 @@ def _both(profile: str) -> list[RunResult]:
         same = known is not None and known.scores.equals(result.scores)
         runs[study_order(result)] = replace(result, source="re-run = recorded") if same else result
     shared = PROFILES[profile].untrained_of
-    return (
-        [*runs.values(), *(run for run in _both(shared) if run.config.fixed)]
-        if shared
-        else [*runs.values()]
-    )
+    others = _both(shared) if shared else []
+    return [*runs.values(), *(run for run in others if run.config.method.deterministic)]
 
 
 def _members(profile: str) -> list[RunResult]:
@@ -200,8 +197,8 @@ def _at_thresholds(categories: list[list[RunResult]], regime: str) -> dict[str, 
         cuts = [run.metrics["thresholds"][regime] for run in runs]
         if not np.isfinite(np.array(cuts, dtype=float)).all():
             return {}
-        predicted = labels_and_scores(runs)[1] >= np.array(cuts)[:, None]
-        labels = labels_and_scores(runs)[0]
+        labels, scores = labels_and_scores(runs)
+        predicted = scores >= np.array(cuts)[:, None]
         means.append(pd.DataFrame([metrics.classification(labels, p) for p in predicted]).mean())
         samples.append(classification_of(runs, cuts, "f1", seed=number))
     low, high = metrics.mean_of(metrics.average(samples)).within(0, 1)
@@ -216,7 +213,8 @@ def auroc_of(runs: list[RunResult], column: str = "image_score", seed: int = 0) 
 def auroc_of_scores(runs: list[RunResult], scores: np.ndarray, seed: int = 0) -> Sample:
     """Test AUROC of scores (S, N) that were made of those of S runs."""
     labels = runs[0].labelled("test")["label"].to_numpy()
-    return metrics.auroc_sample(labels, scores, _groups(runs), runs[0].config.fixed, seed)
+    fixed = runs[0].config.method.deterministic
+    return metrics.auroc_sample(labels, scores, _groups(runs), fixed, seed)
 
 
 def classification_of(
@@ -225,7 +223,7 @@ def classification_of(
     """One of `metrics.CLASSIFICATION` on test, a threshold a run."""
     labels, scores = labels_and_scores(runs)
     decisions = scores >= np.array(cuts, dtype=float)[:, None]
-    fixed = runs[0].config.fixed
+    fixed = runs[0].config.method.deterministic
     return metrics.classification_sample(labels, decisions, metric, _groups(runs), fixed, seed)
 
 
@@ -284,7 +282,5 @@ def labels_and_scores(
 def _all_abnormal(result: RunResult) -> dict:
     """What calling every test image abnormal scores: the floor under every F1."""
     labels = result.labelled("test")["label"]
-    row = _names_of(result.config) | {"model": FLOOR, "variant": ""}
-    return (
-        row | {"reads": ""} | {"auroc": 0.5} | metrics.classification(labels, np.ones(len(labels)))
-    )
+    row = _names_of(result.config) | {"model": FLOOR, "variant": "", "reads": "", "auroc": 0.5}
+    return row | metrics.classification(labels, np.ones(len(labels)))

@@ -6,16 +6,12 @@ rate is raised as long as that lowers the loss, or else lowered.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-import joblib
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from aeflow_utils.config import RunConfig, training_of
 from aeflow_utils.data.table import available
@@ -25,7 +21,7 @@ from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.experiments import new_system, prepare, splits_of
 from aeflow_utils.study.grid import BASE, MAPS
-from aeflow_utils.study.machine import environment
+from aeflow_utils.study.machine import in_parallel
 from aeflow_utils.study.runs import cached_table
 from aeflow_utils.study.training import fit, kept_epoch
 
@@ -37,20 +33,17 @@ MULTIPLES = (0.3, 1.0, 3.0, 8.0, 20.0, 50.0)  # of the published rate, tried as 
 
 def bases() -> list[RunConfig]:
     """The runs whose rate is to be chosen, first seed, each with `SHARE` of its steps."""
-    return [
-        replace(base, train=replace(base.train, min_steps=int(SHARE * base.train.min_steps)))
-        for base in _bases()
-    ]
-
-
-def _bases() -> Iterator[RunConfig]:
+    found = []
     for dataset, category, split in available(DATASETS):
         for model in methods_of("trained", "gan"):
             for variant, row in METHODS[model].variants.items():
                 maps = MAPS if (model, variant) == ("ae_flow", BASE) else ()
                 for options in ({}, *({"strides": strides} for strides in maps)):
                     names = dataset, model, 0, category, variant, split
-                    yield RunConfig.build(PROFILE, *names, **row.options | options)
+                    base = RunConfig.build(PROFILE, *names, **row.options | options)
+                    steps = int(SHARE * base.train.min_steps)
+                    found.append(replace(base, train=replace(base.train, min_steps=steps)))
+    return found
 
 
 def run_trials() -> pd.DataFrame:
@@ -62,13 +55,8 @@ def run_trials() -> pd.DataFrame:
     """
     starts = bases()
     prepare(starts)
-    tried = []
-    with environment(TQDM_DISABLE="1"):
-        jobs = joblib.Parallel(n_jobs=os.cpu_count(), return_as="generator_unordered")(
-            joblib.delayed(_climb)(base) for base in starts
-        )
-        for rows in tqdm(jobs, "rates", len(starts)):
-            tried += rows
+    climbs = in_parallel(_climb, [(base,) for base in starts], "rates")
+    tried = [row for rows in climbs for row in rows]
     return pd.DataFrame(tried).sort_values(["dataset", "model", "variant", "strides", "rate"])
 
 
@@ -111,7 +99,7 @@ def _row(config: RunConfig, multiple: float, history: pd.DataFrame) -> dict:
     by = f"val_{config.method.judged_by}"
     kept = kept_epoch(history[by], config.train.keep)
     names = {"dataset": config.data.label, "model": config.model.name, "variant": config.variant}
-    names |= {"strides": "+".join(map(str, config.model.strides)), "multiple": multiple}
+    names |= {"strides": "+".join(map(str, config.model.strides))}
+    names |= {"multiple": multiple, "rate": config.train.lr}
     losses = history.filter(like="val_").iloc[kept - 1]
-    names |= {"rate": config.train.lr}
     return {**names, "epochs": len(history), "kept": kept, "loss": losses[by], **losses}

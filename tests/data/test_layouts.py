@@ -105,7 +105,7 @@ def test_isic_is_judged_on_its_official_validation_set_or_on_request_on_its_test
 
 
 def test_isic_is_offered_in_the_split_whose_images_are_here(isic_tree):
-    assert splits_here(SPECS["isic2018"]) == ["", "official_test"]
+    assert list(splits_here(SPECS["isic2018"])) == ["", "official_test"]
     assert available(("isic2018",)) == [("isic2018", "", "")]
     (isic_tree / "ISIC2018_Task3_Validation_GroundTruth").rename(isic_tree / "elsewhere")
     assert available(("isic2018",)) == [("isic2018", "", "official_test")]

@@ -338,7 +338,7 @@ def test_the_plan_can_be_narrowed(chest_tree):
 def test_both_policies_train_the_same_rows_for_as_long():
     by_policy = {}
     for name in ("overnight", "as_published"):
-        configs = [c for c in plan(PROFILES[name]) if not c.fixed and not c.beside]
+        configs = [c for c in plan(PROFILES[name]) if not c.method.deterministic and not c.beside]
         by_policy[name] = {(c.model.name, c.variant, c.seed): c.train for c in configs}
     converged, published = by_policy.values()
     assert converged.keys() == published.keys()

@@ -50,13 +50,17 @@ def test_the_night_does_one_data_set_after_the_other_under_both_policies(chest_t
     for dataset, configs in by_dataset.items():
         assert {c.data.dataset for c in configs} == {dataset}
         assert len({c.run_name for c in configs}) == len(configs)
-        study = [c for c in configs if c.in_main_tables and not c.fixed and not c.beside]
+        study = [
+            c for c in configs if c.in_main_tables and not c.method.deterministic and not c.beside
+        ]
         rows = {
             profile: {(c.model.name, c.variant, c.seed) for c in study if c.profile == profile}
             for profile in ("overnight", "as_published")
         }
         assert rows["overnight"] == rows["as_published"] != set()
-        assert {c.profile for c in configs if c.fixed or c.is_side_run} == {"overnight"}
+        assert {c.profile for c in configs if c.method.deterministic or c.is_side_run} == {
+            "overnight"
+        }
     assert list(overnight.overnight_plan(["mvtec"])) == ["mvtec"]
 
 

@@ -97,7 +97,7 @@ def test_a_rate_that_diverges_is_tried_and_does_not_stop_the_others(parts, monke
     monkeypatch.setattr(trials, "fit", diverge_above)
     monkeypatch.setattr(trials, "bases", lambda: [small("chest_xray"), small("elpv")])
     monkeypatch.setattr(trials, "prepare", lambda configs: None)
-    monkeypatch.setattr(trials.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
     table = trials.run_trials()
     assert table["dataset"].tolist() == ["chest_xray"] * 4 + ["elpv"] * 3
     assert table["multiple"].tolist() == [1, 3, 8, 20, 1, 3, 8]
