@@ -6,11 +6,10 @@ STAMP   := .venv/.installed
 # NVIDIA's wheels exist for Linux on x86-64 only.
 MARK    := sed -E '/^(nvidia-|cuda-|triton)/ s/$$/ ; sys_platform == "linux" and platform_machine == "x86_64"/'
 
-.PHONY: reproduce laptop-grid overnight test lint unit notebooks-smoke notebooks-strict verify record peers bench lock lock-peers clean help
+.PHONY: reproduce overnight test lint unit notebooks-smoke notebooks-strict verify record peers bench lock lock-peers clean help
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
-	@echo "make laptop-grid  every run there is, ablations and folds too: 75 minutes on two cores"
 	@echo "make overnight  the article's evidence, every data set here: hours, in any number of sittings"
 	@echo "make test       lint, unit tests, and all notebooks in the smoke profile"
 	@echo "make verify     compare your runs with the recorded ones; fails where they differ"
@@ -27,9 +26,6 @@ $(STAMP): requirements.lock pyproject.toml
 
 reproduce: $(STAMP)
 	$(BIN)/python -m aeflow_utils reproduce --profile $(PROFILE)
-
-laptop-grid: $(STAMP)
-	$(BIN)/python -m aeflow_utils grid --profile laptop
 
 overnight: $(STAMP)
 	$(BIN)/python -m aeflow_utils overnight

@@ -230,11 +230,13 @@ def _report(options: Options) -> int:
 
 
 def _record(options: Options) -> None:
-    from aeflow_utils.article import notebooks
+    from aeflow_utils.article import notebooks, system_errors
     from aeflow_utils.study import recording
 
     profile = get_profile(options.profile)
+    system_errors.demonstrate(profile)  # needs trained weights, which are not recorded
     print(f"{len(recording.record(profile.name))} runs recorded")
+    recording.record_demonstrations(profile.name)
     if options.runs_alone:
         return
     # Committed notebooks must show no image that may not be redistributed.
@@ -242,7 +244,6 @@ def _record(options: Options) -> None:
     os.environ["AEFLOW_PROFILE"] = profile.name
     os.environ["TQDM_DISABLE"] = "1"  # a frozen progress bar tells a reader nothing
     notebooks.execute_all(notebooks.notebook_files(), notebooks.execute_in_place)
-    recording.record_demonstrations(profile.name)
     # Those that read results alone are checked strictly, so nothing of this machine may show.
     files = [paths().home / "notebooks" / name for name in notebooks.READ_RESULTS_ALONE]
     with TemporaryDirectory() as folder:

@@ -17,7 +17,6 @@ from aeflow_utils.options import ModelConfig, check_choices
 from aeflow_utils.profiles import PROFILES, Profile
 
 N_FOLDS = 5
-N_MEMBERS = 5  # of the deep ensemble, whatever the seeds of a profile's tables
 UNTRAINED = "_untrained"  # suffix of an encoder's name: its architecture with random weights
 
 
@@ -230,14 +229,6 @@ class RunConfig:
     def is_side_run(self) -> bool:
         """Whether the run is an ablation or a fold: those have tables of their own."""
         return "+" in self.variant or self.data.fold > 0
-
-    @property
-    def in_main_tables(self) -> bool:
-        """Whether the run is one of the study's rows: no side run, and of the profile's seeds.
-
-        A seed beyond those is one more member of the ensemble, and no more than that.
-        """
-        return not self.is_side_run and self.seed < PROFILES[self.profile].seeds
 
     @property
     def run_name(self) -> str:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 import pytest
 from helpers import REPOSITORY
 
+from aeflow_utils.profiles import EVIDENCE
 from aeflow_utils.show import tables
 
 PIN = re.compile(r"^[\s-]*([A-Za-z0-9_.-]+)==([^\s;]+)")
@@ -79,5 +80,5 @@ def test_freia_is_the_release_whose_clamp_and_permutations_are_meant():
 
 def test_the_readme_shows_the_recorded_results_as_they_are(monkeypatch):
     monkeypatch.setenv("AEFLOW_HOME", str(REPOSITORY))
-    recorded = tables.recorded_overview("laptop").to_string(index=False)
+    recorded = tables.recorded_overview(EVIDENCE).to_string(index=False)
     assert f"```\n{recorded}\n```" in (REPOSITORY / "README.md").read_text()

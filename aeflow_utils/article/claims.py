@@ -15,7 +15,7 @@ from IPython.display import Markdown
 
 from aeflow_utils.article import judges, judges_of_ensembles, judges_of_print
 from aeflow_utils.article.audit import printed_row
-from aeflow_utils.article.evidence import Evidence
+from aeflow_utils.article.evidence import Case, Evidence
 from aeflow_utils.errors import UserError
 from aeflow_utils.metrics.verdicts import VERDICTS, in_family, verdict_of
 from aeflow_utils.paths import paths
@@ -64,29 +64,45 @@ def ledger(evidence: Evidence) -> pd.DataFrame:
     """Every claim with verdict, setting, evidence, file and notebook, indexed by key.
 
     All comparisons that decide a verdict are one family: each stands only if it does after Holm's
-    correction for all of them.
+    correction for all of them. Where the same methods have runs that were trained by the other
+    policy, the verdict of those stands beside it, in a column of that policy's name.
 
     Raises:
         ValueError: a claim names a judge that there is not.
     """
-    table, cases = claims_in_print(), []
-    for row in table.itertuples():
-        if row.judge not in JUDGES:
-            raise ValueError(f"claim '{row.Index}': there is no judge '{row.judge}'")
-        arguments = dict(pair.split("=", 1) for pair in row.arguments.split("; ") if pair)
-        cases.append(JUDGES[row.judge](evidence, **arguments))
-    open_cases = [case for case in cases if not case.verdict]
-    family = iter(in_family([m for case in open_cases for m in case.measurements]))
-    table["verdict"] = [
-        case.verdict or verdict_of([next(family) for _ in case.measurements], needs)
-        for case, needs in zip(cases, table["needs"], strict=True)
-    ]
+    table = claims_in_print()
+    cases = _judged(table, evidence)
+    table["verdict"] = _verdicts(cases, table["needs"])
     table["evidence"] = [case.told for case in cases]
     of_runs = table["notebook"] != ARTICLE
     table["setting"] = of_runs.map({True: evidence.setting, False: "printed figures"})
     table["file"] = of_runs.map({True: f"results/*/{evidence.shown}/runs", False: PUBLISHED})
-    columns = ["claim", "by", "needs", "verdict", "setting", "evidence", "file", "notebook"]
-    return table[columns]
+    columns = ["claim", "by", "needs", "verdict"]
+    for name in evidence.other_policies:
+        cases = _judged(table[of_runs], Evidence(name))
+        table.loc[of_runs, name] = _verdicts(cases, table.loc[of_runs, "needs"])
+        columns.append(name)
+    table = table[[*columns, "setting", "evidence", "file", "notebook"]].fillna("")
+    return table.rename(columns=lambda name: name.replace("_", " "))
+
+
+def _judged(claims: pd.DataFrame, evidence: Evidence) -> list[Case]:
+    cases = []
+    for row in claims.itertuples():
+        if row.judge not in JUDGES:
+            raise ValueError(f"claim '{row.Index}': there is no judge '{row.judge}'")
+        arguments = dict(pair.split("=", 1) for pair in row.arguments.split("; ") if pair)
+        cases.append(JUDGES[row.judge](evidence, **arguments))
+    return cases
+
+
+def _verdicts(cases: list[Case], needs: pd.Series) -> list[str]:
+    open_cases = [case for case in cases if not case.verdict]
+    family = iter(in_family([m for case in open_cases for m in case.measurements]))
+    return [
+        case.verdict or verdict_of([next(family) for _ in case.measurements], need)
+        for case, need in zip(cases, needs, strict=True)
+    ]
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,6 @@ that need a trained system are in `system_errors`, and are made where it is, and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +17,6 @@ from aeflow_utils.article.evidence import Evidence
 from aeflow_utils.errors import UserError
 from aeflow_utils.metrics.detection import Criterion
 from aeflow_utils.paths import paths
-from aeflow_utils.profiles import Profile
-from aeflow_utils.show.tables import save_table
 from aeflow_utils.study.grid import CARRY_OVER
 from aeflow_utils.study.recording import SYSTEM_ERRORS
 from aeflow_utils.study.results import dataset_title, run_title
@@ -39,25 +36,20 @@ class Demonstration(NamedTuple):
     sentence: str
 
 
-def demonstration_table(demonstrations: list[Demonstration]) -> pd.DataFrame:
-    """A row a demonstration: error, measured, right, wrong, sentence."""
-    return pd.DataFrame(demonstrations, columns=Demonstration._fields)
-
-
 def error_table(evidence: Evidence) -> pd.DataFrame:
     """A row an error and data set: data set, error, measured, right, wrong, sentence.
 
-    AE-FLOW is the one with the default subnet, first seed, of the profile that has ablations.
+    AE-FLOW is the one with the default subnet, first seed.
     """
     rows = [(where, *demonstration) for where, demonstration in _on_runs(evidence)]
     table = pd.DataFrame(rows, columns=["data set", *Demonstration._fields])
-    table = pd.concat([table, stored(evidence.grid)], ignore_index=True)
+    table = pd.concat([table, stored(evidence.shown)], ignore_index=True)
     return table.sort_values(["error", "data set"], kind="stable", ignore_index=True)
 
 
 def _on_runs(evidence: Evidence) -> Iterator[tuple[str, Demonstration]]:
     """Every error that the runs can show, with the title of its data set."""
-    plain, fastflow = (evidence.of_grid(model) for model in ("autoencoder", "fastflow"))
+    plain, fastflow = (evidence.row(model) for model in ("autoencoder", "fastflow"))
     without_training = evidence.changed("encoder", "untrained", base="")
     fresh, carried_over = evidence.folds, evidence.changed(*CARRY_OVER)
     for dataset, runs in evidence.bases.items():
@@ -74,15 +66,8 @@ def _on_runs(evidence: Evidence) -> Iterator[tuple[str, Demonstration]]:
             yield where, shared_folds(fresh[dataset], carried_over[dataset])
 
 
-def store(run: RunResult, demonstrations: list[Demonstration], profile: Profile) -> Path:
-    """Keep the demonstrations that need a trained system with the profile's tables."""
-    table = demonstration_table(demonstrations)
-    table.insert(0, "data set", dataset_title(run.config.data))
-    return save_table(table, SYSTEM_ERRORS, profile)
-
-
 def stored(profile: str) -> pd.DataFrame:
-    """What `store` kept on this machine, else what is recorded, else nothing."""
+    """What `system_errors` kept on this machine, else what is recorded, else nothing."""
     for folder in (paths().results(profile) / "tables", paths().recorded(profile).parent):
         if (folder / f"{SYSTEM_ERRORS}.csv").exists():
             return pd.read_csv(folder / f"{SYSTEM_ERRORS}.csv")

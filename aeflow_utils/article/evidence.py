@@ -16,11 +16,11 @@ from aeflow_utils.errors import UserError
 from aeflow_utils.methods import get_method, methods_of
 from aeflow_utils.metrics.compare import Estimate, Sample
 from aeflow_utils.metrics.verdicts import NOT_SUPPORTED, PARTLY, SUPPORTED, Measurement
-from aeflow_utils.profiles import PROFILES, get_profile
+from aeflow_utils.profiles import PROFILES
 from aeflow_utils.show.ensemble_measurements import ensemble_measurements
 from aeflow_utils.show.tables import SCORE_COLUMNS
 from aeflow_utils.study.ensemble import ensembles
-from aeflow_utils.study.grid import BASE, grid_profile, variant_of
+from aeflow_utils.study.grid import BASE, variant_of
 from aeflow_utils.study.results import (
     auroc_of,
     classification_of,
@@ -57,8 +57,14 @@ class Evidence:
 
     @property
     def shown(self) -> str:
-        """The profile whose runs these are: the recorded laptop's where `profile` has none."""
+        """The profile whose runs these are: `EVIDENCE` where `profile` has none."""
         return self.runs[0].config.profile
+
+    @property
+    def other_policies(self) -> list[str]:
+        """Profiles whose runs are these but for how they were trained, if there are any."""
+        others = [name for name, other in PROFILES.items() if other.untrained_of == self.profile]
+        return [name for name in others if find(name, "recorded") or find(name, "here")]
 
     @property
     def setting(self) -> str:
@@ -92,25 +98,19 @@ class Evidence:
         """What the ensembles show, as `ensemble_measurements` gives it."""
         return ensemble_measurements(ensembles(self.profile))
 
-    @cached_property
-    def grid(self) -> str:
-        """The profile whose ablations and folds are shown."""
-        return grid_profile(get_profile(self.profile))
-
-    def of_grid(self, model: str, variant: str = "") -> dict[str, Runs]:
-        """One row of the study by data set, of the profile of `grid`."""
-        rows = grouped(find(self.grid, methods=(model,), variant=variant))
-        return {dataset: runs for (dataset, *_), runs in rows.items()}
+    def row(self, model: str, variant: str = "") -> dict[str, Runs]:
+        """One row of the study, by data set."""
+        return {d: runs for (d, *row), runs in self.methods.items() if row == [model, variant]}
 
     @cached_property
     def bases(self) -> dict[str, Runs]:
         """The default AE-FLOW of each data set: what ablations and folds are compared with."""
-        return self.of_grid("ae_flow", BASE)
+        return self.row("ae_flow", BASE)
 
     @cached_property
     def _side(self) -> dict[str, dict[str, Runs]]:
         """Ablations and folds by variant and data set; the folds of one way are together."""
-        side = grouped_by(find(self.grid, "side"), lambda config: config.variant)
+        side = grouped_by(find(self.shown, "side"), lambda config: config.variant)
         return {
             variant: grouped_by(runs, lambda config: config.data.whole_label)
             for variant, runs in side.items()

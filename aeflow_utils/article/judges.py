@@ -200,7 +200,7 @@ def weighted_f1_is_worse(evidence: Evidence) -> Case:
 
 def folds_help(evidence: Evidence) -> Case:
     """Fresh folds against the single split on test; validation of both ways is told."""
-    gaps, told, table = [], [], fold_table(evidence.grid)
+    gaps, told, table = [], [], fold_table(evidence.shown)
     for dataset, base in evidence.bases.items():
         if dataset in evidence.folds:
             gaps.append(auroc_gap(evidence.folds[dataset], base))

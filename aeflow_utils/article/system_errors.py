@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -14,6 +15,29 @@ from aeflow_utils.article.errors_shown import Demonstration, percent
 from aeflow_utils.data.features import ImageSet
 from aeflow_utils.models.scores import ssim
 from aeflow_utils.models.system import System
+from aeflow_utils.profiles import Profile
+from aeflow_utils.show.tables import save_table
+from aeflow_utils.study.experiments import load_system, plan, run_all, splits_of
+from aeflow_utils.study.recording import SYSTEM_ERRORS
+from aeflow_utils.study.results import dataset_title
+
+
+def demonstrate(profile: Profile) -> pd.DataFrame:
+    """Both errors on the first `resnet_like` run of ELPV, trained on this machine or now.
+
+    A row an error: data set, error, measured, right, wrong, sentence. Kept with the profile's
+    tables, where the article finds it.
+    """
+    configs = plan(profile, ("ae_flow",), ("elpv",))
+    config = next(config for config in configs if config.variant == "resnet_like")
+    data = splits_of(config)
+    system, test = load_system(run_all([config])[0], data), data.test
+    every_tenth = test.select(np.arange(len(test)) % 10 == 0)
+    shown = [batch_statistics(system, test), batch_data_range(system, every_tenth)]
+    table = pd.DataFrame(shown, columns=Demonstration._fields)
+    table.insert(0, "data set", dataset_title(config.data))
+    save_table(table, SYSTEM_ERRORS, profile)
+    return table
 
 
 def batch_data_range(system: System, images: ImageSet, batch_size: int = 64) -> Demonstration:

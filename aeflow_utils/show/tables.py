@@ -193,7 +193,7 @@ def domain_gap(table: pd.DataFrame) -> pd.DataFrame:
 def recorded_overview(profile: str) -> pd.DataFrame:
     """The runs that come with the bundle: mean test AUROC ± sd over seeds, methods by data sets."""
     cells: dict[str, dict[str, str]] = {}
-    main = [run for run in find(profile, "recorded") if run.config.in_main_tables]
+    main = [run for run in find(profile, "recorded") if not run.config.is_side_run]
     for (dataset, model, variant), runs in grouped(main).items():
         each = [100 * run.metrics["auroc"] for run in runs]
         spread = f" ± {np.std(each, ddof=1):.1f}" if len(each) > 1 else ""

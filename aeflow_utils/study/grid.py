@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.config import N_FOLDS, N_MEMBERS, UNTRAINED, RunConfig, TrainConfig, training_of
+from aeflow_utils.config import N_FOLDS, UNTRAINED, RunConfig, TrainConfig, training_of
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.data.table import available, list_images
 from aeflow_utils.options import CHOICES, AEFlowConfig
-from aeflow_utils.profiles import PROFILES, Profile
+from aeflow_utils.profiles import EVIDENCE, PROFILES, Profile
 from aeflow_utils.study.results import find
 from aeflow_utils.study.runs import RunResult
 
@@ -54,7 +54,7 @@ DEFAULTS = asdict(TrainConfig()) | asdict(AEFlowConfig()) | {"crop": False, "enc
 
 
 def grid_plan(profile: Profile, datasets: Collection[str] = SPECS) -> list[RunConfig]:
-    """Every run of the grid, of cross-validation, and of the ensemble beyond the study's seeds.
+    """Every run of the grid and of cross-validation.
 
     On the data sets with labelled validation: only there can a choice be made, or a probability be
     calibrated, without looking at the test split. FastFlow on an untrained encoder is an error of
@@ -76,7 +76,6 @@ def grid_plan(profile: Profile, datasets: Collection[str] = SPECS) -> list[RunCo
             fastflow = RunConfig.build(profile, dataset, "fastflow", **names)
             configs.append(changed(fastflow, "encoder", "untrained"))
             configs += fold_plan(base, carry_over=False) + fold_plan(base, carry_over=True)
-            configs += [replace(base, seed=seed) for seed in range(profile.seeds, N_MEMBERS)]
     return configs
 
 
@@ -129,8 +128,8 @@ def fold_plan(base: RunConfig, carry_over: bool) -> list[RunConfig]:
 
 
 def grid_profile(profile: Profile) -> str:
-    """The profile whose grid is shown: `profile` where it has one, else the recorded laptop's."""
-    return profile.name if find(profile.name, "side") else "laptop"
+    """The profile whose grid is shown: `profile`'s evidence where it has one, else `EVIDENCE`."""
+    return profile.evidence if find(profile.evidence, "side") else EVIDENCE
 
 
 def runs_by_choice(profile: str) -> dict[str, dict[str, RunResult]]:

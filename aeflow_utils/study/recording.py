@@ -10,10 +10,10 @@ import pandas as pd
 
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
+from aeflow_utils.profiles import EVIDENCE
 from aeflow_utils.study.results import find, grouped, run_title
 from aeflow_utils.study.runs import RunResult
 
-EVIDENCE = "overnight"  # the profile whose runs conclusions rest on
 SYSTEM_ERRORS = "system-demonstrations"  # table of what errors do to trained systems
 RESULTS_THAT_COME = ("recorded", "published.csv", "peers.csv", "claims_in_print.csv")
 # By how much a metric may move on another machine before it counts as different, by kind of method.
@@ -79,7 +79,7 @@ def record(profile: str) -> list[Path]:
 
 
 def record_demonstrations(profile: str) -> None:
-    """Copy what notebook 2 showed on trained systems to the recorded results."""
+    """Copy what was shown on trained systems to the recorded results."""
     demonstrations = paths().results(profile) / "tables" / f"{SYSTEM_ERRORS}.csv"
     shutil.copy(demonstrations, paths().recorded(profile).parent)
 
@@ -101,19 +101,6 @@ def record_table(name: str, table: pd.DataFrame) -> None:
     path = paths().recorded(EVIDENCE).parent / f"{name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False, float_format="%.7g")
-
-
-def evidence_of(profile: str) -> str:
-    """The profile that tables and claims show to a reader who runs this one.
-
-    A reader's `laptop` runs are compared with the recorded ones of their kind; what is concluded
-    rests on `EVIDENCE`, once that is recorded on all data sets that `laptop` is.
-    """
-
-    def rows(name: str) -> set[tuple[str, str, str]]:
-        return set(grouped(run for run in find(name, "recorded") if run.config.in_main_tables))
-
-    return EVIDENCE if profile == "laptop" and rows("laptop") <= rows(EVIDENCE) else profile
 
 
 def recorded_home(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import FLOOR, METHODS, method_title
 from aeflow_utils.metrics.compare import Sample
-from aeflow_utils.profiles import PROFILES
+from aeflow_utils.profiles import EVIDENCE, PROFILES
 from aeflow_utils.study.runs import RunResult, read_runs
 
 REGIMES = {
@@ -47,11 +47,11 @@ def find(
 
     Where this machine and the bundle have a run, this machine's counts; one whose scores equal
     the recorded ones says so in its `source`. A profile that has no study rows, or no members,
-    gives those of `laptop`, and says so.
+    gives those of `EVIDENCE`, and says so.
 
     Args:
-        kind: ``study``, its rows; ``side``, ablations and folds; ``members``, rows of all seeds,
-            where there are two or more; ``recorded``, all that came with the bundle; ``here``,
+        kind: ``study``, its rows; ``side``, ablations and folds; ``members``, rows of two or more
+            seeds, all made on one machine; ``recorded``, all that came with the bundle; ``here``,
             all of this machine.
 
     Raises:
@@ -60,9 +60,9 @@ def find(
     if kind not in _FINDERS:
         raise ValueError(f"unknown kind '{kind}': choose one of {', '.join(_FINDERS)}")
     runs = list(_FINDERS[kind](profile))
-    if not runs and kind in _SHOWN_INSTEAD and profile != "laptop":
-        print(f"no {_SHOWN_INSTEAD[kind]} of profile {profile} yet: showing those of laptop")
-        runs = list(_FINDERS[kind]("laptop"))
+    if not runs and kind in _SHOWN_INSTEAD and profile != EVIDENCE:
+        print(f"no {_SHOWN_INSTEAD[kind]} of profile {profile} yet: showing those of {EVIDENCE}")
+        runs = list(_FINDERS[kind](EVIDENCE))
     if methods:
         runs = [run for run in runs if run.config.model.name in methods]
     if variant is not None:
@@ -97,9 +97,9 @@ def _members(profile: str) -> list[RunResult]:
     return [run for runs in ensembles for run in runs]
 
 
-_SHOWN_INSTEAD = {"study": "runs", "members": "ensembles"}  # laptop's, where a profile has none
+_SHOWN_INSTEAD = {"study": "runs", "members": "ensembles"}  # where a profile has none
 _FINDERS: dict[str, Callable[[str], Iterable[RunResult]]] = {
-    "study": lambda profile: [run for run in _both(profile) if run.config.in_main_tables],
+    "study": lambda profile: [run for run in _both(profile) if not run.config.is_side_run],
     "side": lambda profile: [run for run in _both(profile) if run.config.is_side_run],
     "members": _members,
     "recorded": lambda profile: read_runs(profile, recorded=True),

@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 from aeflow_utils.article.claims import cite, ledger
 from aeflow_utils.article.evidence import Evidence
 from aeflow_utils.article.notebooks import ARTICLE
-from aeflow_utils.study.recording import evidence_of
+from aeflow_utils.profiles import EVIDENCE
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_other_results_make_another_article(perturbed):
     was, now = (of_chest(answer(text, "Is AE-FLOW reproducible?")) for text in (before, after))
     assert "AE-FLOW reaches a test AUROC of 100.0 %" in now
     assert "AE-FLOW reaches a test AUROC of 100.0 %" not in was
-    claim = cite(ledger(Evidence(evidence_of("laptop"))), "medical").data
+    claim = cite(ledger(Evidence(EVIDENCE)), "medical").data
     assert claim in after
     assert claim not in before
     # What was not touched says what it said.

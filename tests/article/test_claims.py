@@ -299,12 +299,30 @@ def test_answers_say_who_is_ahead(write_seeds):
     assert "it is ahead of kNN, pooled features" in text
 
 
-def test_ablations_are_compared_with_runs_of_their_own_profile(write_run):
+def test_ablations_are_compared_with_runs_of_their_own_profile_and_no_other(write_run):
     few = ([0, 0, 1, 1], (1, 2, 3, 4))
     write_run("ae_flow", variant="conv_like", test=few)
     for variant in ("conv_like", "conv_like+likelihood_unit=nats"):
-        write_run("ae_flow", variant=variant, test=RANDOM, profile="laptop", recorded=True)
-    found = judges.bits_against_nats(Evidence("smoke"))
+        write_run("ae_flow", variant=variant, test=RANDOM, profile="overnight", recorded=True)
+    found = judges.bits_against_nats(Evidence("overnight"))
     (gap,) = found.measurements
     assert (gap.estimate.value, gap.relation) == (0, "open")  # one training each
     assert "+0.0 [+0.0, +0.0]" in found.told
+    assert judges.bits_against_nats(Evidence("smoke")).measurements == ()
+
+
+def test_verdicts_of_both_policies_stand_side_by_side(write_seeds):
+    for profile, scores in (("overnight", PERFECT), ("as_published", REVERSED)):
+        for dataset in ("chest_xray", "elpv"):
+            here = {"dataset": dataset, "profile": profile}
+            write_seeds("ae_flow", variant="conv_like", test=scores, **here)
+            write_seeds("autoencoder", test=RANDOM, **here)
+    ledger = claims.ledger(Evidence("overnight"))
+    both = ledger.loc["medical", ["verdict", "as published"]]
+    assert both["verdict"] != both["as published"] == NOT_SUPPORTED
+    printed = ledger["notebook"] == claims.ARTICLE
+    assert (ledger.loc[printed, "as published"] == "").all()
+    assert ledger.loc[~printed, "as published"].isin(VERDICTS).all()
+    alone = claims.ledger(Evidence("as_published"))
+    assert "as published" not in alone
+    assert (alone.loc[~printed, "verdict"] == ledger.loc[~printed, "as published"]).all()

@@ -149,15 +149,6 @@ def test_a_split_of_one_class_cannot_demonstrate_a_threshold(write_run, split):
         d.threshold_on_test(run)
 
 
-def test_the_table_has_a_row_a_demonstration(write_run):
-    run = write_run()
-    each = [d.shifted_f1(run), d.threshold_on_test(run), d.counted_twice(run)]
-    table = d.demonstration_table(each)
-    assert list(table.columns) == ["error", "measured", "right", "wrong", "sentence"]
-    assert table["wrong"].tolist() == [shown.wrong for shown in each]
-    assert table["error"].is_unique
-
-
 # --- on a system
 
 

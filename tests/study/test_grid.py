@@ -38,7 +38,7 @@ def test_each_row_of_the_grid_changes_one_thing(question, option, value):
     }.get(option, {f"model.{option}"})
     assert differences(BASE, config) == expected | {"variant"}
     assert config.variant == grid.variant_of(option, value)
-    assert config.in_main_tables == (option == "subnet")  # that one is a row of the study
+    assert config.is_side_run == (option != "subnet")  # that one is a row of the study
     assert RunConfig.from_dict(config.to_dict()) == config
 
 
@@ -76,7 +76,7 @@ def test_the_grid_needs_labelled_validation(mvtec_tree, chest_tree):
     plan = grid.grid_plan(SMOKE)
     assert {config.data.dataset for config in plan} == {"elpv", "chest_xray"}
     assert len({config.run_name for config in plan}) == len(plan)
-    assert all(not config.in_main_tables for config in plan)
+    assert all(config.is_side_run for config in plan)
 
 
 def test_folds_share_nothing_and_together_are_everything(chest_tree):

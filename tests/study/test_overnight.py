@@ -7,7 +7,7 @@ import pytest
 from aeflow_utils.config import RunConfig
 from aeflow_utils.errors import TrainingError
 from aeflow_utils.profiles import PROFILES
-from aeflow_utils.study import overnight, recording
+from aeflow_utils.study import overnight
 from aeflow_utils.study.runs import run_folder
 
 
@@ -51,7 +51,7 @@ def test_the_night_does_one_data_set_after_the_other_under_both_policies(chest_t
         assert {c.data.dataset for c in configs} == {dataset}
         assert len({c.run_name for c in configs}) == len(configs)
         study = [
-            c for c in configs if c.in_main_tables and not c.method.deterministic and not c.beside
+            c for c in configs if not c.is_side_run and not c.method.deterministic and not c.beside
         ]
         rows = {
             profile: {(c.model.name, c.variant, c.seed) for c in study if c.profile == profile}
@@ -82,17 +82,3 @@ def test_what_a_loss_stops_is_told_and_the_night_goes_on(chest_tree, monkeypatch
     told = capsys.readouterr().out.splitlines()
     assert "seed 3" in told[1]
     assert told[2].startswith(f"chest_xray: {len(done)} runs, 0 missing, about 0.0 h")
-
-
-def test_conclusions_rest_on_the_evidence_once_it_is_whole(write_run):
-    def write(profile, *models):
-        for model in models:
-            write_run(model, profile=profile, recorded=True)
-
-    write("laptop", "fastflow", "knn")
-    assert recording.evidence_of("laptop") == "laptop"
-    write("overnight", "knn")
-    assert recording.evidence_of("laptop") == "laptop"
-    write("overnight", "fastflow")
-    assert recording.evidence_of("laptop") == "overnight"
-    assert recording.evidence_of("smoke") == "smoke"

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from aeflow_utils.config import N_MEMBERS
 from aeflow_utils.errors import UserError
 from aeflow_utils.metrics import CLASSIFICATION
 from aeflow_utils.paths import paths
-from aeflow_utils.profiles import PROFILES
+from aeflow_utils.profiles import EVIDENCE
 from aeflow_utils.study.ensemble import ensembles
 from aeflow_utils.study.recording import TOLERANCES, compare, record
 from aeflow_utils.study.results import REGIMES, find, grouped, summary
@@ -114,15 +113,6 @@ def test_find_prefers_this_machines_run_over_the_recorded_one(write_run):
     assert {seed: run.metrics["auroc"] for seed, run in found.items()} == {0: 1.0, 1: 0.75}
 
 
-def test_a_seed_beyond_the_profiles_is_a_member_and_no_row(write_run):
-    for seed in range(N_MEMBERS):
-        write_run(seed=seed, variant="conv_like", profile="laptop")
-    seeds = list(range(N_MEMBERS))
-    assert [run.config.seed for run in find("laptop")] == seeds[: PROFILES["laptop"].seeds]
-    assert find("laptop", "side") == []
-    assert [run.config.seed for run in ensembles("laptop")["elpv"]] == seeds
-
-
 def test_an_ensemble_never_mixes_two_machines(write_run):
     for seed in range(5):
         write_run(seed=seed, variant="conv_like", profile="laptop", recorded=True)
@@ -133,12 +123,12 @@ def test_an_ensemble_never_mixes_two_machines(write_run):
     assert {run.source for run in ensembles("laptop")["elpv"]} == {"re-run"}
 
 
-def test_a_profile_without_an_ensemble_shows_the_recorded_laptop_one(write_run, capsys):
+def test_a_profile_without_an_ensemble_shows_the_evidences(write_run, capsys):
     write_run(variant="conv_like")
     for seed in range(2):
-        write_run(seed=seed, variant="conv_like", profile="laptop", recorded=True)
+        write_run(seed=seed, variant="conv_like", profile=EVIDENCE, recorded=True)
     assert len(ensembles("smoke")["elpv"]) == 2
-    assert "laptop" in capsys.readouterr().out
+    assert EVIDENCE in capsys.readouterr().out
 
 
 def test_an_ensemble_has_no_folds_ablations_or_other_variants(write_run):
@@ -167,11 +157,11 @@ def test_find_keeps_only_the_models_asked_for(write_run):
     assert [run.config.model.name for run in find("smoke", methods=("knn",))] == ["knn"]
 
 
-def test_a_profile_without_runs_shows_the_recorded_laptop_ones_and_says_so(write_run, capsys):
-    write_run(profile="laptop", recorded=True)
+def test_a_profile_without_runs_shows_the_evidence_and_says_so(write_run, capsys):
+    write_run(profile=EVIDENCE, recorded=True)
     (run,) = find("smoke")
     assert run.source == "recorded"
-    assert "laptop" in capsys.readouterr().out
+    assert EVIDENCE in capsys.readouterr().out
 
 
 def test_what_is_not_trained_stands_in_the_tables_of_both_policies(write_run):
