@@ -34,6 +34,8 @@ JUDGES = {
 def claims_in_print() -> pd.DataFrame:
     """The claims, a row each, indexed by key: by, claim, needs, judge, arguments, notebook.
 
+    ``asked in 2023`` is the open question of the study that a claim takes up, if it does.
+
     `needs` says whether a claim needs ``all of`` its measurements or ``any of`` them.
 
     Printed numbers are filled in: ``{auroc:.2f}`` is the AUROC of the row of
@@ -82,7 +84,7 @@ def ledger(evidence: Evidence) -> pd.DataFrame:
         cases = _judged(table[of_runs], Evidence(name))
         table.loc[of_runs, name] = _verdicts(cases, table.loc[of_runs, "needs"])
         columns.append(name)
-    table = table[[*columns, "setting", "evidence", "file", "notebook"]].fillna("")
+    table = table[[*columns, "setting", "evidence", "file", "notebook", "asked in 2023"]].fillna("")
     return table.rename(columns=lambda name: name.replace("_", " "))
 
 

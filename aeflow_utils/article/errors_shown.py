@@ -7,6 +7,7 @@ that need a trained system are in `system_errors`, and are made where it is, and
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -24,20 +25,16 @@ from aeflow_utils.study.runs import RunResult
 
 
 class Demonstration(NamedTuple):
-    """What one error does to one number, in [0, 1]: `right` without it and `wrong` with it.
-
-    `measured` says which number it is; the sentence has both, with others beside them.
-    """
+    """What one error does to one number, in [0, 1]: `right` without it and `wrong` with it."""
 
     error: str
     measured: str
     right: float
     wrong: float
-    sentence: str
 
 
 def error_table(evidence: Evidence) -> pd.DataFrame:
-    """A row an error and data set: data set, error, measured, right, wrong, sentence.
+    """A row a number that an error changes: data set, error, measured, right, wrong.
 
     AE-FLOW is the one with the default subnet, first seed.
     """
@@ -55,15 +52,14 @@ def _on_runs(evidence: Evidence) -> Iterator[tuple[str, Demonstration]]:
     for dataset, runs in evidence.bases.items():
         if np.isnan(runs[0].metrics["val_auroc"]):
             continue  # no abnormal validation image: most of these errors cannot be made
-        where = dataset_title(runs[0].config.data)
-        for error in (threshold_on_test, weighted_f1, shifted_f1, counted_twice):
-            yield where, error(runs[0])
+        shown = [f(runs[0]) for f in (threshold_on_test, weighted_f1, shifted_f1, counted_twice)]
         if dataset in plain:
-            yield where, flipped_sign(plain[dataset][0])
+            shown.append(flipped_sign(plain[dataset][0]))
         if dataset in fastflow and dataset in without_training:
-            yield where, untrained_encoder(fastflow[dataset][0], without_training[dataset][0])
+            shown.append(untrained_encoder(fastflow[dataset][0], without_training[dataset][0]))
         if dataset in fresh and dataset in carried_over:
-            yield where, shared_folds(fresh[dataset], carried_over[dataset])
+            shown.append(shared_folds(fresh[dataset], carried_over[dataset]))
+        yield from ((dataset_title(runs[0].config.data), each) for each in chain(*shown))
 
 
 def stored(profile: str) -> pd.DataFrame:
@@ -91,7 +87,7 @@ def _f1(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
     return metrics.classification(labels, scores >= threshold)["f1"]
 
 
-def flipped_sign(run: RunResult) -> Demonstration:
+def flipped_sign(run: RunResult) -> list[Demonstration]:
     """+SSIM as an anomaly score: similar, and so normal, images score highest.
 
     The AUROC of scores with the wrong sign is one minus the right one; the F1-max threshold then
@@ -99,22 +95,21 @@ def flipped_sign(run: RunResult) -> Demonstration:
     """
     labels, scores = _split(run, "test", "recon_score")
     signs = (scores, -scores)
-    right, wrong = (metrics.auroc(labels, each) for each in signs)
-    best, best_wrong = (_f1(labels, s, metrics.f1_max_threshold(labels, s)) for s in signs)
-    sentence = (
-        f"With its sign turned, recon_score has a test AUROC of {percent(wrong)} instead of "
-        f"{percent(right)}; the largest F1 that a threshold on test can give is "
-        f"{percent(best_wrong)} instead of {percent(best)}."
-    )
-    return Demonstration("score with the wrong sign", "test AUROC", right, wrong, sentence)
+    aurocs = (metrics.auroc(labels, each) for each in signs)
+    highest = (_f1(labels, each, metrics.f1_max_threshold(labels, each)) for each in signs)
+    error = "score with the wrong sign"
+    return [
+        Demonstration(error, "test AUROC", *aurocs),
+        Demonstration(error, "highest test F1", *highest),
+    ]
 
 
-def weighted_f1(run: RunResult) -> Demonstration:
+def weighted_f1(run: RunResult) -> list[Demonstration]:
     """`metrics.class_weighted_f1` as criterion on validation."""
     return _other_criterion(run, "class-weighted F1 as criterion", metrics.class_weighted_f1)
 
 
-def shifted_f1(run: RunResult) -> Demonstration:
+def shifted_f1(run: RunResult) -> list[Demonstration]:
     """`f1_of_shifted_rates` as criterion on validation: the maximum moves."""
     error = "one added to precision and recall before F1"
     return _other_criterion(run, error, f1_of_shifted_rates)
@@ -128,33 +123,24 @@ def f1_of_shifted_rates(
     return 2 * precision * recall / (precision + recall)
 
 
-def _other_criterion(run: RunResult, error: str, criterion: Criterion) -> Demonstration:
+def _other_criterion(run: RunResult, error: str, criterion: Criterion) -> list[Demonstration]:
     """Two thresholds chosen on validation, and F1 of both, there and on test."""
-    val, test = _split(run, "val"), _split(run, "test")
+    val = _split(run, "val")
     cuts = metrics.f1_max_threshold(*val), metrics.best_threshold(*val, criterion)
-    (right, wrong), (test_right, test_wrong) = (
-        [_f1(*split, cut) for cut in cuts] for split in (val, test)
-    )
-    sentence = (
-        f"With {error} the threshold is {cuts[1]:.4g} instead of {cuts[0]:.4g}, and F1 is "
-        f"{percent(wrong)} instead of {percent(right)} on validation, {percent(test_wrong)} "
-        f"instead of {percent(test_right)} on test."
-    )
-    return Demonstration(error, "validation F1", right, wrong, sentence)
+    return [
+        Demonstration(error, f"{title} F1", *(_f1(*_split(run, split), cut) for cut in cuts))
+        for split, title in (("val", "validation"), ("test", "test"))
+    ]
 
 
-def threshold_on_test(run: RunResult) -> Demonstration:
+def threshold_on_test(run: RunResult) -> list[Demonstration]:
     """The F1-max threshold chosen on the test images that it is then judged on."""
     val, test = _split(run, "val"), _split(run, "test")
-    right, wrong = (_f1(*test, metrics.f1_max_threshold(*chosen_on)) for chosen_on in (val, test))
-    sentence = (
-        f"A threshold chosen on test gives F1 {percent(wrong)}; chosen on validation, the same "
-        f"scores give {percent(right)}."
-    )
-    return Demonstration("threshold chosen on test", "test F1", right, wrong, sentence)
+    each = (_f1(*test, metrics.f1_max_threshold(*chosen_on)) for chosen_on in (val, test))
+    return [Demonstration("threshold chosen on test", "test F1", *each)]
 
 
-def counted_twice(run: RunResult) -> Demonstration:
+def counted_twice(run: RunResult) -> list[Demonstration]:
     """The abnormal test images counted once more as normal, as a glob without an anchor does.
 
     A copy has its original's score, so AUROC loses the share of copies among the normals times
@@ -163,39 +149,31 @@ def counted_twice(run: RunResult) -> Demonstration:
     labels, scores = once = _split(run, "test")
     copies = scores[labels == 1]
     twice = np.append(labels, np.zeros(len(copies), int)), np.append(scores, copies)
-    right, wrong = (metrics.auroc(*images) for images in (once, twice))
     cut = run.metrics["thresholds"]["normal_quantile"]
-    f1, f1_wrong = (_f1(*images, cut) for images in (once, twice))
-    sentence = (
-        f"With its {len(copies)} abnormal images counted as normal too, the test set gives AUROC "
-        f"{percent(wrong)} instead of {percent(right)} and F1 {percent(f1_wrong)} instead of "
-        f"{percent(f1)} at the same threshold."
-    )
-    return Demonstration("abnormal images counted twice", "test AUROC", right, wrong, sentence)
+    error, both = "abnormal images counted twice", (once, twice)
+    return [
+        Demonstration(error, "test AUROC", *(metrics.auroc(*images) for images in both)),
+        Demonstration(error, "test F1", *(_f1(*images, cut) for images in both)),
+    ]
 
 
-def untrained_encoder(run: RunResult, untrained: RunResult) -> Demonstration:
+def untrained_encoder(run: RunResult, untrained: RunResult) -> list[Demonstration]:
     """The same method, seed and data on an encoder of random weights: ``pretrained`` was False."""
-    right, wrong = run.metrics["auroc"], untrained.metrics["auroc"]
-    sentence = (
-        f"On an encoder that nobody trained, {run_title(run)} has a test AUROC of "
-        f"{percent(wrong)} instead of {percent(right)}."
-    )
-    return Demonstration("encoder of random weights", "test AUROC", right, wrong, sentence)
+    measured = f"test AUROC of {run_title(run)}"
+    each = (r.metrics["auroc"] for r in (run, untrained))
+    return [Demonstration("encoder of random weights", measured, *each)]
 
 
-def shared_folds(fresh: list[RunResult], carried: list[RunResult]) -> Demonstration:
+def shared_folds(fresh: list[RunResult], carried: list[RunResult]) -> list[Demonstration]:
     """Folds, a run each, that go on with the weights of the fold before, against `fresh` ones."""
-    (right, test_right), (wrong, test_wrong) = (
-        [float(np.mean([run.metrics[name] for run in runs])) for name in ("val_auroc", "auroc")]
-        for runs in (fresh, carried)
-    )
-    sentence = (
-        f"With weights carried from fold to fold, mean validation AUROC is {percent(wrong)} "
-        f"instead of {percent(right)}; on test it is {percent(test_wrong)} instead of "
-        f"{percent(test_right)}."
-    )
-    return Demonstration("folds that share weights", "validation AUROC", right, wrong, sentence)
+    return [
+        Demonstration(
+            "folds that share weights",
+            f"{title} AUROC",
+            *(float(np.mean([run.metrics[name] for run in runs])) for runs in (fresh, carried)),
+        )
+        for name, title in (("val_auroc", "validation"), ("auroc", "test"))
+    ]
 
 
 def threshold_table(results: list[RunResult]) -> pd.DataFrame:
@@ -220,7 +198,3 @@ def threshold_table(results: list[RunResult]) -> pd.DataFrame:
                 rows.append([run.config.data.label, criterion, *values])
     table = pd.DataFrame(rows, columns=[*keys, *metrics.CLASSIFICATION])
     return table.groupby(keys, sort=False).mean()
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.1f} %"

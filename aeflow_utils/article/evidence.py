@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.article.audit import audit_findings
-from aeflow_utils.article.findings import Finding
+from aeflow_utils.article.audit import Check, checks
 from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import get_method, methods_of
@@ -89,9 +88,9 @@ class Evidence:
         return list(dict.fromkeys(dataset for dataset, *_ in self.methods))
 
     @cached_property
-    def findings(self) -> dict[str, Finding]:
-        """Findings of the audit, by name."""
-        return {finding.name: finding for finding in audit_findings()}
+    def checks(self) -> dict[str, Check]:
+        """What the printed figures themselves say, by name."""
+        return checks()
 
     @cached_property
     def ensemble(self) -> pd.DataFrame:

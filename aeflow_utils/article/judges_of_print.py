@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from aeflow_utils.article.audit import printed_row
 from aeflow_utils.article.evidence import Case, Evidence, above, of_parts
-from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.metrics.verdicts import NOT_TESTABLE, REFUTED, SUPPORTED
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.results import auroc_of
@@ -30,22 +29,7 @@ def printed_auroc(evidence: Evidence, dataset: str) -> Case:
     return Case(lead, (gap,), of_parts([reached]))
 
 
-def arithmetic(evidence: Evidence, finding: str, number: str, refuted_by: str) -> Case:
-    """A finding of the audit refutes a claim when its `number` has the value `refuted_by`."""
-    shown = evidence.findings[finding]
-    verdict = REFUTED if shown.numbers[number] == float(refuted_by) else SUPPORTED
-    return Case(verdict=verdict, note=shown.sentence)
-
-
-def beats_the_paper(evidence: Evidence) -> Case:
-    """In how many of the metrics that both print each matrix that fits is better."""
-    shown = evidence.findings["what one F1 leaves open"]
-    most = 2 * shown.numbers["fewest_better"] > shown.numbers["metrics_compared"]
-    return Case(verdict=SUPPORTED if most else REFUTED, note=shown.sentence)
-
-
-def training_images(evidence: Evidence) -> Case:
-    """A printed number of training images against the official copies of the set."""
-    shown = evidence.findings["training images"]
-    known = any(shown.numbers[copy] for copy in SPECS["chest_xray"].copies)
-    return Case(verdict=SUPPORTED if known else REFUTED, note=shown.sentence)
+def arithmetic(evidence: Evidence, check: str) -> Case:
+    """What the figures themselves say of a claim: one of `audit.checks`."""
+    counted, number, holds = evidence.checks[check]
+    return Case(verdict=SUPPORTED if holds else REFUTED, note=f"{counted}: {number:.4g}")

@@ -16,6 +16,8 @@ from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 
 Counts = dict[tuple[str, int], int]
+# Whose official counts are of the split that the study tests on; elsewhere it is "test".
+TEST_SPLIT = {"isic2018": "val"}
 
 
 @dataclass(frozen=True)

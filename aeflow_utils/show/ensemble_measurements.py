@@ -12,6 +12,7 @@ from aeflow_utils.show.ensemble_calibration import coverage_table
 from aeflow_utils.show.ensemble_tables import PERFECT, TITLES, Members, fewer, judged, usable
 from aeflow_utils.study import ensemble
 from aeflow_utils.study.ensemble import DECISIONS, MEASURES, N_STUDY
+from aeflow_utils.study.results import label_title
 from aeflow_utils.study.runs import RunResult
 
 NOMINAL = 0.9  # what the conformal sets promise to cover
@@ -56,6 +57,34 @@ def ensemble_measurements(members: Members, n_resamples: int = 1000) -> pd.DataF
         measured = _of_scores(runs) | _of_sets(name, runs)
         rows += [(key, name, len(runs), *row) for key, row in measured.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def shown(measured: pd.DataFrame, titles: dict[str, str]) -> pd.DataFrame:
+    """Some of `ensemble_measurements` for readers: a row a title, a column a data set.
+
+    A cell is the value with its interval: in percent, changes and gains in points with their sign,
+    a correlation as it is; empty where nothing, or everything, is wrong.
+
+    Args:
+        titles: keys of `ensemble_measurements` by title of the row.
+    """
+    rows = measured[measured["key"].isin(titles.values())].dropna(subset="value")
+    cells = rows.assign(cell=[_cell(row) for row in rows.to_dict("records")])
+    table = cells.pivot_table("cell", "key", "data set", aggfunc="first")
+    table = table.reindex(list(titles.values()))[list(dict.fromkeys(rows["data set"]))]
+    return (
+        table.set_axis(list(titles))
+        .rename(columns=label_title)
+        .rename_axis(columns=None)
+        .fillna("")
+    )
+
+
+def _cell(row: dict) -> str:
+    scale, style = (1, "+.2f") if "correlation" in row["key"] else (100, ".1f")
+    style = "+.1f" if "change" in row["key"] or "gain" in row["key"] else style
+    value, low, high = (format(scale * row[name], style) for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def _row(value: float, draws: np.ndarray, measure: str = "", labels: str = "") -> Row:
