@@ -97,7 +97,7 @@ def test_a_method_is_one_file_and_one_row(toy, write_run):
     drawn = [function(results) for _, function in functions_of_runs(figures)]
     drawn.append(figures.auroc_dots(rows))
     splits = splits_of(toys[0].config)
-    drawn.append(map_columns({"a toy": load_system(toys[0], splits)}, splits.test))
+    drawn.append(map_columns({"a toy": load_system(toys[0], splits)}, splits.test, "ELPV"))
     for figure in drawn:
         assert figure.get_label()
         plt.close(figure)

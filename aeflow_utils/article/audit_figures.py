@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 
 from aeflow_utils.metrics.verdicts import VERDICTS
 from aeflow_utils.show.alt_texts import described
-from aeflow_utils.show.figures import ABNORMAL, NORMAL, subplots
+from aeflow_utils.show.style import AHEAD, BEHIND, OPEN, SAME, WRONG, subplots
 
 # In the order of VERDICTS.
-VERDICT_COLORS = (NORMAL, "#8fb3d6", ABNORMAL, "#b7a6d9", "#d9b44a", "#7a3b3b", "#c9c9c9")
+VERDICT_COLORS = (AHEAD, "#b799c9", BEHIND, SAME, OPEN, "#8c2d04", "0.9")
 ABOVE = {"frameon": False, "loc": "lower left", "bbox_to_anchor": (0, 1)}  # a legend's place
 
 
@@ -20,8 +20,8 @@ def right_and_wrong(table: pd.DataFrame) -> Figure:
     figure, axis = subplots(figsize=(9, 0.34 * len(table) + 1))
     right, wrong = 100 * table["right"], 100 * table["wrong"]
     axis.hlines(table.index, right, wrong, color="0.75", lw=2, zorder=1)
-    axis.plot(right, table.index, "o", color=NORMAL, label="right")
-    axis.plot(wrong, table.index, "X", color=ABNORMAL, label="with the error", ms=8)
+    axis.plot(right, table.index, "o", color="0.3", label="right")
+    axis.plot(wrong, table.index, "X", color=WRONG, label="with the error", ms=8)
     names = table["error"] + ", " + table["data set"]
     axis.set_yticks(table.index, names + " (" + table["measured"] + ")", fontsize=9)
     axis.axvline(50, color="0.85", lw=1, zorder=0)

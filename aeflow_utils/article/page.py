@@ -196,10 +196,12 @@ def _plain(text: str) -> str:
 def _picture(content: bytes, kind: str, alt: str) -> str:
     if not alt.strip():
         raise UserError("a picture has no alt text: see aeflow_utils.show.alt_texts.described")
-    width, height = Image.open(BytesIO(content)).size
+    picture = Image.open(BytesIO(content))
+    width, height = picture.size
+    look = "plot" if picture.mode == "P" else "photo"  # see `alt_texts.palette_png`
     address = f"data:{kind};base64,{base64.b64encode(content).decode()}"
     return (
-        f'<span class="figure"><img src="{address}" alt="{html.escape(alt)}" '
+        f'<span class="figure"><img class="{look}" src="{address}" alt="{html.escape(alt)}" '
         f'width="{width}" height="{height}"></span>'
     )
 

@@ -11,6 +11,7 @@ from IPython.core.pylabtools import print_figure
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image, ImageChops, ImageStat
+from PIL.PngImagePlugin import PngInfo
 
 INVISIBLE = 0.3  # of 255, on average over pixels: plots stay below it, photographs do not
 
@@ -53,13 +54,18 @@ def _png_and_metadata(figure: Figure) -> object:
 
 def palette_png(png: bytes) -> bytes:
     """The same picture with 256 colours, where nobody sees the difference: a third of the size."""
-    picture = Image.open(BytesIO(png)).convert("RGB")
+    source = Image.open(BytesIO(png))
+    picture = source.convert("RGB")
     few = picture.quantize(256, dither=Image.Dither.NONE)
     change = ImageStat.Stat(ImageChops.difference(picture, few.convert("RGB"))).mean
     if max(change) > INVISIBLE:
         return png
     file = BytesIO()
-    few.save(file, "PNG", optimize=True)
+    texts = PngInfo()
+    for name, text in source.info.items():
+        if isinstance(text, str):
+            texts.add_itxt(name, text)
+    few.save(file, "PNG", optimize=True, pnginfo=texts)
     return file.getvalue()
 
 

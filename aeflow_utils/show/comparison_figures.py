@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 
 from aeflow_utils.methods import method_title
 from aeflow_utils.metrics.verdicts import MARGIN
+from aeflow_utils.options import AEFlowConfig
 from aeflow_utils.show.alt_texts import described
-from aeflow_utils.show.style import AGAINST, FOR, GUIDE, OPEN, subplots
+from aeflow_utils.show.style import AHEAD, BEHIND, GUIDE, OPEN, SAME, subplots
 from aeflow_utils.study.results import label_title
 
-RELATION_COLORS = {"for": FOR, "against": AGAINST, "same": OPEN, "open": OPEN}
+RELATION_COLORS = {"for": AHEAD, "against": BEHIND, "same": SAME, "open": OPEN}
 POLICY_TITLES = {"overnight": "warm-up and cosine", "as_published": "constant, as published"}
 AUROCS = {
     "auroc_image_score": ("score", "-"),
@@ -23,6 +24,9 @@ AUROCS = {
 
 def forest(table: pd.DataFrame, by: list[str], xlabel: str) -> Figure:
     """Differences with their intervals, a panel a data set, a line a row; 0 and its margin shaded.
+
+    Purple is told from 0 on its right, orange on its left, dark grey is no difference; hollow and
+    light is not told.
 
     Args:
         table: columns data set, difference, low, high, relation, and those of `by`.
@@ -40,7 +44,8 @@ def forest(table: pd.DataFrame, by: list[str], xlabel: str) -> Figure:
         for row in part.itertuples():
             y, color = rows[names[row.Index]], RELATION_COLORS[row.relation]
             axis.plot([row.low, row.high], [y, y], color=color, linewidth=2)
-            axis.plot(row.difference, y, "o", color=color, markersize=5)
+            fill = "white" if row.relation == "open" else color
+            axis.plot(row.difference, y, "o", color=color, mfc=fill, markersize=5)
         axis.set(title=label_title(dataset), xlabel=xlabel, yticks=list(rows.values()))
         axis.set_yticklabels(list(rows))
         axis.tick_params(axis="y", length=0)
@@ -49,6 +54,42 @@ def forest(table: pd.DataFrame, by: list[str], xlabel: str) -> Figure:
         texts.append(f"{label_title(dataset)}: {ahead} of {len(part)} above 0, {behind} below")
     text = f"Forest plot, a panel a data set: {xlabel}, with 95 % intervals. Told from 0:"
     return described(figure, text, texts)
+
+
+def beta_curves(table: pd.DataFrame) -> Figure:
+    """AUROC by the weight of S_flow, a column a data set, a row a subnet; range over seeds.
+
+    Left is the reconstruction alone, right the flow alone; the line is the paper's weight.
+
+    Args:
+        table: as `study.like_with_like.by_beta` gives it.
+    """
+    datasets, subnets = (list(dict.fromkeys(table[name])) for name in ("data set", "subnet"))
+    size = (1.2 + 3 * len(datasets), 0.8 + 2.3 * len(subnets))
+    shape = {"squeeze": False, "sharex": True, "sharey": "col"}
+    figure, axes = subplots(len(subnets), len(datasets), figsize=size, **shape)
+    texts = []
+    for (dataset, subnet), part in table.groupby(["data set", "subnet"], sort=False):
+        axis = axes[subnets.index(subnet), datasets.index(dataset)]
+        for color, (reading, line) in enumerate(part.groupby("reading of S_flow", sort=False)):
+            look = {"color": f"C{color}"}
+            axis.plot(line["beta"], line["mean"], label=reading, **look)
+            axis.fill_between(
+                line["beta"], line["lowest"], line["highest"], alpha=0.2, lw=0, **look
+            )
+            best = line.loc[line["mean"].idxmax()]
+            texts.append(
+                f"{label_title(dataset)}, {subnet}, {reading}: {line['mean'].iloc[0]:.1f} to "
+                f"{line['mean'].iloc[-1]:.1f}, highest {best['mean']:.1f} at {best['beta']:.2f}"
+            )
+        axis.axvline(AEFlowConfig().beta, color=GUIDE, linewidth=1, zorder=0)
+        axis.set_title(f"{label_title(dataset)}, {subnet}", fontsize=10)
+    for axis in axes[-1]:
+        axis.set_xlabel("β, weight of the flow part")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("test AUROC, %")
+    axes[0, 0].legend(title="reading of S_flow", fontsize=8, title_fontsize=8, frameon=False)
+    return described(figure, "Test AUROC by β, from the reconstruction alone to the flow:", texts)
 
 
 def loss_and_auroc(curves: pd.DataFrame, model: str, variant: str) -> Figure:

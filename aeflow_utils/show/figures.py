@@ -5,69 +5,106 @@ Nothing here needs torch, whose import takes longer than most plots; `image_figu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
-from aeflow_utils.methods import method_title
-from aeflow_utils.show.alt_texts import described, listed
+from aeflow_utils.methods import METHODS, method_title
+from aeflow_utils.show.alt_texts import described
 from aeflow_utils.show.style import (
-    ABNORMAL,
+    AE_FLOW,
     GUIDE,
     LABEL_COLORS,
     LABEL_NAMES,
-    NORMAL,
-    TEST,
+    RIVAL,
+    TRIVIAL,
+    UNTRAINED,
     VALIDATION,
     subplots,
 )
-from aeflow_utils.study.results import grouped, run_title
+from aeflow_utils.study.results import grouped, label_title, run_title
 from aeflow_utils.study.runs import RunResult
 
 ROC_GRID = np.linspace(0, 1, 1001)  # 1 - specificity
-REGIME_LINES = {"normal_quantile": ":", "val_f1": "--", "oracle_f1": "-."}
+REGIME_LINES = {  # name in the legend, line
+    "normal_quantile": ("95 % quantile of normals", ":"),
+    "val_f1": ("F1-max on validation", "--"),
+    "oracle_f1": ("F1-max on test", "-."),
+}
+KIND_COLORS = {"trained": RIVAL, "gan": RIVAL, "untrained": UNTRAINED, "trivial": TRIVIAL}
+ROC_ROWS = {"trained by gradient": ("trained", "gan"), "not trained": ("untrained", "trivial")}
+
+
+def method_color(model: str) -> str:
+    """AE-FLOW's colour, or that of the method's kind."""
+    return AE_FLOW if model == "ae_flow" else KIND_COLORS[METHODS[model].kind]
 
 
 def loss_curves(results: list[RunResult]) -> Figure:
-    """Each loss term by epoch, training (solid) and validation normals (dashed), a line a seed."""
+    """AE-FLOW's loss terms by epoch, a row a data set; mean over seeds and their range.
+
+    Solid is training, dashed validation normals.
+    """
     terms = {"flow": "flow, bits per dimension", "recon": "reconstruction, MSE"}
-    groups = {k: v for k, v in grouped(results).items() if len(v[0].history)}
-    figure, axes = subplots(1, len(terms), figsize=(11, 3.6))
-    for axis, (term, label) in zip(axes, terms.items(), strict=True):
-        for color, runs in enumerate(groups.values()):
-            for run in (run for run in runs if f"train_{term}" in run.history):
-                x, name = run.history["epoch"], run_title(run) if run is runs[0] else None
-                axis.plot(x, run.history[f"train_{term}"], "-", color=f"C{color}", label=name)
-                axis.plot(x, run.history[f"val_{term}"], "--", color=f"C{color}")
-        axis.set(xlabel="epoch", ylabel=label)
-        axis.legend(fontsize=9, frameon=False)
-    figure.suptitle("solid: training, dashed: validation normals")
+    datasets, groups = _datasets(results), grouped(results)
+    size = (10, 0.5 + 2.7 * len(datasets))
+    figure, axes = subplots(len(datasets), 2, figsize=size, squeeze=False, sharex="row")
+    for row, dataset in zip(axes, datasets, strict=True):
+        of_set = [runs for (label, *_), runs in groups.items() if label == dataset]
+        for axis, (term, label) in zip(row, terms.items(), strict=True):
+            for color, runs in enumerate(of_set):
+                for split, line in (("train", "-"), ("val", "--")):
+                    name = run_title(runs[0]) if split == "train" else None
+                    _band(axis, runs, f"{split}_{term}", f"C{color}", line, name)
+            axis.set(title=f"{label_title(dataset)}: {label}", xlabel="epoch")
+            axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes[0, 0].legend(fontsize=9, frameon=False)
     return _with_ends(figure, results, terms)
 
 
+def _band(
+    axis: Axes, runs: list[RunResult], column: str, color: str, line: str, name: str | None
+) -> None:
+    """A history's column by epoch, mean over runs and their range, on a log axis where it can."""
+    columns = [run.history.set_index("epoch")[column].dropna() for run in runs]
+    table = pd.concat(columns, axis=1)
+    axis.plot(table.index, table.mean(axis=1), line, color=color, label=name)
+    low, high = table.min(axis=1), table.max(axis=1)
+    axis.fill_between(table.index, low, high, color=color, alpha=0.2, linewidth=0)
+    if (low > 0).all():
+        axis.set_yscale("log")
+
+
 def term_curves(results: list[RunResult], terms: dict[str, str], title: str) -> Figure:
-    """Training terms by epoch, a panel a term, a line a seed, one colour a data set.
+    """Training terms by epoch, a row a data set, a column a term; mean over seeds and their range.
 
     Args:
         terms: {name in the history: what it is called}.
     """
-    figure, axes = subplots(1, len(terms), figsize=(3.4 * len(terms), 2.9), squeeze=False)
-    datasets = list(dict.fromkeys(result.config.data.label for result in results))
-    for axis, (term, label) in zip(axes[0], terms.items(), strict=True):
-        for run in results:
-            dataset, column = run.config.data.label, f"train_{term}"
-            history = run.history.dropna(subset=[column])
-            color = f"C{datasets.index(dataset)}"
-            name = dataset if run.config.seed == 0 else None
-            axis.plot(history["epoch"], history[column], color=color, label=name, alpha=0.8)
-        axis.set(xlabel="epoch", title=label)
-        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes[0, 0].legend(fontsize=8, frameon=False)
+    datasets = _datasets(results)
+    size = (3.4 * len(terms), 0.6 + 2.1 * len(datasets))
+    figure, axes = subplots(len(datasets), len(terms), figsize=size, squeeze=False)
+    for row, dataset in zip(axes, datasets, strict=True):
+        runs = [run for run in results if run.config.data.label == dataset]
+        for axis, (term, label) in zip(row, terms.items(), strict=True):
+            _band(axis, runs, f"train_{term}", RIVAL, "-", None)
+            axis.set_yscale("linear")
+            axis.set_title(f"{label_title(dataset)}\n{label}", fontsize=9)
+            axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch")
     figure.suptitle(title)
     return _with_ends(figure, results, terms)
+
+
+def _datasets(results: Iterable[RunResult]) -> list[str]:
+    return list(dict.fromkeys(run.config.data.label for run in results))
 
 
 def _with_ends(figure: Figure, results: list[RunResult], terms: dict[str, str]) -> Figure:
@@ -91,10 +128,16 @@ def fold_losses(folds: pd.DataFrame) -> Figure:
     panels = list(folds.groupby("data set", sort=False))
     figure, axes = subplots(1, len(panels), figsize=(4.6 * len(panels), 3.2), squeeze=False)
     for axis, (dataset, of_set) in zip(axes[0], panels, strict=True):
-        for color, (way, part) in zip((NORMAL, ABNORMAL), of_set.groupby("way"), strict=False):
-            axis.plot(part["fold"], part["validation loss"], "o--", color=color, label=way)
-            axis.plot(part["fold"], part["training loss"], "-", color=color)
-        axis.set(title=dataset, xlabel="fold", ylabel="loss", xticks=sorted(set(folds["fold"])))
+        for color, (way, part) in enumerate(of_set.groupby("way")):
+            look = {"color": f"C{color}"}
+            axis.plot(part["fold"], part["validation loss"], "o--", label=way, **look)
+            axis.plot(part["fold"], part["training loss"], "-", **look)
+        axis.set(
+            title=label_title(dataset),
+            xlabel="fold",
+            ylabel="loss",
+            xticks=sorted(set(folds["fold"])),
+        )
         axis.legend(fontsize=9, frameon=False)
     figure.suptitle("solid: training, dashed: validation normals")
     ranges = [
@@ -105,93 +148,113 @@ def fold_losses(folds: pd.DataFrame) -> Figure:
     return described(figure, text, ranges)
 
 
-def score_histograms(results: list[RunResult], columns: int = 3) -> Figure:
-    """Test scores of normal and abnormal images, with the three thresholds, a panel a run."""
+def score_distributions(results: list[RunResult], columns: int = 3) -> Figure:
+    """Share of normal and of abnormal test images below each score, with the thresholds.
+
+    A panel a run. A few abnormal scores can be huge: the view ends at the 97th percentile of all,
+    and where a line ends says how many images lie beyond.
+    """
     rows = -(-len(results) // columns)
-    figure, axes = subplots(rows, columns, figsize=(4.2 * columns, 2.8 * rows), squeeze=False)
+    size = (3.9 * columns, 2.8 * rows)
+    figure, axes = subplots(rows, columns, figsize=size, squeeze=False, sharey=True)
     texts = []
     for axis, result in zip(axes.flat, results, strict=False):
-        test = result.split("test")
-        # A few abnormal scores can be huge: the view ends at the 97th percentile.
-        low, high = np.quantile(test["image_score"], [0, 0.97])
-        bins, medians = np.linspace(low, high, 30), dict.fromkeys(("normal", "abnormal"), "none")
+        test, medians = result.split("test"), dict.fromkeys(("normal", "abnormal"), "none")
         for label, name in LABEL_NAMES.items():
             part = test.loc[test["label"] == label, "image_score"]
             if len(part):
-                look = {"color": LABEL_COLORS[label], "alpha": 0.6, "label": name}
-                axis.hist(part.clip(upper=high), bins, density=True, **look)
+                axis.ecdf(part, color=LABEL_COLORS[label], label=name)
                 medians[name] = f"{part.median():.3g}"
-        for regime, style in REGIME_LINES.items():
+        for regime, (name, line) in REGIME_LINES.items():
             cut = result.metrics["thresholds"][regime]
             if np.isfinite(cut):
-                axis.axvline(cut, color="0.25", linestyle=style, label=regime)
-        where, title = result.config.data.label, run_title(result)
-        axis.set(title=f"{where}: {title}", yticks=[], xlabel="image score")
+                axis.axvline(cut, color="0.25", linestyle=line, linewidth=1, label=name)
+        where, title = label_title(result.config.data.label), run_title(result)
+        axis.set(xlim=np.quantile(test["image_score"], [0, 0.97]), xlabel="image score")
+        axis.set_title(f"{where}\n{title}", fontsize=10)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         told = f"normal {medians['normal']}, abnormal {medians['abnormal']}"
         texts.append(f"{where}, {title}: {told}")
     axes[0, 0].legend(fontsize=8, frameon=False)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("share of images below")
     for axis in axes.flat[len(results) :]:
         axis.set_visible(False)
-    text = "Histograms of the test scores of normal and abnormal images with their thresholds."
+    text = "Share of normal and of abnormal test images below each score, with the thresholds."
     return described(figure, f"{text} Median scores.", texts)
 
 
 def roc_curves(results: list[RunResult]) -> Figure:
-    """ROC curves on the test split, a panel a data set, a curve a method: the mean over seeds.
+    """ROC curves on the test split, a column a data set: mean over seeds, and their range.
 
-    At each specificity the seeds' sensitivities are averaged, so that the area under the curve
-    is the mean AUROC that its label gives.
+    Above what is trained by gradient, below what is not. At each specificity the seeds'
+    sensitivities are averaged, so the area under a curve is the mean AUROC that its label gives.
     """
-    datasets = list(dict.fromkeys(result.config.data.label for result in results))
-    figure, axes = subplots(1, len(datasets), figsize=(4.6 * len(datasets), 4.8), squeeze=False)
-    texts = []
-    for axis, dataset in zip(axes[0], datasets, strict=True):
+    datasets, texts = _datasets(results), []
+    size = (4.3 * len(datasets), 4.3 * len(ROC_ROWS))
+    figure, axes = subplots(len(ROC_ROWS), len(datasets), figsize=size, squeeze=False)
+    for column, dataset in zip(axes.T, datasets, strict=True):
         aurocs = []
-        for runs in (v for k, v in grouped(results).items() if k[0] == dataset):
-            title, mean = run_title(runs[0]), 100 * np.mean([r.metrics["auroc"] for r in runs])
-            axis.plot(ROC_GRID, _mean_roc(runs), label=f"{title} ({mean:.1f})")
-            aurocs.append(f"{title} {mean:.1f}")
-        axis.plot([0, 1], [0, 1], color=GUIDE, linewidth=1, zorder=0)
-        axis.set(title=dataset, xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
-        axis.legend(fontsize=8, frameon=False, loc="lower right")
-        texts.append(f"{dataset}: {', '.join(aurocs)}")
-    return described(figure, "ROC curves, a panel a data set. AUROC in percent.", texts)
+        for axis, (heading, kinds) in zip(column, ROC_ROWS.items(), strict=True):
+            rows = [runs for (label, *_), runs in grouped(results).items() if label == dataset]
+            rows = [runs for runs in rows if runs[0].config.method.kind in kinds]
+            for color, runs in enumerate(rows):
+                mean = 100 * np.mean([run.metrics["auroc"] for run in runs])
+                title, curves = run_title(runs[0]), _rocs(runs)
+                look = {"color": f"C{color}"}
+                axis.plot(ROC_GRID, curves.mean(axis=0), label=f"{title} {mean:.1f} %", **look)
+                ends = curves.min(axis=0), curves.max(axis=0)
+                axis.fill_between(ROC_GRID, *ends, alpha=0.15, linewidth=0, **look)
+                aurocs.append(f"{title} {mean:.1f}")
+            axis.plot([0, 1], [0, 1], color=GUIDE, linewidth=1, zorder=0)
+            axis.set(xlabel="1 − specificity", ylabel="sensitivity", aspect="equal")
+            axis.set_title(f"{label_title(dataset)}: {heading}", fontsize=11)
+            axis.legend(fontsize=8, frameon=False, loc="lower right")
+        texts.append(f"{label_title(dataset)}: {', '.join(aurocs)}")
+    return described(figure, "ROC curves, a column a data set. AUROC in percent.", texts)
 
 
-def _mean_roc(runs: list[RunResult]) -> np.ndarray:
-    """Sensitivity at each of `ROC_GRID`, mean over runs."""
+def _rocs(runs: list[RunResult]) -> np.ndarray:
+    """Sensitivity at each of `ROC_GRID`, a row a run."""
     curves = []
     for run in runs:
         test = run.labelled("test")
         x, y, _ = roc_curve(test["label"], test["image_score"], drop_intermediate=False)
         curves.append(np.interp(ROC_GRID, x, y))
-    return np.mean(curves, axis=0)
+    return np.array(curves)
 
 
 def auroc_dots(summary: pd.DataFrame) -> Figure:
-    """Test AUROC with its 95 % interval (dot and bar) and validation AUROC (ring) by method."""
+    """Test AUROC with its 95 % interval (dot and bar) and validation AUROC (ring) by method.
+
+    A panel a data set; a colour a kind of method. Nothing is drawn below 40 %.
+    """
     table = summary.dropna(subset=["auroc_low"])
     table = table.assign(title=list(map(method_title, table["model"], table["variant"])))
     positions = {title: -number for number, title in enumerate(table["title"].unique())}
     panels = list(table.groupby("dataset", sort=False))
-    size = (3.2 + 3.4 * len(panels), 3.8)
-    figure, axes = subplots(1, len(panels), figsize=size, squeeze=False, sharey=True)
+    size = (2.4 + 2.6 * len(panels), 1.4 + 0.27 * len(positions))
+    figure, axes = subplots(1, len(panels), figsize=size, squeeze=False, sharey=True, sharex=True)
     for axis, (dataset, rows) in zip(axes[0], panels, strict=True):
         for row in rows.itertuples():
-            y = positions[row.title]
-            axis.plot([row.auroc_low, row.auroc_high], [y, y], color=TEST, linewidth=2)
-            axis.plot(row.auroc, y, "o", color=TEST, label="test, 95 % interval")
-            axis.plot(row.val_auroc, y, "o", mfc="none", color=VALIDATION, label="validation")
-        axis.axvline(0.5, color=GUIDE, linewidth=1, zorder=0)
-        axis.set(title=dataset, xlabel="AUROC", yticks=list(positions.values()))
+            y, color = positions[row.title], method_color(row.model)
+            axis.plot([100 * row.auroc_low, 100 * row.auroc_high], [y, y], color=color, lw=2)
+            axis.plot(100 * row.auroc, y, "o", color=color)
+            axis.plot(100 * row.val_auroc, y, "o", mfc="none", color=VALIDATION)
+        axis.axvline(50, color=GUIDE, linewidth=1, zorder=0)
+        axis.set(xlabel="AUROC, %", yticks=list(positions.values()), xlim=(40, 101))
+        axis.set_title(label_title(dataset), fontsize=11)
         axis.set_yticklabels(list(positions))
-    handles, labels = axes[0, 0].get_legend_handles_labels()  # one pair for each method
+        axis.tick_params(axis="y", length=0)
+    marks = {"test, 95 % interval": {"color": "0.3"}, "validation": {"color": VALIDATION}}
+    marks["validation"]["mfc"] = "none"
+    handles = [plt.Line2D([], [], marker="o", linestyle="", **mark) for mark in marks.values()]
     place = {"loc": "outside lower center", "ncols": 2}
-    figure.legend(handles[:2], labels[:2], fontsize=10, frameon=False, **place)
+    figure.legend(handles, list(marks), fontsize=10, frameon=False, **place)
     text = "Dot plot of the AUROC by method, a panel a data set: test with its 95 % interval, "
     text += "validation as a ring. In percent, on test:"
-    return described(figure, text, [f"{name}: {_auroc_range(rows)}" for name, rows in panels])
+    each = [f"{label_title(name)}: {_auroc_range(rows)}" for name, rows in panels]
+    return described(figure, text, each)
 
 
 def _auroc_range(rows: pd.DataFrame) -> str:
@@ -201,30 +264,3 @@ def _auroc_range(rows: pd.DataFrame) -> str:
     gap = 100 * (rows["val_auroc"] - rows["auroc"]).median()
     note = f", validation higher by {gap:.1f} in the median" if np.isfinite(gap) else ""
     return f"{len(rows)} methods from {' down to '.join(ends)}{note}"
-
-
-def table_image(table: pd.DataFrame, title: str) -> Figure:
-    """A table as a picture, for readers who see images only."""
-    widths = [max(len(str(v)) for v in [name, *table[name]]) + 2 for name in table.columns]
-    height = 0.29 * (len(table) + 2)
-    figure = plt.figure(figsize=(0.1 * sum(widths), height))
-    axis = figure.add_axes((0, 0, 1, 1))
-    axis.axis("off")
-    axis.text(0, 1, title, fontsize=11, va="top")
-    drawn = axis.table(
-        cellText=table.astype(str).to_numpy(),
-        colLabels=list(table.columns),
-        colWidths=[width / sum(widths) for width in widths],
-        cellLoc="left",
-        colLoc="left",
-        bbox=(0, 0, 1, 1 - 0.29 / height),
-    )
-    drawn.auto_set_font_size(False)
-    drawn.set_fontsize(10)
-    for (row, _), cell in drawn.get_celld().items():
-        cell.set_edgecolor("0.85")
-        cell.visible_edges = "B"
-        if row == 0:
-            cell.set_text_props(weight="bold")
-    columns, rows = listed(list(table.columns)), len(table)
-    return described(figure, f"{title}: a table of {rows} rows as a picture, with {columns}.")

@@ -55,14 +55,68 @@ def preprocessing(path: Path, size: int, grey: bool, title: str) -> Figure:
 
 
 @torch.inference_mode()
+def first_look(flow: System, gaussian: System, images: ImageSet, auroc: str) -> Figure:
+    """What AE-FLOW makes of two normal and two abnormal images, beside a Gaussian's map.
+
+    Each image with its score as a rank: how many of the normal test images score lower.
+
+    Args:
+        auroc: told above the maps' columns.
+    """
+    positions, normals = pick(images, 2), np.flatnonzero(images.labels == 0)
+    batch, of_normals = images.batch(positions), images.batch(normals)
+    ranks, maps = [], []
+    for system in (flow, gaussian):
+        scores, rest = system.score(batch), system.score(of_normals).image_score
+        ranks.append([100 * float((rest < score).float().mean()) for score in scores.image_score])
+        maps.append(scores.anomaly_map[:, 0].numpy())
+    shown = [batch.image.numpy(), flow.reconstruct(batch).numpy(), *maps]
+    headings = ("image", "AE-FLOW paints", "AE-FLOW doubts", "a Gaussian doubts")
+    figure, axes = subplots(4, 4, figsize=(6.4, 6.6), squeeze=False)
+    for column, pictures in enumerate(shown):
+        limits = {}
+        if column > 1:
+            limits = {"cmap": "magma", "vmin": pictures.min(), "vmax": pictures.max()}
+        for row, picture in enumerate(pictures):
+            show_image(axes[row, column], picture, **limits)
+        axes[0, column].set_title(headings[column], fontsize=11)
+    for row, position in enumerate(positions):
+        axes[row, 0].set_ylabel(LABEL_NAMES[images.labels[position]], fontsize=10)
+        for column, rank in enumerate(ranks, start=2):
+            axes[row, column].set_xlabel(f"above {rank[row]:.0f} % of normals", fontsize=9)
+    _color_bars(figure, axes[:, 2:], "low", "high")
+    figure.suptitle(auroc, fontsize=11)
+    told = [
+        f"{axes[row, 0].get_ylabel()}: {ranks[0][row]:.0f} and {ranks[1][row]:.0f} %"
+        for row in range(4)
+    ]
+    text = f"Four images, what AE-FLOW paints of each, its map and a Gaussian's. {auroc}. Share of "
+    return described(figure, f"{text}normal images that score lower, by both:", told)
+
+
+def _color_bars(figure: Figure, axes: np.ndarray, low: str, high: str) -> None:
+    """A bar under each column of maps: their ranges are their own, so its ends are words."""
+    for column in axes.T:
+        mappable = column[0].images[0]
+        bar = figure.colorbar(
+            mappable, ax=list(column), orientation="horizontal", fraction=0.03, pad=0.01
+        )
+        bar.set_ticks(mappable.get_clim(), labels=[low, high], fontsize=8)
+        bar.outline.set_visible(False)
+
+
+@torch.inference_mode()
 def reconstruction_rows(system: System, images: ImageSet, title: str, n_each: int = 3) -> Figure:
-    """Image, reconstruction, residual and likelihood map of some normal and abnormal images."""
+    """Image, reconstruction, residual and likelihood map of some normal and abnormal images.
+
+    All maps of a column share one range.
+    """
     positions = pick(images, n_each)
     batch = images.batch(positions)
     scores, rebuilt = system.score(batch), system.reconstruct(batch)
     residual = (batch.image - rebuilt).abs().mean(dim=1)
     headings = ["image $x$", "reconstruction $x'$", "residual $|x-x'|$", "likelihood map"]
-    figure, axes = subplots(len(positions), 4, figsize=(5.8, 1.42 * len(positions)), squeeze=False)
+    figure, axes = subplots(len(positions), 4, figsize=(5.8, 0.5 + 1.45 * len(positions)))
     shared = {"vmin": float(scores.anomaly_map.min()), "vmax": float(scores.anomaly_map.max())}
     for row, position in enumerate(positions):
         show_image(axes[row, 0], batch.image[row].numpy())
@@ -73,6 +127,7 @@ def reconstruction_rows(system: System, images: ImageSet, title: str, n_each: in
         axes[row, 0].set_ylabel(f"{name}\nS = {float(scores.image_score[row]):.3f}", fontsize=9)
     for axis, heading in zip(axes[0], headings, strict=True):
         axis.set_title(heading, fontsize=9)
+    _color_bars(figure, axes[:, 2:], "low", "high")
     figure.suptitle(title)
     rows = listed([axis.get_ylabel().replace("\n", ", ") for axis in axes[:, 0]])
     text = f"{title}: images with their reconstruction, residual and likelihood map, a row an image"
@@ -80,24 +135,35 @@ def reconstruction_rows(system: System, images: ImageSet, title: str, n_each: in
 
 
 @torch.inference_mode()
-def map_columns(systems: dict[str, System], images: ImageSet, n_each: int = 5) -> Figure:
-    """The same images under each method's anomaly map; each map in its own range."""
+def map_columns(
+    systems: dict[str, System], images: ImageSet, title: str, n_each: int = 5
+) -> Figure:
+    """The same images under each method's anomaly map; each row of maps in a range of its own.
+
+    Args:
+        systems: by the method's name, as it shall stand beside its row.
+    """
     positions = pick(images, n_each)
     batch = images.batch(positions)
     n_rows, n_columns = 1 + len(systems), len(positions)
-    figure, axes = subplots(n_rows, n_columns, figsize=(0.8 * n_columns, 0.86 * n_rows))
+    figure, axes = subplots(n_rows, n_columns, figsize=(1.2 + 0.8 * n_columns, 0.4 + 0.86 * n_rows))
     for column, position in enumerate(positions):
         show_image(axes[0, column], batch.image[column].numpy())
-        axes[0, column].set_title(LABEL_NAMES[images.labels[position]], fontsize=7)
-    axes[0, 0].set_ylabel("image", fontsize=7)
-    for row, (name, system) in enumerate(systems.items(), start=1):
-        maps = system.score(batch).anomaly_map[:, 0].numpy()
-        low, high = np.quantile(maps, [0.01, 0.99])
-        for column, anomaly_map in enumerate(maps):
-            show_image(axes[row, column], anomaly_map, cmap="magma", vmin=low, vmax=high)
-        axes[row, 0].set_ylabel(name, fontsize=7)
-    text = f"{n_each} normal and {n_each} abnormal images in the first row; below them their"
-    return described(figure, f"{text} anomaly maps by {listed(list(systems))}, a row a method.")
+        axes[0, column].set_title(LABEL_NAMES[images.labels[position]], fontsize=8)
+    for row, (name, system) in enumerate({"image": None, **systems}.items()):
+        place = {"rotation": 0, "ha": "right", "va": "center"}
+        axes[row, 0].set_ylabel(name, fontsize=8, **place)
+        if system:
+            maps = system.score(batch).anomaly_map[:, 0].numpy()
+            low, high = np.quantile(maps, [0.01, 0.99])
+            for axis, anomaly_map in zip(axes[row], maps, strict=True):
+                show_image(axis, anomaly_map, cmap="magma", vmin=low, vmax=high)
+            bar = figure.colorbar(axes[row, 0].images[0], ax=list(axes[row]), aspect=6, pad=0.01)
+            bar.set_ticks([low, high], labels=["low", "high"], fontsize=6)
+            bar.outline.set_visible(False)
+    figure.suptitle(title, fontsize=11)
+    text = f"{title}. {n_each} normal and {n_each} abnormal images in the first row; below them"
+    return described(figure, f"{text} their anomaly maps by {listed(list(systems))}.")
 
 
 def pick(images: ImageSet, n_each: int) -> np.ndarray:

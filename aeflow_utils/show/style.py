@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from io import BytesIO
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,12 +15,14 @@ from matplotlib.figure import Figure
 from aeflow_utils.data.layouts import UNLABELLED
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import Profile
-from aeflow_utils.show.alt_texts import alt_text, show_alt_texts
+from aeflow_utils.show.alt_texts import alt_text, palette_png, show_alt_texts
 
-NORMAL, ABNORMAL = "#3b6ea5", "#c8553d"
-RIGHT, WRONG = NORMAL, ABNORMAL  # decisions
-TEST, VALIDATION = NORMAL, ABNORMAL  # splits
-FOR, AGAINST, OPEN = NORMAL, ABNORMAL, "0.5"  # what a difference says
+# Colour-blind readers tell these apart (Okabe and Ito's, and a purple). Each means one thing.
+NORMAL, ABNORMAL = "#0072B2", "#D55E00"  # images
+RIGHT, WRONG = "0.65", "#CC79A7"  # decisions
+TRAIN, VALIDATION, TEST = "0.65", "#56B4E9", "0.15"  # splits
+AE_FLOW, RIVAL, UNTRAINED, TRIVIAL = "#7B3294", "#009E73", "#E69F00", "0.6"  # methods
+AHEAD, BEHIND, SAME, OPEN = AE_FLOW, UNTRAINED, "0.35", "0.75"  # what a difference says
 GUIDE = "0.7"  # lines to compare with: chance, a diagonal
 LABEL_NAMES = {0: "normal", 1: "abnormal", UNLABELLED: "unlabelled"}
 LABEL_COLORS = {0: NORMAL, 1: ABNORMAL, UNLABELLED: "0.6"}
@@ -40,8 +43,9 @@ def save_figure(figure: Figure, name: str, profile: Profile) -> None:
     """Write ``<name>.png`` with its alt text to the profile's figure folder; close the figure."""
     folder = paths().images(profile.name)
     folder.mkdir(parents=True, exist_ok=True)
-    told = {"Description": alt_text(figure)}
-    figure.savefig(folder / f"{name}.png", bbox_inches="tight", facecolor="white", metadata=told)
+    file, told = BytesIO(), {"Description": alt_text(figure)}
+    figure.savefig(file, bbox_inches="tight", facecolor="white", metadata=told)
+    (folder / f"{name}.png").write_bytes(palette_png(file.getvalue()))
     plt.close(figure)  # or Jupyter shows it, once more
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -61,6 +62,28 @@ def share_of_reconstruction(profile: str) -> pd.DataFrame:
             names = {"data set": dataset, "subnet": variant, "reading of S_flow": reading}
             rows.append((names, {"whole score": whole, "flow part": flow}))
     return _compared(rows)
+
+
+def by_beta(profile: str, betas: Sequence[float] = tuple(np.linspace(0, 1, 21))) -> pd.DataFrame:
+    """AE-FLOW's test AUROC by the weight beta of S_flow, under each reading of it; no training.
+
+    Columns: data set, subnet, reading of S_flow, beta, and in percent mean, lowest and highest
+    over seeds.
+    """
+    rows = []
+    for (dataset, _, variant), runs in grouped(find(profile, methods=("ae_flow",))).items():
+        tests = [run.labelled("test") for run in runs]
+        for reading in CHOICES["flow_score"]:
+            flow, recon = (
+                replace(runs[0].config.model, flow_score=reading, beta=beta) for beta in (1.0, 0.0)
+            )
+            parts = [(t["label"], rescore(t, flow), rescore(t, recon)) for t in tests]
+            for beta in betas:
+                aurocs = [100 * metrics.auroc(y, beta * f + (1 - beta) * r) for y, f, r in parts]
+                ends = (np.mean(aurocs), min(aurocs), max(aurocs))
+                rows.append((dataset, variant, reading, beta, *ends))
+    columns = ["data set", "subnet", "reading of S_flow", "beta", "mean", "lowest", "highest"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def between_subnets(profile: str) -> pd.DataFrame:

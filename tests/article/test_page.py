@@ -8,6 +8,7 @@ import subprocess
 from io import BytesIO
 
 import nbformat
+import numpy as np
 import pytest
 from helpers import REPOSITORY
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -16,6 +17,7 @@ from PIL import Image
 from aeflow_utils.article.notebooks import ARTICLE
 from aeflow_utils.article.page import mathml, render_html
 from aeflow_utils.errors import UserError
+from aeflow_utils.show.alt_texts import palette_png
 
 CODE = re.compile(r"<(pre|code|style|math)\b.*?</\1>", re.DOTALL)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -141,6 +143,17 @@ def test_the_alt_text_of_an_output_is_escaped(tmp_path):
     output = shown({"image/png": png()}, **{"image/png": {"alt": 'x < "3"'}})
     text = render(tmp_path, code("plot()", output))
     assert 'alt="x &lt; &quot;3&quot;" width="30" height="20"' in text
+
+
+def test_plots_are_told_from_photographs(tmp_path):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
+    file = BytesIO()
+    noise.save(file, "PNG")
+    photo = base64.b64encode(file.getvalue()).decode()
+    few = base64.b64encode(palette_png(base64.b64decode(png()))).decode()
+    for content, look in ((few, "plot"), (photo, "photo")):
+        output = shown({"image/png": content}, **{"image/png": {"alt": "x"}})
+        assert f'<img class="{look}"' in render(tmp_path, code("plot()", output))
 
 
 def test_pictures_in_prose_are_put_inside(tmp_path, home):

@@ -83,13 +83,12 @@ def test_texts_of_plots_hold_the_numbers_that_are_plotted(write_run):
     folds = pd.DataFrame({"data set": "elpv", "way": "blocks", "fold": [1, 2]})
     folds["training loss"], folds["validation loss"] = [1.0, 1.1], [1.25, 1.5]
     made = {
-        figures.score_histograms([run]): "normal 1.5, abnormal 35",
+        figures.score_distributions([run]): "normal 1.5, abnormal 35",
         figures.roc_curves([run]): "AE-FLOW 100.0",
         mu_sigma(
             {"elpv": table}
         ): "raw scores: rank correlation of μ and σ +1.00, error AUROC of σ 1.00",
         figures.fold_losses(folds): "elpv, blocks: 1.25 to 1.5",
-        figures.table_image(folds, "Folds"): "Folds: a table of 2 rows",
         figures.term_curves([run], {"total": "loss"}, "T"): "loss from 2 to 1",
     }
     for figure, part in made.items():

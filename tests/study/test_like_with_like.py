@@ -93,3 +93,17 @@ def test_subnets_are_compared_part_by_part(write_parts):
     expected = pd.DataFrame({"difference": [50, -50, 0], "relation": ["for", "against", "same"]})
     assert table["difference"].tolist() == pytest.approx(expected["difference"])
     assert table["relation"].tolist() == expected["relation"].tolist()
+
+
+def test_beta_goes_from_the_reconstruction_to_the_flow(write_parts):
+    energy = ranked(4) / 200
+    columns = {f"energy_{pooling}": energy for pooling in CHOICES["pooling"]}
+    columns |= {"log_jac_det": 2 * energy, "mse": 0.0 * energy}
+    for seed in range(2):  # the second seed's reconstruction ranks the other way round
+        sign = 1 - 2 * seed
+        write_parts("ae_flow", seed, columns | {"ssim": -sign * ranked(0)}, variant=BASE)
+    table = like_with_like.by_beta("overnight", (0, 1)).set_index(["reading of S_flow", "beta"])
+    assert table.loc[("exp", 0), ["mean", "lowest", "highest"]].tolist() == [50, 0, 100]
+    for reading, auroc in {"exp": 80, "nll": 80, "full": 20}.items():
+        ends = table.loc[(reading, 1), ["mean", "lowest", "highest"]]
+        assert ends.tolist() == pytest.approx([auroc] * 3)
