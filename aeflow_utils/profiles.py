@@ -58,7 +58,7 @@ _LARGE_BATCHES = {gan: {"batch_size": 64} for gan in _GANS}
 EVIDENCE = "overnight"
 _LITE0, _WRN = "efficientnet_lite0", "wide_resnet50_2"
 # f-AnoGAN trains a GAN, then an encoder; its steps are cheap, so it has three times as many.
-_SHORT = {"min_steps": 400, "training": {"f_anogan": {"min_steps": 1200}}}
+_SHORT = {"min_steps": 340, "training": {"f_anogan": {"min_steps": 1020}}}
 _SHORT |= {"converged": True, "rests_on": EVIDENCE}
 _NIGHT = {"min_steps": 600, "training": {"f_anogan": {"min_steps": 1800}}}
 _CONVERGED = _NIGHT | {"converged": True, "also": {"elpv": "blocks"}}

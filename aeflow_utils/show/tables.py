@@ -209,24 +209,23 @@ def save_table(table: pd.DataFrame, name: str, profile: Profile) -> Path:
     return path
 
 
-def missing_figures() -> str:
-    """Which figures of the paper's own table are not known, and how to add one."""
-    known = published().query("source == 'paper' and method == 'AE-FLOW'")
-    known = known[known["metric"].isin(PAPER_METRICS)].drop_duplicates(["dataset", "metric"])
-    kinds = ", ".join(f"{n} {kind}" for kind, n in known["kind"].value_counts().items())
-    parts = []
+def missing_figures() -> pd.DataFrame:
+    """Which metrics of AE-FLOW in the paper's own table are known, a row a data set, and which not.
+
+    Columns: data set, known, missing, and the kinds of those that are known.
+    """
+    figures = published().query("source == 'paper' and method == 'AE-FLOW'")
+    figures = figures.drop_duplicates(["dataset", "metric"]).set_index(["dataset", "metric"])
+    rows = []
     for dataset in PAPER_DATASETS:
-        have = set(known.loc[known["dataset"] == dataset, "metric"])
+        have = [name for name in PAPER_METRICS if (dataset, name) in figures.index]
         lacking = [METRIC_TITLES[name] for name in PAPER_METRICS if name not in have]
-        if lacking:
-            title = SPECS[dataset].title if dataset in SPECS else dataset
-            parts.append(f"{title} {', '.join(lacking)}")
-    total = len(PAPER_METRICS) * len(PAPER_DATASETS)
-    return (
-        f"Of the paper's {total} figures for AE-FLOW, {len(known)} are known here ({kinds}). "
-        f"Missing: {'; '.join(parts)}; and every row of its baselines but one AUROC. To fill a "
-        "gap, add a line to `results/published.csv` with the source it was read in."
-    )
+        kinds = sorted({figures.loc[(dataset, name), "kind"] for name in have})
+        title = SPECS[dataset].title if dataset in SPECS else dataset
+        known = ", ".join(METRIC_TITLES[name] for name in have)
+        rows.append((title, known, ", ".join(lacking), ", ".join(kinds)))
+    columns = ["data set", "known", "missing", "kinds"]
+    return pd.DataFrame(rows, columns=columns).set_index("data set")
 
 
 def peers() -> pd.DataFrame:
