@@ -49,7 +49,6 @@ LEFT_OPEN = tuple(
 )
 CARRY_OVER = ("carry_over", True)  # of cross-validation: the other way to train the folds
 BASE = "conv_like"
-BETAS = (0.0, 0.5, 0.9, 1.0)
 DEFAULTS = asdict(TrainConfig()) | asdict(AEFlowConfig()) | {"crop": False, "encoder": "ImageNet"}
 
 
@@ -215,16 +214,16 @@ def fold_table(profile: str) -> pd.DataFrame:
 def rescore(scores: pd.DataFrame, config: AEFlowConfig) -> np.ndarray:
     """The image scores (N,) that AE-FLOW would have given with the score options of `config`.
 
+    As `ae_flow.mix` computes them, without torch, which tables should not wait for.
+
     Args:
         scores: stored scores with their parts, as `training.score_images` writes them.
     """
-    import torch  # here, so that tables which re-score nothing are read without it
-
-    from aeflow_utils.models.ae_flow import mix
-
-    columns = scores.select_dtypes("number").items()
-    parts = {name: torch.from_numpy(column.to_numpy(copy=True)) for name, column in columns}
-    return mix(parts, config)[0].numpy()
+    energy = scores[f"energy_{config.pooling}"]
+    readings = {"exp": -np.exp(-energy), "nll": energy, "full": energy - scores["log_jac_det"]}
+    recon = -scores["ssim"] if config.recon_score == "ssim" else scores["mse"]
+    mixed = config.beta * readings[config.flow_score] + (1 - config.beta) * recon
+    return mixed.to_numpy()
 
 
 def score_table(profile: str) -> pd.DataFrame:
@@ -239,14 +238,4 @@ def score_table(profile: str) -> pd.DataFrame:
                 names = {"data set": dataset, "features": run.config.model.features}
                 names |= {"form": form, "pooling": pooling}
                 rows.append(names | validation_and_test(run, flow_score=form, pooling=pooling))
-    return mark_best(rows, ["data set"])
-
-
-def weight_table(profile: str) -> pd.DataFrame:
-    """Weight of the flow score and form of the reconstruction score: AUROC in percent, seed 0."""
-    rows = []
-    for dataset, runs in runs_by_choice(profile).items():
-        for recon, beta in product(CHOICES["recon_score"], BETAS):
-            names = {"data set": dataset, "reconstruction": recon, "beta": beta}
-            rows.append(names | validation_and_test(runs[BASE], recon_score=recon, beta=beta))
     return mark_best(rows, ["data set"])
