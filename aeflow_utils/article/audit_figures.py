@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
+
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from aeflow_utils.metrics.verdicts import VERDICTS
+from aeflow_utils.metrics.verdicts import MARGIN, VERDICTS
 from aeflow_utils.show.alt_texts import described
-from aeflow_utils.show.style import AHEAD, BEHIND, OPEN, SAME, WRONG, subplots
+from aeflow_utils.show.comparison_figures import RELATION_COLORS
+from aeflow_utils.show.style import AHEAD, BEHIND, GUIDE, OPEN, SAME, WRONG, subplots
 
 # In the order of VERDICTS.
 VERDICT_COLORS = (AHEAD, "#b799c9", BEHIND, SAME, OPEN, "#8c2d04", "0.9")
+VIEW = 45  # points on each side of 0
 ABOVE = {"frameon": False, "loc": "lower left", "bbox_to_anchor": (0, 1)}  # a legend's place
 
 
@@ -30,6 +35,41 @@ def right_and_wrong(table: pd.DataFrame) -> Figure:
     each = "; ".join(f"{n} {r:.1f} to {w:.1f}" for n, r, w in zip(names, right, wrong, strict=True))
     text = f"From the right number to the one with the error, in percent: {each}."
     return described(figure, text)
+
+
+def claims_forest(ledger: pd.DataFrame) -> Figure:
+    """Every measured claim of the ledger, a line each: what it was measured by, and its verdict.
+
+    A dot a measurement with its interval, in points for the claim (right) or against it. The view
+    ends at `VIEW` points.
+    """
+    table = ledger[ledger["measured"].map(len) > 0].sort_values(
+        "verdict", key=lambda words: words.map(VERDICTS.index), kind="stable"
+    )
+    figure, axis = subplots(figsize=(9.5, 0.42 * len(table) + 1))
+    axis.axvspan(-MARGIN, MARGIN, color="0.93", zorder=0)
+    axis.axvline(0, color=GUIDE, linewidth=1, zorder=1)
+    for y, found in enumerate(table["measured"]):
+        places = np.linspace(-0.25, 0.25, len(found)) if len(found) > 1 else [0]
+        for place, m in zip(places, found, strict=True):
+            look, low, high = (
+                {"color": RELATION_COLORS[m.relation]},
+                m.estimate.low,
+                m.estimate.high,
+            )
+            axis.plot(np.clip([low, high], -VIEW, VIEW), [y + place] * 2, linewidth=1.5, **look)
+            if abs(m.estimate.value) <= VIEW:
+                fill = "white" if m.relation == "open" else look["color"]
+                axis.plot(m.estimate.value, y + place, "o", markersize=4, mfc=fill, **look)
+    names = [textwrap.fill(claim, 58) for claim in table["claim"]]
+    axis.set_yticks(range(len(table)), names, fontsize=8)
+    for y, verdict in enumerate(table["verdict"]):
+        axis.text(VIEW + 0.6, y, verdict, va="center", fontsize=8)
+    axis.set(xlim=(-VIEW, VIEW), xlabel="points for the claim", ylim=(len(table) - 0.4, -0.6))
+    axis.tick_params(axis="y", length=0)
+    counted = table["verdict"].value_counts()
+    each = [f"{counted[word]} {word}" for word in VERDICTS if word in counted]
+    return described(figure, f"Forest plot of {len(table)} measured claims: {', '.join(each)}.")
 
 
 def verdict_bars(counts: pd.DataFrame) -> Figure:

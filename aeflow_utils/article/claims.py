@@ -7,6 +7,7 @@ runs change it. To add a claim, add a row, and a function to `judges` if none th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from inspect import getmembers, isfunction
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from aeflow_utils.article import judges, judges_of_ensembles, judges_of_print
 from aeflow_utils.article.audit import printed_row
 from aeflow_utils.article.evidence import Case, Evidence
 from aeflow_utils.errors import UserError
-from aeflow_utils.metrics.verdicts import VERDICTS, in_family, verdict_of
+from aeflow_utils.metrics.verdicts import VERDICTS, Measurement, in_family, verdict_of
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import Profile
 
@@ -65,6 +66,7 @@ def _figures(rows: str) -> dict[str, float]:
 def ledger(evidence: Evidence) -> pd.DataFrame:
     """Every claim with verdict, setting, evidence, file and notebook, indexed by key.
 
+    ``measured`` holds the `Measurement`s that a verdict follows from, as they stand in the family.
     All comparisons that decide a verdict are one family: each stands only if it does after Holm's
     correction for all of them. Where the same methods have runs that were trained by the other
     policy, the verdict of those stands beside it, in a column of that policy's name.
@@ -74,7 +76,8 @@ def ledger(evidence: Evidence) -> pd.DataFrame:
     """
     table = claims_in_print()
     cases = _judged(table, evidence)
-    table["verdict"] = _verdicts(cases, table["needs"])
+    table["measured"] = _in_family(cases)
+    table["verdict"] = _verdicts(cases, table["measured"], table["needs"])
     table["evidence"] = [case.told for case in cases]
     of_runs = table["notebook"] != ARTICLE
     table["setting"] = of_runs.map({True: evidence.setting, False: "printed figures"})
@@ -82,9 +85,11 @@ def ledger(evidence: Evidence) -> pd.DataFrame:
     columns = ["claim", "by", "needs", "verdict"]
     for name in evidence.other_policies:
         cases = _judged(table[of_runs], Evidence(name))
-        table.loc[of_runs, name] = _verdicts(cases, table.loc[of_runs, "needs"])
+        table.loc[of_runs, name] = _verdicts(cases, _in_family(cases), table.loc[of_runs, "needs"])
         columns.append(name)
-    table = table[[*columns, "setting", "evidence", "file", "notebook", "asked in 2023"]].fillna("")
+    table = table[
+        [*columns, "setting", "evidence", "file", "notebook", "asked in 2023", "measured"]
+    ].fillna("")
     return table.rename(columns=lambda name: name.replace("_", " "))
 
 
@@ -98,13 +103,21 @@ def _judged(claims: pd.DataFrame, evidence: Evidence) -> list[Case]:
     return cases
 
 
-def _verdicts(cases: list[Case], needs: pd.Series) -> list[str]:
-    open_cases = [case for case in cases if not case.verdict]
-    family = iter(in_family([m for case in open_cases for m in case.measurements]))
+def _in_family(cases: list[Case]) -> list[list[Measurement]]:
+    """The measurements of each case; those that decide a verdict are one family."""
+    deciding = [m for case in cases if not case.verdict for m in case.measurements]
+    family = iter(in_family(deciding))
     return [
-        case.verdict or verdict_of([next(family) for _ in case.measurements], need)
-        for case, need in zip(cases, needs, strict=True)
+        list(case.measurements) if case.verdict else [next(family) for _ in case.measurements]
+        for case in cases
     ]
+
+
+def _verdicts(
+    cases: list[Case], measured: Iterable[list[Measurement]], needs: Iterable[str]
+) -> list[str]:
+    rows = zip(cases, measured, needs, strict=True)
+    return [case.verdict or verdict_of(found, need) for case, found, need in rows]
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
@@ -117,7 +130,7 @@ def save_ledger(table: pd.DataFrame, profile: Profile) -> Path:
     name = profile.name
     folder = paths().home / "results" if name == "laptop" else paths().results(name)
     folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / "claims.csv")
+    table.drop(columns="measured").to_csv(folder / "claims.csv")
     return folder / "claims.csv"
 
 
