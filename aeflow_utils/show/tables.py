@@ -20,6 +20,7 @@ from aeflow_utils.study.results import (
     grouped,
     judged_losses,
     kept_row,
+    label_title,
     labels_and_scores,
     still_falling,
     summary,
@@ -197,8 +198,9 @@ def recorded_overview(profile: str) -> pd.DataFrame:
     for (dataset, model, variant), runs in grouped(main).items():
         each = [100 * run.metrics["auroc"] for run in runs]
         spread = f" ± {np.std(each, ddof=1):.1f}" if len(each) > 1 else ""
-        cells.setdefault(dataset, {})[method_title(model, variant)] = f"{np.mean(each):.1f}{spread}"
-    return pd.DataFrame(cells).rename_axis("test AUROC, %").reset_index()
+        of_set = cells.setdefault(label_title(dataset), {})
+        of_set[method_title(model, variant)] = f"{np.mean(each):.1f}{spread}"
+    return pd.DataFrame(cells).rename_axis("test AUROC, %").fillna("").reset_index()
 
 
 def save_table(table: pd.DataFrame, name: str, profile: Profile) -> Path:

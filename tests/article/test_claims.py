@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from helpers import REPOSITORY
 
-from aeflow_utils.article import claims, judges, judges_of_print, standings
+from aeflow_utils.article import audit_figures, claims, judges, judges_of_print, standings
 from aeflow_utils.article.evidence import Evidence, auroc_gap
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.errors import UserError
@@ -23,6 +24,7 @@ from aeflow_utils.metrics.verdicts import (
 )
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
+from aeflow_utils.show.alt_texts import alt_text
 from aeflow_utils.show.tables import published
 from aeflow_utils.study.results import find, summary
 
@@ -267,6 +269,20 @@ def test_the_ledger_is_written_apart_for_other_profiles(write_run):
     pd.testing.assert_frame_equal(
         pd.read_csv(written, index_col="key").fillna(""), ledger.drop(columns="measured")
     )
+
+
+def test_the_forest_of_claims_has_a_line_a_measurement(write_seeds):
+    for dataset in ("chest_xray", "elpv"):
+        write_seeds("ae_flow", variant="conv_like", dataset=dataset, test=PERFECT)
+        write_seeds("autoencoder", dataset=dataset, test=RANDOM)
+    ledger = claims.ledger(Evidence("overnight"))
+    figure = audit_figures.claims_forest(ledger)
+    measured = ledger["measured"].map(len)
+    intervals = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
+    assert len(intervals) == measured.sum() + 1  # and the line at 0
+    assert len(figure.axes[0].texts) == (measured > 0).sum()
+    assert f"{(measured > 0).sum()} measured claims" in alt_text(figure)
+    plt.close(figure)
 
 
 def test_the_ledger_says_what_setting_a_verdict_holds_in(write_run):
