@@ -61,7 +61,8 @@ def loss_curves(results: list[RunResult]) -> Figure:
             for color, runs in enumerate(of_set):
                 for split, line in (("train", "-"), ("val", "--")):
                     name = run_title(runs[0]) if split == "train" else None
-                    _band(axis, runs, f"{split}_{term}", f"C{color}", line, name)
+                    if (column := f"{split}_{term}") in runs[0].history:
+                        _band(axis, runs, column, f"C{color}", line, name)
             axis.set(title=f"{label_title(dataset)}: {label}", xlabel="epoch")
             axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes[0, 0].legend(fontsize=9, frameon=False)
@@ -103,8 +104,8 @@ def term_curves(results: list[RunResult], terms: dict[str, str], title: str) -> 
     return _with_ends(figure, results, terms)
 
 
-def _datasets(results: Iterable[RunResult]) -> list[str]:
-    return list(dict.fromkeys(run.config.data.label for run in results))
+def _datasets(runs: Iterable[RunResult]) -> list[str]:
+    return list(dict.fromkeys(run.config.data.label for run in runs))
 
 
 def _with_ends(figure: Figure, results: list[RunResult], terms: dict[str, str]) -> Figure:
@@ -191,11 +192,13 @@ def roc_curves(results: list[RunResult]) -> Figure:
     sensitivities are averaged, so the area under a curve is the mean AUROC that its label gives.
     """
     datasets, texts = _datasets(results), []
-    size = (4.3 * len(datasets), 4.3 * len(ROC_ROWS))
-    figure, axes = subplots(len(ROC_ROWS), len(datasets), figsize=size, squeeze=False)
+    here = {run.config.method.kind for run in results}
+    headings = {name: kinds for name, kinds in ROC_ROWS.items() if here & set(kinds)}
+    size = (4.3 * len(datasets), 4.3 * len(headings))
+    figure, axes = subplots(len(headings), len(datasets), figsize=size, squeeze=False)
     for column, dataset in zip(axes.T, datasets, strict=True):
         aurocs = []
-        for axis, (heading, kinds) in zip(column, ROC_ROWS.items(), strict=True):
+        for axis, (heading, kinds) in zip(column, headings.items(), strict=True):
             rows = [runs for (label, *_), runs in grouped(results).items() if label == dataset]
             rows = [runs for runs in rows if runs[0].config.method.kind in kinds]
             for color, runs in enumerate(rows):

@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
 from aeflow_utils import metrics
 from aeflow_utils.methods import METHODS
@@ -83,6 +84,25 @@ def by_beta(profile: str, betas: Sequence[float] = tuple(np.linspace(0, 1, 21)))
                 ends = (np.mean(aurocs), min(aurocs), max(aurocs))
                 rows.append((dataset, variant, reading, beta, *ends))
     columns = ["data set", "subnet", "reading of S_flow", "beta", "mean", "lowest", "highest"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def likeness(profile: str, model: str) -> pd.DataFrame:
+    """Rank correlation of each method's test scores with those of `model`, which has one run a set.
+
+    Columns: data set, model, variant, and mean, lowest and highest over seeds.
+    """
+    runs, rows = grouped(find(profile)), []
+    others = {dataset: row[0] for (dataset, name, _), row in runs.items() if name == model}
+    for (dataset, name, variant), of_row in runs.items():
+        if dataset in others and name != model:
+            scores = others[dataset].split("test").set_index("path")["image_score"]
+            each = [
+                spearmanr(test["image_score"], scores[test["path"]]).statistic
+                for test in (run.split("test") for run in of_row)
+            ]
+            rows.append((dataset, name, variant, np.mean(each), min(each), max(each)))
+    columns = ["data set", "model", "variant", "mean", "lowest", "highest"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -107,3 +107,13 @@ def test_beta_goes_from_the_reconstruction_to_the_flow(write_parts):
     for reading, auroc in {"exp": 80, "nll": 80, "full": 20}.items():
         ends = table.loc[(reading, 1), ["mean", "lowest", "highest"]]
         assert ends.tolist() == pytest.approx([auroc] * 3)
+
+
+def test_likeness_is_a_rank_correlation_image_by_image(write_parts):
+    for seed, sign in enumerate((1, 1, -1)):
+        scores = {"image_score": sign * np.exp(ranked(0))}
+        write_parts("f_anogan", seed, scores)
+    write_parts("brightness", 0, {"image_score": ranked(0)})
+    (row,) = like_with_like.likeness("overnight", "brightness").to_dict("records")
+    assert (row["model"], row["lowest"], row["highest"]) == ("f_anogan", -1, 1)
+    assert row["mean"] == pytest.approx(1 / 3)

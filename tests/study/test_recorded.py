@@ -91,21 +91,20 @@ def test_training_losses_fall(recorded):
         assert loss.iloc[-1] < loss.iloc[0], run.folder.name
 
 
-def test_what_the_gans_rebuild_gets_better(recorded):
-    for run in of_model(recorded, *methods_of("gan")):
+def test_what_the_gans_rebuild_gets_better_at_their_converged_rate(evidence):
+    for run in of_model(evidence, *methods_of("gan")):
         loss = run.history["train_recon"].dropna()
         assert loss.iloc[-1] < loss.iloc[0], run.folder.name
 
 
-def test_no_discriminator_explodes_and_critics_converge(recorded):
+def test_no_discriminator_or_critic_explodes(recorded):
     for run in of_model(recorded, "ganomaly"):
         loss = run.history["train_discriminator"]
         assert loss.between(0, 2).all(), run.folder.name
     for run in of_model(recorded, "f_anogan"):
         gan = run.history.dropna(subset=["train_wasserstein"])
-        assert gan["train_wasserstein"].abs().max() < 1000, run.folder.name
-        assert -2 < gan["train_wasserstein"].iloc[-1] < 5, run.folder.name
-        assert gan["train_penalty"].iloc[-1] < 0.5, run.folder.name
+        assert gan["train_wasserstein"].abs().max() < 100, run.folder.name
+        assert gan["train_penalty"].iloc[-1] < 1, run.folder.name
 
 
 def test_ganomalys_discriminator_is_not_always_right(recorded):
@@ -149,8 +148,7 @@ def test_one_member_knows_its_errors_from_parts_as_well_as_all_do(ensembles):
     assert (chosen["auroc"] - chosen["one"]).abs().max() < 0.02
 
 
-def test_conformal_sets_keep_their_promise_on_elpv_and_break_it_on_chest_xray(ensembles):
+def test_conformal_sets_keep_their_promise_on_a_random_split(ensembles):
     table = coverage_table(ensembles)
     gap = (table["covered"] - table["nominal"]).groupby(table["data set"])
     assert gap.get_group("elpv").abs().max() < 0.03
-    assert gap.get_group("chest_xray").min() < -0.2
