@@ -156,8 +156,9 @@ def oct_and_isic() -> pd.DataFrame:
     for dataset, beside in (("oct2017", others), ("isic2018", {})):
         row = _of_paper(table="comparison in UniNet", dataset=dataset)
         images = official_test_images(dataset)
-        found[SPECS[dataset].title] = arithmetic.acc_with_f1(row, beside, images)
-    return pd.DataFrame(found, dtype=object).fillna("")
+        numbers = arithmetic.acc_with_f1(row, beside, images)
+        found[SPECS[dataset].title] = pd.Series(numbers, dtype=object)
+    return pd.DataFrame(found).fillna("")
 
 
 def fitting_test_sets() -> pd.DataFrame:

@@ -12,7 +12,6 @@ from inspect import getmembers, isfunction
 from pathlib import Path
 
 import pandas as pd
-from IPython.display import Markdown
 
 from aeflow_utils.article import judges, judges_of_ensembles, judges_of_print
 from aeflow_utils.article.audit import printed_row
@@ -132,14 +131,3 @@ def save_ledger(table: pd.DataFrame, profile: Profile) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     table.drop(columns="measured").to_csv(folder / "claims.csv")
     return folder / "claims.csv"
-
-
-def cite(table: pd.DataFrame, *keys: str) -> Markdown:
-    """Claims of a ledger with verdict and evidence, each as a quotation.
-
-    Raises:
-        KeyError: there is no such claim.
-    """
-    rows = (table.loc[key] for key in keys)
-    quoted = [f"> **{row.claim}: {row.verdict}.** {row.evidence}" for row in rows]
-    return Markdown("\n\n".join(quoted))

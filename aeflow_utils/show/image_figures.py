@@ -146,7 +146,9 @@ def map_columns(
     positions = pick(images, n_each)
     batch = images.batch(positions)
     n_rows, n_columns = 1 + len(systems), len(positions)
-    figure, axes = subplots(n_rows, n_columns, figsize=(1.2 + 0.8 * n_columns, 0.4 + 0.86 * n_rows))
+    figure, axes = subplots(
+        n_rows, n_columns, figsize=(1.2 + 0.65 * n_columns, 0.4 + 0.69 * n_rows)
+    )
     for column, position in enumerate(positions):
         show_image(axes[0, column], batch.image[column].numpy())
         axes[0, column].set_title(LABEL_NAMES[images.labels[position]], fontsize=8)

@@ -296,16 +296,6 @@ def test_the_ledger_says_what_setting_a_verdict_holds_in(write_run):
         assert setting["miic"] == setting["auc column"] != setting["medical"]
 
 
-def test_a_citation_has_claim_verdict_and_evidence(write_run):
-    write_run("ae_flow", variant="conv_like")
-    ledger = claims.ledger(Evidence("smoke"))
-    text = claims.cite(ledger, "auc column", "miic").data
-    for key in ("auc column", "miic"):
-        assert all(ledger.loc[key, name] in text for name in ("claim", "verdict", "evidence"))
-    with pytest.raises(KeyError):
-        claims.cite(ledger, "no such claim")
-
-
 def test_standings_have_a_row_a_rival_and_one_for_what_trains_nothing(write_seeds):
     for dataset in ("chest_xray", "elpv"):
         write_seeds("ae_flow", variant="conv_like", dataset=dataset, test=PERFECT)
