@@ -56,5 +56,3 @@ def test_other_results_make_another_article(perturbed):
     # What was not touched says what it said.
     untouched = "Were the published numbers right?"
     assert answer(before, untouched) == answer(after, untouched) != ""
-    ensemble = answer(after, "Does the ensemble know when it is wrong?")
-    assert "on 0 of 0 data sets" in " ".join(ensemble.split())  # nothing is wrong there any more
