@@ -47,6 +47,7 @@ def forest(table: pd.DataFrame, by: list[str], xlabel: str) -> Figure:
             fill = "white" if row.relation == "open" else color
             axis.plot(row.difference, y, "o", color=color, mfc=fill, markersize=5)
         axis.set(title=label_title(dataset), xlabel=xlabel, yticks=list(rows.values()))
+        axis.set_ylim(0.6 - len(rows), 0.4)
         axis.set_yticklabels(list(rows))
         axis.tick_params(axis="y", length=0)
         kinds = part["relation"].value_counts()
@@ -121,8 +122,8 @@ def loss_and_auroc(curves: pd.DataFrame, model: str, variant: str) -> Figure:
         column[1].set(xlabel="steps")
     axes[0, 0].set(ylabel="validation normals,\nbits per dimension")
     axes[1, 0].set(ylabel="test AUROC, %")
-    for axis in axes[:, 0]:
-        axis.legend(fontsize=8, frameon=False)
+    named = [h for axis in axes[:, 0] for h in axis.get_legend_handles_labels()[0]]
+    figure.legend(handles=named, loc="outside lower center", fontsize=8, ncols=2, frameon=False)
     title = method_title(model, variant)
     return described(figure, f"{title}: loss on validation normals and test AUROC by step.", texts)
 
@@ -135,8 +136,10 @@ def _loss_line(axis: Axes, part: pd.DataFrame, color: str, name: str) -> None:
 
 
 def _auroc_lines(axis: Axes, part: pd.DataFrame, color: str, titles: bool) -> None:
+    whole = part["auroc_image_score"]
     for name, (title, line) in AUROCS.items():
-        if name in part and part[name].notna().any():
+        is_whole = name != whole.name and name in part and part[name].equals(whole)
+        if name in part and part[name].notna().any() and not is_whole:
             points = part.dropna(subset=[name])
             label = title if titles else None
             axis.plot(points["step"], 100 * points[name], line, color=color, label=label)

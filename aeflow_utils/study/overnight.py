@@ -7,6 +7,7 @@ are kept; one that was stopped goes on after its last whole epoch.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Collection, Iterable
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from aeflow_utils.config import RunConfig
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.errors import TrainingError
+from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.experiments import plan, run_all
 from aeflow_utils.study.grid import grid_plan
@@ -39,8 +41,13 @@ def overnight_plan(datasets: Collection[str] = SPECS) -> dict[str, list[RunConfi
 def run_overnight(datasets: Collection[str] = SPECS) -> None:
     """Run what is missing, a data set at a time, and say before each how long it may take.
 
-    A run that its loss stops is named, and stops no other.
+    Runs of sets that are not whole, and so not recorded, may have come with the bundle: they are
+    taken up. A run that its loss stops is named, and stops no other.
     """
+    for name in (CONVERGED.name, AS_PUBLISHED.name):
+        for folder in (paths().home / "results" / "unfinished" / name).glob("*"):
+            if not (paths().runs(name) / folder.name).exists():
+                shutil.copytree(folder, paths().runs(name) / folder.name)
     for dataset, configs in overnight_plan(datasets).items():
         missing = [config for config in configs if not run_folder(config).exists()]
         hours = hours_left(missing, _finished())

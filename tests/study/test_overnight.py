@@ -1,5 +1,6 @@
 """The evidence, a data set at a time: what is to be run, how long it takes, what stops nothing."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -82,3 +83,17 @@ def test_what_a_loss_stops_is_told_and_the_night_goes_on(chest_tree, monkeypatch
     told = capsys.readouterr().out.splitlines()
     assert "seed 3" in told[1]
     assert told[2].startswith(f"chest_xray: {len(done)} runs, 0 missing, about 0.0 h")
+
+
+def test_runs_of_sets_that_are_not_whole_are_taken_up(home, write_run, monkeypatch):
+    mine, theirs = (write_run("knn", seed=seed, profile="overnight").folder for seed in (0, 1))
+    unfinished = home / "results" / "unfinished" / "overnight"
+    for folder in (mine, theirs):
+        shutil.copytree(folder, unfinished / folder.name)
+    shutil.rmtree(theirs)
+    (mine / "config.json").write_text("mine")
+    monkeypatch.setattr(overnight, "run_all", list)
+    monkeypatch.setattr(overnight, "_finished", list)
+    overnight.run_overnight([])
+    assert (theirs / "config.json").exists()
+    assert (mine / "config.json").read_text() == "mine"
