@@ -91,7 +91,7 @@ def test_a_method_is_one_file_and_one_row(toy, write_run):
     rows = summary(find("smoke"))
     assert rows.set_index("model").loc["toy", "auroc"] == pytest.approx(toys[0].metrics["auroc"])
     shown = tables.format_summary(rows)
-    assert ("elpv", "a toy") in shown.index
+    assert ("ELPV solar cells", "a toy") in shown.index
     for name, table in functions_of_runs(tables):
         assert table(results) is not None, name
     drawn = [function(results) for _, function in functions_of_runs(figures)]
@@ -134,7 +134,7 @@ def test_a_data_set_is_one_entry_of_the_catalog(crates):
     results = run_all(configs)
     assert len(results) == len(configs) == 4
     shown = tables.format_summary(summary(results, "normal_quantile"))
-    assert {dataset for dataset, _ in shown.index} == {"crates"}
+    assert {dataset for dataset, _ in shown.index} == {"Crates"}
     figure = figures.roc_curves(results)
     assert len(figure.axes) == 1
     plt.close(figure)

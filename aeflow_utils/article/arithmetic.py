@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from aeflow_utils import metrics
 from aeflow_utils.article.confusion import all_abnormal, decimals, matching, prints_as, rights
 from aeflow_utils.metrics import CLASSIFICATION
 
@@ -50,22 +49,6 @@ def auc_from_counts(printed: Figures, images: Counts) -> dict[str, float]:
         raise ValueError(f"{len(matrices)} confusion matrices have SEN {sen:g} and SPE {spe:g}")
     row = matrices.iloc[0]
     return row[["tp", "tn", "bacc"]].to_dict() | {"exact": bool(abs(row["bacc"] - auc) < 1e-9)}
-
-
-def auroc_of_decisions(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Figures:
-    """What becomes of an AUROC when the curve is drawn from decisions instead of scores.
-
-    Args:
-        labels: (N,), 1 for abnormal.
-        scores: (N,), an image is called abnormal at or above `threshold`.
-
-    Returns:
-        auroc, auroc_of_decisions and bacc (balanced accuracy), in percent.
-    """
-    decisions = (np.asarray(scores) >= threshold).astype(int)
-    right, wrong = (100 * metrics.auroc(labels, each) for each in (scores, decisions))
-    balanced = 100 * metrics.classification(labels, decisions)["bacc"]
-    return {"auroc": right, "auroc_of_decisions": wrong, "bacc": balanced}
 
 
 def margins(right: Counts, wrong: Counts, images: Counts) -> dict[str, float | str]:

@@ -25,7 +25,6 @@ from aeflow_utils.article.evidence import (
     threshold_gap,
 )
 from aeflow_utils.data.catalog import SPECS
-from aeflow_utils.methods import methods_of
 from aeflow_utils.metrics.verdicts import NOT_TESTABLE, Measurement
 from aeflow_utils.options import CHOICES
 from aeflow_utils.study.grid import BASE, LEFT_OPEN, fold_table
@@ -47,14 +46,6 @@ def against_rivals(evidence: Evidence, domain: str) -> Case:
     here = evidence.of_domain(domain)
     gaps = [gap for rival in rivals() for gap in _gaps(evidence, here, "ae_flow", rival)]
     return measured("Test AUROC of AE-FLOW, the rival and the difference", gaps)
-
-
-def against_untrained(evidence: Evidence) -> Case:
-    """AE-FLOW against the best method that trains nothing."""
-    return measured(
-        "Test AUROC of AE-FLOW, of the best detector that trains nothing, and the difference",
-        _gaps(evidence, evidence.datasets, "ae_flow", *methods_of("untrained")),
-    )
 
 
 def in_order(evidence: Evidence, dataset: str, order: str) -> Case:

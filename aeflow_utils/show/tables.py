@@ -45,7 +45,7 @@ def format_summary(table: pd.DataFrame) -> pd.DataFrame:
         values = table.get(column, pd.Series(np.nan, table.index))
         return values.map(lambda value: "" if pd.isna(value) else form.format(100 * value))
 
-    out = pd.DataFrame({"data set": table["dataset"]}, index=table.index)
+    out = pd.DataFrame({"data set": table["dataset"].map(label_title)}, index=table.index)
     out["method"] = list(map(method_title, table["model"], table["variant"]))
     out["reads"] = table["reads"]
     out["seeds"] = ["" if pd.isna(n) else str(int(n)) for n in table["n_seeds"]]
@@ -75,7 +75,7 @@ def cost_table(results: list[RunResult]) -> pd.DataFrame:
     for (dataset, model, variant), runs in grouped(results).items():
         each = pd.DataFrame([run.environment for run in runs])
         n_images, seconds = len(runs[0].scores), max(each["score_seconds"].mean(), 1e-3)
-        row = {"data set": dataset, "method": method_title(model, variant)}
+        row = {"data set": label_title(dataset), "method": method_title(model, variant)}
         row["trained parameters"] = f"{each['trainable_parameters'][0]:,}"
         row["fit, s"] = round(each["fit_seconds"].mean(), 1)
         row["images scored a second"] = round(n_images / seconds)
@@ -91,7 +91,7 @@ def rate_table(trials: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["data set", "method", "strides"]
     methods = map(method_title, trials["model"], trials["variant"].fillna(""))
-    named = trials.assign(**{"data set": trials["dataset"], "method": list(methods)})
+    named = trials.assign(**{"data set": trials["dataset"].map(label_title)}, method=list(methods))
     lowest = named["loss"] == named.groupby(keys, dropna=False)["loss"].transform("min")
     shown = named["loss"].map("{:,.4g}".format) + np.where(lowest, " ★", "")
     named = named.assign(shown=shown, strides=named["strides"].fillna(""))
@@ -109,7 +109,7 @@ def training_table(results: list[RunResult]) -> pd.DataFrame:
     for (dataset, model, variant), runs in grouped(results).items():
         if len(judged_losses(runs[0])):
             kept = pd.DataFrame([kept_row(run) for run in runs])
-            row = {"data set": dataset, "method": method_title(model, variant)}
+            row = {"data set": label_title(dataset), "method": method_title(model, variant)}
             row["epochs"], row["kept"] = len(runs[0].history), round(kept["epoch"].mean(), 1)
             row["loss on validation normals"] = (
                 f"{kept[f'val_{runs[0].config.method.judged_by}'].mean():.4g}"
@@ -125,7 +125,7 @@ def auroc_of_parts(results: list[RunResult]) -> pd.DataFrame:
     rows = []
     flows = grouped(run for run in results if run.config.model.name == "ae_flow")
     for (dataset, model, variant), runs in flows.items():
-        row = {"data set": dataset, "method": method_title(model, variant)}
+        row = {"data set": label_title(dataset), "method": method_title(model, variant)}
         for title, column in SCORE_COLUMNS.items():
             labels, scores = labels_and_scores(runs, column)
             row[title] = round(100 * np.mean([metrics.auroc(labels, each) for each in scores]), 1)
@@ -144,11 +144,12 @@ def pixel_table(results: list[RunResult]) -> pd.DataFrame:
         if all("aupro" in run.metrics for run in runs):
             each = [(run.metrics["pixel_auroc"], run.metrics["aupro"]) for run in runs]
             method, mean = method_title(model, variant), 100 * np.mean(each, axis=0)
-            rows.append((label, method, *mean))
+            rows.append((label_title(label), method, *mean))
             of_set.setdefault((runs[0].config.data.dataset, method), []).append(mean)
     for (dataset, method), means in of_set.items():
         if len(means) > 1:
-            rows.append((f"{dataset}, mean of {len(means)}", method, *np.mean(means, axis=0)))
+            title = f"{label_title(dataset)}, mean of {len(means)}"
+            rows.append((title, method, *np.mean(means, axis=0)))
     columns = ["data set", "method", "pixel AUROC", "AUPRO"]
     return pd.DataFrame(rows, columns=columns).round(1).set_index(["data set", "method"])
 
@@ -163,7 +164,8 @@ def format_grid(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         return table
     star = np.where(table["best_on_validation"], " ★", "")
     interval = table["low"].map(" ({:.0f}–".format) + table["high"].map("{:.0f})".format)
-    cells = table[["data set", *by]].assign(
+    cells = table[by].assign(
+        **{"data set": table["data set"].map(label_title)},
         validation=table["validation"].map("{:.1f}".format) + star,
         test=table["test"].map("{:.1f}".format) + interval,
     )
@@ -182,7 +184,7 @@ def domain_gap(table: pd.DataFrame) -> pd.DataFrame:
         for models in (("ae_flow",), methods_of("untrained"))
     )
     both = flow.merge(plain, on="dataset", suffixes=("", "_plain"))
-    out = both[["domain"]].assign(**{"data set": both["dataset"]})
+    out = both[["domain"]].assign(**{"data set": both["dataset"].map(label_title)})
     out["AE-FLOW"] = list(map(method_title, both["model"], both["variant"]))
     out["AUROC"] = (100 * both["auroc"]).round(1)
     out["untrained"] = list(map(method_title, both["model_plain"]))
@@ -265,6 +267,7 @@ def side_by_side(
     table = pd.concat(parts)[[*index, *METRIC_TITLES]]
     place = table["source"].map({"paper": 0, "blog": 1, "this bundle": 3}).fillna(2)
     table = table.assign(place=place).sort_values(["dataset", "place", "method", "protocol"])
+    table["dataset"] = table["dataset"].map(label_title)
     titles = {"dataset": "data set", **METRIC_TITLES}
     return table.drop(columns="place").rename(columns=titles).set_index(["data set", *index[1:]])
 
@@ -276,15 +279,8 @@ def _set_and_protocol(label: str, regime: str) -> tuple[str, str]:
     return (name, f"{rest} split; {regime}") if other else (label, regime)
 
 
-def printed_datasets() -> list[str]:
-    """Data sets for which the paper or the 2023 study prints test metrics, in their order."""
-    printed = published()
-    here = printed["source"].str.startswith(("paper", "blog"))
-    return list(printed.loc[here & printed["metric"].isin(METRIC_TITLES), "dataset"].unique())
-
-
 def not_here(results: list[RunResult]) -> pd.DataFrame:
     """Data sets that have no run here, with how to get them."""
     have = {result.config.data.dataset for result in results}
-    rows = [(n, "not here", spec.how_to_get) for n, spec in SPECS.items() if n not in have]
+    rows = [(spec.title, "not here", spec.how_to_get) for n, spec in SPECS.items() if n not in have]
     return pd.DataFrame(rows, columns=["data set", "status", "how to get it"])

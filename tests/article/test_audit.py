@@ -135,13 +135,6 @@ def test_the_chest_rows_auc_follows_exactly_from_its_counts(bundle):
     assert found["bacc"] == pytest.approx(81.96581196581196, abs=1e-13)
 
 
-@pytest.mark.parametrize("threshold", [0.5, 1.5, 2.5, 3.5, 4.5])
-def test_auroc_of_decisions_is_their_balanced_accuracy_at_any_threshold(threshold):
-    found = arithmetic.auroc_of_decisions([0, 1, 0, 1], [1, 2, 3, 4], threshold)
-    assert found["auroc_of_decisions"] == pytest.approx(found["bacc"])
-    assert found["auroc"] == 75
-
-
 def test_both_ensemble_tables_are_the_class_counts(bundle):
     found = audit.ensembles()
     assert found[["right", "wrong"]].to_numpy().tolist() == [[390, 234], [234, 390]]
