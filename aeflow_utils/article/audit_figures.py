@@ -22,13 +22,14 @@ ABOVE = {"frameon": False, "loc": "lower left", "bbox_to_anchor": (0, 1)}  # a l
 def right_and_wrong(table: pd.DataFrame) -> Figure:
     """Every row of `errors_shown.error_table` as a line from the right number to the wrong one."""
     table = table.iloc[::-1].reset_index(drop=True)
-    figure, axis = subplots(figsize=(9, 0.34 * len(table) + 1))
+    figure, axis = subplots(figsize=(9.5, 0.42 * len(table) + 1))
     right, wrong = 100 * table["right"], 100 * table["wrong"]
     axis.hlines(table.index, right, wrong, color="0.75", lw=2, zorder=1)
     axis.plot(right, table.index, "o", color="0.3", label="right")
     axis.plot(wrong, table.index, "X", color=WRONG, label="with the error", ms=8)
     names = table["error"] + ", " + table["data set"]
-    axis.set_yticks(table.index, names + " (" + table["measured"] + ")", fontsize=9)
+    told = [textwrap.fill(name, 60) for name in names + " (" + table["measured"] + ")"]
+    axis.set_yticks(table.index, told, fontsize=8)
     axis.axvline(50, color="0.85", lw=1, zorder=0)
     axis.set(xlabel="%", ylim=(-0.7, len(table) - 0.3))
     axis.legend(ncols=2, **ABOVE)

@@ -242,7 +242,7 @@ def test_masks_are_read_for_abnormal_images_and_empty_for_normal_ones(mvtec_tree
     for column in ("map_auroc", "residual_auroc"):
         defects = (flow.scores["split"] == "test") & (flow.scores["label"] == 1)
         assert flow.scores[column].notna().equals(defects)
-    assert pixel_table([result]).index.get_level_values("data set")[0] == "mvtec-bottle"
+    assert pixel_table([result]).index.get_level_values("data set")[0] == "MVTec AD, bottle"
 
 
 def test_without_every_mask_there_is_no_pixel_truth(mvtec_tree):
@@ -287,6 +287,6 @@ def test_the_mean_over_products_has_a_row_of_pixel_figures(write_run):
     for run, value in zip(runs, (0.5, 0.8), strict=True):
         run.metrics.update(pixel_auroc=value, aupro=value / 2)
     table = pixel_table(runs)
-    mean = table.loc[("mvtec, mean of 2", "AE-FLOW")]
+    mean = table.loc[("MVTec AD, mean of 2", "AE-FLOW")]
     assert mean.tolist() == [65.0, 32.5]
     assert len(table) == 3
