@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from aeflow_utils.metrics.verdicts import MARGIN, VERDICTS
+from aeflow_utils.metrics.verdicts import VERDICTS
 from aeflow_utils.show.alt_texts import described
-from aeflow_utils.show.comparison_figures import RELATION_COLORS
-from aeflow_utils.show.style import AHEAD, BEHIND, GUIDE, OPEN, SAME, WRONG, subplots
+from aeflow_utils.show.comparison_figures import draw_interval, shade_zero
+from aeflow_utils.show.style import AHEAD, BEHIND, OPEN, SAME, WRONG, subplots
 
 # In the order of VERDICTS.
 VERDICT_COLORS = (AHEAD, "#b799c9", BEHIND, SAME, OPEN, "#8c2d04", "0.9")
@@ -48,20 +48,12 @@ def claims_forest(ledger: pd.DataFrame) -> Figure:
         "verdict", key=lambda words: words.map(VERDICTS.index), kind="stable"
     )
     figure, axis = subplots(figsize=(9.5, 0.42 * len(table) + 1))
-    axis.axvspan(-MARGIN, MARGIN, color="0.93", zorder=0)
-    axis.axvline(0, color=GUIDE, linewidth=1, zorder=1)
+    shade_zero(axis)
     for y, found in enumerate(table["measured"]):
         places = np.linspace(-0.25, 0.25, len(found)) if len(found) > 1 else [0]
         for place, m in zip(places, found, strict=True):
-            look, low, high = (
-                {"color": RELATION_COLORS[m.relation]},
-                m.estimate.low,
-                m.estimate.high,
-            )
-            axis.plot(np.clip([low, high], -VIEW, VIEW), [y + place] * 2, linewidth=1.5, **look)
-            if abs(m.estimate.value) <= VIEW:
-                fill = "white" if m.relation == "open" else look["color"]
-                axis.plot(m.estimate.value, y + place, "o", markersize=4, mfc=fill, **look)
+            ends = (m.estimate.low, m.estimate.value, m.estimate.high)
+            draw_interval(axis, y + place, ends, m.relation)
     names = [textwrap.fill(claim, 58) for claim in table["claim"]]
     axis.set_yticks(range(len(table)), names, fontsize=8)
     for y, verdict in enumerate(table["verdict"]):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from aeflow_utils.article.evidence import Evidence, auroc_gap, rivals
+from aeflow_utils.article.evidence import Evidence, rivals
 from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.methods import METHODS, methods_of
-from aeflow_utils.metrics.verdicts import in_family
+from aeflow_utils.study.like_with_like import compared
+from aeflow_utils.study.results import auroc_of
 
 RELATIONS = {"for": "ahead of", "same": "level with", "against": "behind", "open": "not told from"}
 UNTRAINED = "best untrained"
@@ -18,26 +19,18 @@ def standings(evidence: Evidence) -> pd.DataFrame:
 
     Rivals are all methods that are trained and, as one, the best that trains nothing; of each, as
     of AE-FLOW, the variant that validation prefers. Columns: data set, domain, rival, trained,
-    AE-FLOW and other (both in percent), difference, low, high (interval over seeds and images),
-    relation (`Measurement.relation`, after Holm for all rows).
+    AE-FLOW and other, and those of `compared`.
     """
-    names, gaps = [], []
+    rows = []
     for label, ours in evidence.ae_flow.items():
-        others = {METHODS[key].title: (key,) for key in rivals()} | {
-            UNTRAINED: methods_of("untrained")
-        }
-        for title, models in others.items():
-            if theirs := evidence.best(label, *models):
+        models = {METHODS[key].title: (key,) for key in rivals()}
+        for title, keys in (models | {UNTRAINED: methods_of("untrained")}).items():
+            if theirs := evidence.best(label, *keys):
                 domain = SPECS[parse_label(label)[0]].domain
-                means = [100 * sum(r.metrics["auroc"] for r in x) / len(x) for x in (ours, theirs)]
-                names.append((label, domain, title, title != UNTRAINED, *means))
-                gaps.append(auroc_gap(ours, theirs))
-    columns = ["data set", "domain", "rival", "trained", "AE-FLOW", "other"]
-    ends = pd.DataFrame(
-        [(g.estimate.value, g.estimate.low, g.estimate.high, g.relation) for g in in_family(gaps)],
-        columns=["difference", "low", "high", "relation"],
-    )
-    return pd.DataFrame(names, columns=columns).join(ends)
+                names = {"data set": label, "domain": domain, "rival": title}
+                names["trained"] = title != UNTRAINED
+                rows.append((names, {"AE-FLOW": auroc_of(ours), "other": auroc_of(theirs)}))
+    return compared(rows)
 
 
 def tally(table: pd.DataFrame) -> str:

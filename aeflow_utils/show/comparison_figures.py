@@ -39,13 +39,10 @@ def forest(table: pd.DataFrame, by: list[str], xlabel: str) -> Figure:
     figure, axes = subplots(1, len(panels), figsize=size, squeeze=False, sharey=True, sharex=True)
     texts = []
     for axis, (dataset, part) in zip(axes[0], panels, strict=True):
-        axis.axvspan(-MARGIN, MARGIN, color="0.93", zorder=0)
-        axis.axvline(0, color=GUIDE, linewidth=1, zorder=1)
+        shade_zero(axis)
         for row in part.itertuples():
-            y, color = rows[names[row.Index]], RELATION_COLORS[row.relation]
-            axis.plot([row.low, row.high], [y, y], color=color, linewidth=2)
-            fill = "white" if row.relation == "open" else color
-            axis.plot(row.difference, y, "o", color=color, mfc=fill, markersize=5)
+            ends = (row.low, row.difference, row.high)
+            draw_interval(axis, rows[names[row.Index]], ends, row.relation)
         axis.set(title=label_title(dataset), xlabel=xlabel, yticks=list(rows.values()))
         axis.set_ylim(0.6 - len(rows), 0.4)
         axis.set_yticklabels(list(rows))
@@ -55,6 +52,21 @@ def forest(table: pd.DataFrame, by: list[str], xlabel: str) -> Figure:
         texts.append(f"{label_title(dataset)}: {ahead} of {len(part)} above 0, {behind} below")
     text = f"Forest plot, a panel a data set: {xlabel}, with 95 % intervals. Told from 0:"
     return described(figure, text, texts)
+
+
+def shade_zero(axis: Axes) -> None:
+    """A line at 0 and the margin within which a difference is none."""
+    axis.axvspan(-MARGIN, MARGIN, color="0.93", zorder=0)
+    axis.axvline(0, color=GUIDE, linewidth=1, zorder=1)
+
+
+def draw_interval(axis: Axes, y: float, ends: tuple[float, float, float], relation: str) -> None:
+    """A difference, (low, value, high), in the colour of its `Measurement.relation`."""
+    low, value, high = ends
+    color = RELATION_COLORS[relation]
+    fill = "white" if relation == "open" else color
+    axis.plot([low, high], [y, y], color=color, linewidth=2)
+    axis.plot(value, y, "o", color=color, mfc=fill, markersize=5)
 
 
 def beta_curves(table: pd.DataFrame) -> Figure:

@@ -36,7 +36,7 @@ def what_the_flow_adds(profile: str) -> pd.DataFrame:
 
     The flow part is -log N(z') per dimension, without the log-determinant; the Gaussian's is the
     Mahalanobis distance. Both are pooled over positions by ``mean``, ``top10`` or ``max``.
-    Columns: data set, maps, pooling, flow, Gaussian, and those of `_compared`.
+    Columns: data set, maps, pooling, flow, Gaussian, and those of `compared`.
     """
     runs, rows = grouped([*find(profile), *find(profile, "side", ("ae_flow",))]), []
     for dataset in dict.fromkeys(label for label, *_ in runs):
@@ -48,13 +48,13 @@ def what_the_flow_adds(profile: str) -> pd.DataFrame:
                 sides = {"flow": auroc_of(flow, f"energy_{pooling}")}
                 sides["Gaussian"] = auroc_of(gaussian, f"distance_{pooling}")
                 rows.append((names, sides))
-    return _compared(rows)
+    return compared(rows)
 
 
 def share_of_reconstruction(profile: str) -> pd.DataFrame:
     """AE-FLOW's whole score minus its flow part, under each reading of S_flow, a row a reading.
 
-    Columns: data set, subnet, reading of S_flow, whole score, flow part, and those of `_compared`.
+    Columns: data set, subnet, reading of S_flow, whole score, flow part, and those of `compared`.
     """
     rows = []
     for (dataset, _, variant), runs in grouped(find(profile, methods=("ae_flow",))).items():
@@ -62,7 +62,7 @@ def share_of_reconstruction(profile: str) -> pd.DataFrame:
             whole, flow = (_rescored(runs, flow_score=reading, beta=beta) for beta in (BETA, 1))
             names = {"data set": dataset, "subnet": variant, "reading of S_flow": reading}
             rows.append((names, {"whole score": whole, "flow part": flow}))
-    return _compared(rows)
+    return compared(rows)
 
 
 def by_beta(profile: str, betas: Sequence[float] = tuple(np.linspace(0, 1, 21))) -> pd.DataFrame:
@@ -109,7 +109,7 @@ def likeness(profile: str, model: str) -> pd.DataFrame:
 def between_subnets(profile: str) -> pd.DataFrame:
     """One subnet minus the other on each data set, of the whole score and of its parts.
 
-    Columns: data set, part, one for each subnet, and those of `_compared`.
+    Columns: data set, part, one for each subnet, and those of `compared`.
     """
     runs, rows = grouped(find(profile, methods=("ae_flow",))), []
     for dataset in dict.fromkeys(label for label, *_ in runs):
@@ -117,10 +117,10 @@ def between_subnets(profile: str) -> pd.DataFrame:
         for title, column in PARTS.items() if all(pair.values()) else ():
             sides = {name: auroc_of(each, column) for name, each in pair.items()}
             rows.append(({"data set": dataset, "part": title}, sides))
-    return _compared(rows)
+    return compared(rows)
 
 
-def _compared(rows: list[tuple[dict[str, str], dict[str, Sample]]]) -> pd.DataFrame:
+def compared(rows: list[tuple[dict[str, str], dict[str, Sample]]]) -> pd.DataFrame:
     """Names and two samples a row: the first minus the second, of test AUROC in percent.
 
     Columns beside the names: both means; difference, low, high (interval over seeds and images);
