@@ -12,6 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+# A GPU would convolve in TF32, ten bits of mantissa, where float32 is asked for.
+torch.backends.cudnn.allow_tf32 = False
+
 
 def default_device() -> str:
     """``cuda`` where there is one, else ``cpu``."""
