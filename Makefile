@@ -6,11 +6,12 @@ STAMP   := .venv/.installed
 # NVIDIA's wheels exist for Linux on x86-64 only.
 MARK    := sed -E '/^(nvidia-|cuda-|triton)/ s/$$/ ; sys_platform == "linux" and platform_machine == "x86_64"/'
 
-.PHONY: reproduce overnight test lint unit notebooks-smoke notebooks-strict verify record peers bench lock lock-peers clean help
+.PHONY: reproduce overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench lock lock-peers clean help
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
 	@echo "make overnight  the article's evidence, every data set here: hours, in any number of sittings"
+	@echo "make article    the committed article as one page, docs/index.html"
 	@echo "make test       lint, unit tests, and all notebooks in the smoke profile"
 	@echo "make verify     compare your runs with the recorded ones; fails where they differ"
 	@echo "make record     (maintainer) make the local runs and notebooks the recorded ones"
@@ -29,6 +30,9 @@ reproduce: $(STAMP)
 
 overnight: $(STAMP)
 	$(BIN)/python -m aeflow_utils overnight
+
+article: $(STAMP)
+	$(BIN)/python -m aeflow_utils article
 
 test: lint unit notebooks-strict notebooks-smoke
 

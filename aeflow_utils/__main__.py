@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add("curves", _curves, "loss and AUROC by step, for the record")
     record = add("record", _record, "make this machine's runs and notebooks the recorded ones")
     record.add_argument("--runs-alone", action="store_true", help="and no notebooks")
+    add("article", _article, "the committed article as a page, docs/index.html")
     add("reproduce", _reproduce, "everything: runs, notebooks, article, comparison")
     report = add("report", _report, "tables from the runs")
     report.add_argument("--regime", default="val_f1", help="how the threshold is found")
@@ -250,6 +251,14 @@ def _record(options: Options) -> None:
         os.environ["AEFLOW_HOME"] = str(recording.recorded_home(Path(folder)))
         for file in files:
             notebooks.execute_in_place(file)
+
+
+def _article(options: Options) -> None:
+    from aeflow_utils.article.notebooks import ARTICLE
+    from aeflow_utils.article.page import render_html
+
+    home = paths().home
+    print(render_html(home / "notebooks" / ARTICLE, home / "docs" / "index.html"))
 
 
 def _reproduce(options: Options) -> None:

@@ -115,6 +115,7 @@ def crates(data_folder, monkeypatch):
             save_noise(data_folder / "crates" / part / f"{number:02}.png", rng, grey=False)
     spec = DatasetSpec(
         title="Crates",
+        shows="crates; whole, or broken",
         domain="industrial",
         grey=False,
         folders=("crates",),
@@ -144,7 +145,7 @@ def test_a_claim_is_one_row(home, write_run):
     for model, test in (("knn", (0, 1)), ("padim", (1, 0))):
         write_run(model=model, test=((0, 1) * 20, test * 20))
     with (home / "results" / "claims_in_print.csv").open("a") as table:
-        row = "toy,study,On solar cells neighbours beat Gaussians,,all of,in_order"
+        row = "toy,study,On solar cells neighbours beat Gaussians,,all of,AUROC,in_order"
         table.write(f"{row},dataset=elpv; order=padim < knn,03_baselines\n")
     ledger = claims.ledger(Evidence("smoke"))
     assert ledger.loc["toy", "verdict"] == SUPPORTED

@@ -1,6 +1,7 @@
 """The house: which room may import which, how large a file may grow, what readers wait for."""
 
 import ast
+import re
 import subprocess
 import sys
 
@@ -61,3 +62,38 @@ def test_readers_of_results_import_no_torch():
     imports = ", ".join(f"aeflow_utils.{reader}" for reader in readers)
     code = f"import sys, {imports}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+
+
+# The command line, alt texts and what errors and logs say are for reading; all else is a number.
+MAY_SPEAK = {"alt_texts.py", "errors.py", "__main__.py", "commands.py"}
+TOLD = {"described", "UserError", "TrainingError", "warning", "print"}
+SENTENCE = re.compile(r"[a-z0-9%)}]\.(?:\s|$)")
+
+
+def told(node):
+    """Whether a function or call has what readers are told by other ways than a result."""
+    calls = [n.func for n in ast.walk(node) if isinstance(n, ast.Call)]
+    return bool(TOLD & {getattr(f, "attr", getattr(f, "id", "")) for f in calls})
+
+
+def texts_of(node):
+    """Text in code, docstrings and what is told aside."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Raise):
+            continue
+        if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):  # a docstring
+            continue
+        if isinstance(child, ast.FunctionDef) and told(child):
+            continue
+        if isinstance(child, ast.JoinedStr):
+            yield "".join(str(getattr(part, "value", "")) for part in child.values)
+        elif isinstance(child, ast.Constant) and isinstance(child.value, str):
+            yield child.value
+        else:
+            yield from texts_of(child)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_the_module_measures_and_composes_no_sentences(file):
+    texts = [] if file.name in MAY_SPEAK else texts_of(ast.parse(file.read_text()))
+    assert not [text for text in texts if SENTENCE.search(text) and len(text.split()) > 3]

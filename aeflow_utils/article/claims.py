@@ -32,11 +32,12 @@ JUDGES = {
 
 
 def claims_in_print() -> pd.DataFrame:
-    """The claims, a row each, indexed by key: by, claim, needs, judge, arguments, notebook.
+    """The claims, a row each, by key: by, claim, needs, compared, judge, arguments, notebook.
 
     ``asked in 2023`` is the open question of the study that a claim takes up, if it does.
 
-    `needs` says whether a claim needs ``all of`` its measurements or ``any of`` them.
+    `needs` says whether a claim needs ``all of`` its measurements or ``any of`` them, `compared`
+    what is measured, or why nothing can be.
 
     Printed numbers are filled in: ``{auroc:.2f}`` is the AUROC of the row of
     ``results/published.csv`` that the column ``printed`` names, as source/table/dataset/method.
@@ -81,7 +82,7 @@ def ledger(evidence: Evidence) -> pd.DataFrame:
     of_runs = table["notebook"] != ARTICLE
     table["setting"] = of_runs.map({True: evidence.setting, False: "printed figures"})
     table["file"] = of_runs.map({True: f"results/*/{evidence.shown}/runs", False: PUBLISHED})
-    columns = ["claim", "by", "needs", "verdict"]
+    columns = ["claim", "by", "compared", "needs", "verdict"]
     for name in evidence.other_policies:
         cases = _judged(table[of_runs], Evidence(name))
         table.loc[of_runs, name] = _verdicts(cases, _in_family(cases), table.loc[of_runs, "needs"])

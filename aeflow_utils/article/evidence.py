@@ -32,7 +32,7 @@ from aeflow_utils.study.results import (
 from aeflow_utils.study.runs import RunResult
 
 Runs = list[RunResult]  # of one method on one data set: they differ by seed, or by fold
-MISSING = "No run here measures it: the data are not here."
+NOTHING = "no run here measures it"
 TITLES = {"f1": "F1", "acc": "accuracy", "bacc": "balanced accuracy"}
 
 
@@ -238,35 +238,29 @@ class Case:
     """What a claim is judged by.
 
     Args:
-        lead: what is measured.
-        measurements: the numbers that the rule of `metrics.compare` turns into a verdict.
+        measurements: the numbers that the rule of `metrics.verdicts` turns into a verdict.
         verdict: one that arithmetic, or the lack of something, gives without measurements.
-        note: what else is to be said.
+        facts: what such a verdict rests on.
     """
 
-    lead: str = ""
     measurements: tuple[Measurement, ...] = ()
     verdict: str = ""
-    note: str = ""
+    facts: tuple[str, ...] = ()
 
     @property
     def told(self) -> str:
-        """For readers: every measurement with its difference and interval, by data set."""
+        """For readers: the facts, and every measurement with difference and interval, by set."""
         by_place: dict[str, list[str]] = {}
         for m in self.measurements:
-            value, low, high = (
-                signed(v) for v in (m.estimate.value, m.estimate.low, m.estimate.high)
-            )
+            value, low, high = map(signed, (m.estimate.value, m.estimate.low, m.estimate.high))
             by_place.setdefault(m.where, []).append(f"{m.text} ({value} [{low}, {high}])")
-        places = [f"{where}: {'; '.join(texts)}." for where, texts in by_place.items()]
-        lead = [f"{self.lead}."] if places else []
-        return " ".join([*lead, *places, *filter(None, [self.note])]) or MISSING
+        places = [f"{where}: {'; '.join(texts)}" for where, texts in by_place.items()]
+        return ". ".join([*places, *self.facts]) or NOTHING
 
 
-def measured(lead: str, measurements: list[Measurement], note: str = "") -> Case:
+def measured(measurements: list[Measurement]) -> Case:
     """A case of those measurements that there are."""
-    finite = tuple(m for m in measurements if np.isfinite(m.estimate.value))
-    return Case(lead, finite, note=note)
+    return Case(tuple(m for m in measurements if np.isfinite(m.estimate.value)))
 
 
 def of_parts(holds: list[bool], failed: str = NOT_SUPPORTED) -> str:

@@ -27,7 +27,7 @@ from aeflow_utils.article.evidence import (
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.metrics.verdicts import NOT_TESTABLE, Measurement
 from aeflow_utils.options import CHOICES
-from aeflow_utils.study.grid import BASE, LEFT_OPEN, fold_table
+from aeflow_utils.study.grid import BASE, LEFT_OPEN
 from aeflow_utils.study.results import auroc_of, dataset_title, label_title
 from aeflow_utils.study.runs import RunResult
 
@@ -45,7 +45,7 @@ def against_rivals(evidence: Evidence, domain: str) -> Case:
     """AE-FLOW against every method that is trained, on the data sets of a domain."""
     here = evidence.of_domain(domain)
     gaps = [gap for rival in rivals() for gap in _gaps(evidence, here, "ae_flow", rival)]
-    return measured("Test AUROC of AE-FLOW, the rival and the difference", gaps)
+    return measured(gaps)
 
 
 def in_order(evidence: Evidence, dataset: str, order: str) -> Case:
@@ -60,7 +60,7 @@ def in_order(evidence: Evidence, dataset: str, order: str) -> Case:
             pairs = [(evidence.best(label, high), evidence.best(label, low)) for label in here]
             compare = threshold_gap if metric else auroc_gap
             gaps += [compare(*pair, *filter(None, [metric])) for pair in pairs if all(pair)]
-    return _of_whole_set(measured("Test figures and their difference", gaps), dataset, here)
+    return _of_whole_set(measured(gaps), dataset, here)
 
 
 def _of_whole_set(case: Case, dataset: str, here: list[str]) -> Case:
@@ -68,8 +68,8 @@ def _of_whole_set(case: Case, dataset: str, here: list[str]) -> Case:
     categories = len(SPECS[dataset].categories)
     if not 0 < len(here) < categories:
         return case
-    told = f"{case.told} Only {len(here)} of {categories} categories is here."
-    return Case(verdict=NOT_TESTABLE, note=told)
+    facts = (case.told, f"{len(here)} of {categories} categories here")
+    return Case(verdict=NOT_TESTABLE, facts=facts)
 
 
 def alike(evidence: Evidence, dataset: str, models: str) -> Case:
@@ -77,7 +77,7 @@ def alike(evidence: Evidence, dataset: str, models: str) -> Case:
     here, (model, other) = evidence.named(dataset), models.split(", ")
     gaps = _gaps(evidence, here, model, other)
     same = [gap.relation == "same" for gap in gaps]
-    case = Case("Test AUROC and the difference", tuple(gaps), of_parts(same) if same else "")
+    case = Case(tuple(gaps), of_parts(same) if same else "")
     return _of_whole_set(case, dataset, here)
 
 
@@ -88,20 +88,20 @@ def worse_on(evidence: Evidence, dataset: str, other: str) -> Case:
         return Case(verdict=NOT_TESTABLE)
     gap = metrics.difference(*(auroc_of(runs, seed=k) for k, runs in enumerate(pair)))
     where = " and ".join(dataset_title(runs[0].config.data) for runs in pair)
-    return measured("Test AUROC", [Measurement(where, gap.times(100), "the difference")])
+    return measured([Measurement(where, gap.times(100), "the difference")])
 
 
 def joined(evidence: Evidence) -> Case:
     """The whole score against each of its parts, on the same runs."""
     columns, best = ("flow_score", "recon_score"), evidence.ae_flow.values()
     gaps = [auroc_gap(runs, runs, column) for column in columns for runs in best]
-    return measured("Test AUROC of the whole score, of one part, and the difference", gaps)
+    return measured(gaps)
 
 
 def badly_painted(evidence: Evidence) -> Case:
     """Whether the reconstruction alone ranks abnormal images above normal ones."""
     levels = [above(r, auroc_of(r, "recon_score"), 50) for r in evidence.ae_flow.values()]
-    return measured("Test AUROC of the reconstruction score alone, against chance", levels)
+    return measured(levels)
 
 
 def subnets(evidence: Evidence, subnet: str, dataset: str) -> Case:
@@ -113,7 +113,7 @@ def subnets(evidence: Evidence, subnet: str, dataset: str) -> Case:
         pair = [evidence.variant(label, "ae_flow", name) for name in order]
         if all(pair):
             gaps.append(auroc_gap(*pair))
-    return measured("Test AUROC of the subnet named, of the other, and the difference", gaps)
+    return measured(gaps)
 
 
 def _with_base(evidence: Evidence, option: str, value: object) -> list[tuple[Runs, Runs]]:
@@ -126,14 +126,14 @@ def changed_choice(evidence: Evidence, option: str, value: str) -> Case:
     """A choice of the grid against the default: one training against all of the default's."""
     pairs = _with_base(evidence, option, {"True": True}.get(value, value))
     gaps = [auroc_gap(changed, base) for changed, base in pairs]
-    return measured("Test AUROC with the change, without it, and the difference", gaps)
+    return measured(gaps)
 
 
 def bits_against_nats(evidence: Evidence) -> Case:
     """The default loss against the likelihood summed over all dimensions."""
     pairs = _with_base(evidence, "likelihood_unit", "nats")
     gaps = [auroc_gap(base, in_nats) for in_nats, base in pairs]
-    return measured("Test AUROC in bits per dimension, summed in nats, and the difference", gaps)
+    return measured(gaps)
 
 
 def losses_cancel(evidence: Evidence) -> Case:
@@ -143,10 +143,7 @@ def losses_cancel(evidence: Evidence) -> Case:
         total = in_nats[0].history["train_total"].to_numpy()
         rests.append(abs(total[-1]) < NEAR_ZERO * abs(total[0]))
         texts.append(f"{label_title(dataset)}: {total[0]:,.0f} and {total[-1]:,.0f}")
-    if not texts:
-        return Case(verdict=NOT_TESTABLE, note="No run here has the literal loss.")
-    told = f"The summed loss in the first and last epoch: {'; '.join(texts)}."
-    return Case(verdict=of_parts(rests), note=told)
+    return Case(verdict=of_parts(rests) if rests else NOT_TESTABLE, facts=tuple(texts))
 
 
 def _labelled(evidence: Evidence) -> list[Runs]:
@@ -161,8 +158,7 @@ def threshold_transfers(evidence: Evidence) -> Case:
     for runs in _labelled(evidence):
         gap = cuts_gap(runs, cuts_of(runs, "val_f1"), cuts_of(runs, "oracle_f1"), "f1")
         gaps.append(Measurement(gap.where, gap.estimate.minus(-F1_LOSS), gap.text, margin=0))
-    lead = "Test F1 at the threshold from validation and at the best one on test"
-    return measured(f"{lead}; of the difference, {F1_LOSS:g} points are allowed and added", gaps)
+    return measured(gaps)
 
 
 def tuning_helps(evidence: Evidence) -> Case:
@@ -171,7 +167,7 @@ def tuning_helps(evidence: Evidence) -> Case:
         cuts_gap(runs, cuts_of(runs, "val_f1"), cuts_of(runs, "normal_quantile"), "f1")
         for runs in _labelled(evidence)
     ]
-    return measured("Test F1 at a tuned threshold and at one from normal images alone", gaps)
+    return measured(gaps)
 
 
 def weighted_f1_is_worse(evidence: Evidence) -> Case:
@@ -186,20 +182,13 @@ def weighted_f1_is_worse(evidence: Evidence) -> Case:
         for runs in _labelled(evidence)
         for metric in ("f1", "bacc")
     ]
-    return measured("On test by F1-max, by class-weighted F1, and the difference", gaps)
+    return measured(gaps)
 
 
 def folds_help(evidence: Evidence) -> Case:
-    """Fresh folds against the single split on test; validation of both ways is told."""
-    gaps, told, table = [], [], fold_table(evidence.shown)
-    for dataset, base in evidence.bases.items():
-        if dataset in evidence.folds:
-            gaps.append(auroc_gap(evidence.folds[dataset], base))
-            means = table.groupby(["data set", "way"])["validation"].mean()[dataset]
-            ways = " and ".join(f"{value:.1f} % ({way})" for way, value in means.items())
-            told.append(f"{label_title(dataset)} {ways}")
-    note = f"Mean validation AUROC: {'; '.join(told)}." if told else ""
-    return measured("Test AUROC, mean of fresh folds, of one split, and the difference", gaps, note)
+    """Fresh folds, all together, against the single split on test."""
+    pairs = [(evidence.folds.get(dataset), base) for dataset, base in evidence.bases.items()]
+    return measured([auroc_gap(*pair) for pair in pairs if all(pair)])
 
 
 def choices_matter(evidence: Evidence) -> Case:
@@ -211,7 +200,7 @@ def choices_matter(evidence: Evidence) -> Case:
         if runs:
             ranked = sorted([*runs, base[:1]], key=lambda each: each[0].metrics["val_auroc"])
             gaps.append(auroc_gap(ranked[-1], ranked[0], spread=base))
-    return measured("Test AUROC of validation's best and worst choice, and the difference", gaps)
+    return measured(gaps)
 
 
 def residual_maps(evidence: Evidence) -> Case:
@@ -228,4 +217,4 @@ def residual_maps(evidence: Evidence) -> Case:
             gap, where = metrics.difference(*sides), dataset_title(runs[0].config.data)
             text = f"residual {a:.1f} %, likelihood map {b:.1f} %"
             gaps.append(Measurement(where, gap.times(100), text))
-    return measured("AUROC of a defect's pixels within its image, mean of images", gaps)
+    return measured(gaps)

@@ -16,23 +16,20 @@ def sigma_finds_errors(evidence: Evidence) -> Case:
 
     Of the first three members, as many as the study had.
     """
-    lead = "Three members: chance that σ is larger for a wrong verdict than for a right one"
-    return measured(lead, _of_ensemble(evidence, "three_sigma", 50.0))
+    return measured(_of_ensemble(evidence, "three_sigma", 50.0))
 
 
 def ensemble_change(evidence: Evidence, key: str) -> Case:
     """A change of that chance against raw sigma's, by its key in `ensemble_measurements`."""
-    return measured("Change of that chance, in points", _of_ensemble(evidence, key, 0.0))
+    return measured(_of_ensemble(evidence, key, 0.0))
 
 
 def representative(evidence: Evidence) -> Case:
     """Whether sigma fares alike on every data set with an ensemble."""
     found = _of_ensemble(evidence, "three_sigma", 50.0)
     if len(found) < 2:
-        note = "Fewer than two data sets have an ensemble here."
-        return Case(verdict=NOT_TESTABLE, note=note)
-    alike = len({m.relation for m in found}) == 1
-    return Case("Chance that σ is larger for a wrong verdict", tuple(found), of_parts([alike]))
+        return Case(tuple(found), NOT_TESTABLE)
+    return Case(tuple(found), of_parts([len({m.relation for m in found}) == 1]))
 
 
 def _of_ensemble(evidence: Evidence, key: str, level: float) -> list[Measurement]:
@@ -56,7 +53,4 @@ def one_member_drowns(evidence: Evidence) -> Case:
         spreads = np.sort([scores.std() for scores in normals])
         drowns.append(spreads[-1] > spreads[:-1].sum())
         texts.append(f"{label_title(label)} {spreads[0]:.4f} to {spreads[-1]:.4f}")
-    if not texts:
-        return Case(verdict=NOT_TESTABLE)
-    note = f"Deviation of a member's scores of validation normals: {'; '.join(texts)}."
-    return Case(verdict=of_parts(drowns), note=note)
+    return Case(verdict=of_parts(drowns) if drowns else NOT_TESTABLE, facts=tuple(texts))

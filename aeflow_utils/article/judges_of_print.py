@@ -9,9 +9,9 @@ from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.results import auroc_of
 
 
-def not_testable(evidence: Evidence, reason: str) -> Case:
-    """What no run could show, and why."""
-    return Case(verdict=NOT_TESTABLE, note=reason)
+def not_testable(evidence: Evidence) -> Case:
+    """What no run here could show; the claim's row says why."""
+    return Case(verdict=NOT_TESTABLE)
 
 
 def printed_auroc(evidence: Evidence, dataset: str) -> Case:
@@ -20,16 +20,13 @@ def printed_auroc(evidence: Evidence, dataset: str) -> Case:
     runs = evidence.ae_flow.get(dataset)
     if not runs:
         return Case(verdict=NOT_TESTABLE)
-    gap, config = above(runs, auroc_of(runs), printed), runs[0].config
-    lead = f"Test AUROC with {config.model.encoder} at {config.data.image_size} px"
-    if config.model.encoder != PROFILES["paper"].encoder:
-        note = "The paper's encoder and size have not been run."
-        return Case(lead, (gap,), NOT_TESTABLE, note)
-    reached = gap.estimate.low <= 0 <= gap.estimate.high
-    return Case(lead, (gap,), of_parts([reached]))
+    gap, encoder = above(runs, auroc_of(runs), printed), runs[0].config.model.encoder
+    if encoder != PROFILES["paper"].encoder:
+        return Case((gap,), NOT_TESTABLE, (f"with {encoder}",))
+    return Case((gap,), of_parts([gap.estimate.low <= 0 <= gap.estimate.high]))
 
 
 def arithmetic(evidence: Evidence, check: str) -> Case:
     """What the figures themselves say of a claim: one of `audit.checks`."""
     counted, number, holds = evidence.checks[check]
-    return Case(verdict=SUPPORTED if holds else REFUTED, note=f"{counted}: {number:.4g}")
+    return Case(verdict=SUPPORTED if holds else REFUTED, facts=(f"{counted}: {number:.4g}",))

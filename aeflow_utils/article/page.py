@@ -40,19 +40,22 @@ _to_mathml = LatexToMathML(fancy_error=False).convert_with_local_state
 def render_html(notebook: Path, target: Path) -> Path:
     """Write an executed notebook as one self-contained page; returns `target`.
 
-    Code is folded, parameters and imports are left out, equations become MathML, which browsers
-    draw themselves, and pictures are inside the file.
+    What a cell shows stands before its code, which is folded and says where in the notebook it is;
+    parameters and imports are left out, equations become MathML, which browsers draw themselves,
+    and pictures are inside the file. Links to files of the bundle hold in any folder of the
+    checkout's top level.
 
     Raises:
         UserError: a cell ended in an error, an equation cannot be converted, a picture is missing
             or has no alt text, or the page would load something from elsewhere.
     """
-    writer = _Writer()
+    writer = _Writer(notebook.name)
     for number, cell in enumerate(nbformat.read(notebook, as_version=4).cells, start=1):
         try:
-            writer.add(cell)
+            writer.add(cell, number)
         except UserError as error:
             raise UserError(f"{notebook.name}, cell {number}: {error}") from None
+    target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_suffix(".partial")
     unfinished.write_text(writer.page(), encoding="utf-8")
     return unfinished.replace(target)
@@ -73,7 +76,8 @@ def mathml(latex: str, display: bool) -> str:
 class _Writer:
     """Collects the pieces of a page and, from its headings, the table of contents."""
 
-    def __init__(self) -> None:
+    def __init__(self, notebook: str) -> None:
+        self.notebook = notebook
         self.pieces: list[str] = []
         self.renderer = _Renderer(escape=False)
         self.markdown = MarkdownWithMath(self.renderer, plugins=map(import_plugin, PLUGINS))
@@ -92,13 +96,13 @@ class _Writer:
             contents=[entry for entry in self.renderer.headings if entry[0] in (2, 3)],
         )
 
-    def add(self, cell: NotebookNode) -> None:
-        """A cell, as one piece: text, or folded code and what it showed."""
+    def add(self, cell: NotebookNode, number: int) -> None:
+        """A cell, as one piece: text, or what it showed and its folded code."""
         if cell.cell_type == "markdown":
             self.pieces.append(self._text(cell.source))
         elif cell.cell_type == "code":
-            parts = filter(None, [self._code(cell), *map(self._output, cell.outputs)])
-            if piece := "\n".join(parts):
+            parts = [*map(self._output, cell.outputs), self._code(cell, number)]
+            if piece := "\n".join(filter(None, parts)):
                 self.pieces.append(piece)
 
     def _text(self, source: str) -> str:
@@ -106,11 +110,13 @@ class _Writer:
         rendered = self.markdown.render(source)
         return re.sub(r'((?:id="|href="#)fn(?:ref)?-)', rf"\g<1>{len(self.pieces)}-", rendered)
 
-    def _code(self, cell: NotebookNode) -> str:
+    def _code(self, cell: NotebookNode, number: int) -> str:
         set_up = PARAMETERS & set(cell.metadata.get("tags", ())) or IMPORT.search(cell.source)
         if set_up or not cell.source:
             return ""
-        return f"<details><summary>Code</summary>{self.highlight(cell.source)}</details>"
+        source = f'<a href="../notebooks/{self.notebook}">{self.notebook}</a>, cell {number}'
+        code = f"{self.highlight(cell.source)}<p>{source}</p>"
+        return f"<details><summary>Code</summary>{code}</details>"
 
     def _output(self, output: NotebookNode) -> str:
         if output.output_type == "error":
@@ -165,7 +171,7 @@ class _Renderer(IPythonRenderer):
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         if not re.match(r"[a-z]+:|#|/", url):
-            url = posixpath.normpath(f"../notebooks/{url}")  # the page is in results/
+            url = posixpath.normpath(f"../notebooks/{url}")
         return super().link(text, url, title)
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
@@ -173,7 +179,7 @@ class _Renderer(IPythonRenderer):
         kind = {".png": "image/png", ".jpg": "image/jpeg"}.get(path.suffix)
         if kind is None or not path.is_file():
             raise UserError(f"the picture {url} is not a PNG or JPEG file beside the notebooks")
-        return _picture(path.read_bytes(), kind, _words(text))
+        return _picture(path.read_bytes(), kind, _words(text), look="photo")
 
 
 def _words(markup: str) -> str:
@@ -193,12 +199,12 @@ def _plain(text: str) -> str:
     return f'<pre class="output">{html.escape(text)}</pre>' if text else ""
 
 
-def _picture(content: bytes, kind: str, alt: str) -> str:
+def _picture(content: bytes, kind: str, alt: str, look: str = "") -> str:
     if not alt.strip():
         raise UserError("a picture has no alt text: see aeflow_utils.show.alt_texts.described")
     picture = Image.open(BytesIO(content))
     width, height = picture.size
-    look = "plot" if picture.mode == "P" else "photo"  # see `alt_texts.palette_png`
+    look = look or ("plot" if picture.mode == "P" else "photo")  # see `alt_texts.palette_png`
     address = f"data:{kind};base64,{base64.b64encode(content).decode()}"
     return (
         f'<span class="figure"><img class="{look}" src="{address}" alt="{html.escape(alt)}" '

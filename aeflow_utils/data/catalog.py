@@ -38,6 +38,7 @@ class DatasetSpec:
 
     Args:
         title: name in tables and figures.
+        shows: what is on its images, the normal and the abnormal ones.
         domain: ``medical`` or ``industrial``.
         scan: lists every image under the root for a category, with the official split.
         splits: the study's split, under "", and named alternatives.
@@ -53,6 +54,7 @@ class DatasetSpec:
     """
 
     title: str
+    shows: str
     domain: str
     scan: Scan
     splits: dict[str, Split]
@@ -108,6 +110,7 @@ _BTAD = {"01": (400, 21, 49), "02": (399, 30, 200), "03": (1000, 400, 41)}  # 2,
 SPECS: dict[str, DatasetSpec] = {
     "elpv": DatasetSpec(
         title="ELPV solar cells",
+        shows="electroluminescence of solar cells; intact, or defective",
         domain="industrial",
         grey=True,
         scan=scan_elpv,
@@ -119,6 +122,7 @@ SPECS: dict[str, DatasetSpec] = {
     ),
     "chest_xray": DatasetSpec(
         title="Chest X-ray",
+        shows="chest radiographs of children; clear lungs, or pneumonia",
         domain="medical",
         grey=True,
         folders=("chest_xray",),
@@ -140,6 +144,7 @@ SPECS: dict[str, DatasetSpec] = {
     ),
     "oct2017": DatasetSpec(
         title="OCT2017",
+        shows="cross-sections of the retina; healthy, or CNV, DME or drusen",
         domain="medical",
         grey=True,
         folders=("OCT2017", "oct2017"),
@@ -156,7 +161,8 @@ SPECS: dict[str, DatasetSpec] = {
         "OCT2017/ with its train/, val/ and test/ into the data folder",
     ),
     "isic2018": DatasetSpec(
-        title="ISIC 2018, task 3",
+        title="ISIC 2018",
+        shows="dermatoscopy of pigmented lesions; naevi, or six other diagnoses",
         domain="medical",
         folders=("isic2018", "ISIC2018"),
         scan=scan_isic,
@@ -173,6 +179,7 @@ SPECS: dict[str, DatasetSpec] = {
     ),
     "miic": DatasetSpec(
         title="MIIC microchips",
+        shows="integrated circuits under a microscope; intact, or with a defect",
         domain="industrial",
         grey=True,
         folders=("miic", "MIIC"),
@@ -189,6 +196,7 @@ SPECS: dict[str, DatasetSpec] = {
     ),
     "btad": DatasetSpec(
         title="BTAD",
+        shows="three industrial products; intact, or with a defect of body or surface",
         domain="industrial",
         folders=("btad", "btad/BTech_Dataset_transformed", "BTech_Dataset_transformed"),
         scan=by_path(r"[^/]+/(?P<split>train|test)/(?P<label>ok|ko)/[^/]+", normal="ok"),
@@ -208,6 +216,7 @@ SPECS: dict[str, DatasetSpec] = {
     ),
     "mvtec": DatasetSpec(
         title="MVTec AD",
+        shows="fifteen objects and textures; intact, or with one of several defects",
         domain="industrial",
         folders=("mvtec", "mvtec_anomaly_detection"),
         scan=by_path(r"[^/]+/(?P<split>train|test)/(?P<label>[^/]+)/[^/]+", normal="good"),

@@ -15,14 +15,15 @@ if TYPE_CHECKING:  # torch, which nothing else here needs
 
 
 def dataset_cards() -> pd.DataFrame:
-    """What each data set is, its licence, and whether it is here."""
+    """What each data set shows, on what terms, from where, and whether it is here."""
     present, rows = available(), []
     for name, spec in SPECS.items():
         parts = [" ".join(rest).strip() or "here" for dataset, *rest in present if dataset == name]
         here = ", ".join(parts)
         where = here or f"no: {spec.how_to_get}"
-        rows.append((spec.title, spec.domain, spec.licence, spec.citation, where))
-    return pd.DataFrame(rows, columns=["data set", "domain", "licence", "source", "here"])
+        rows.append((spec.title, spec.shows, spec.licence, spec.citation, where))
+    columns = ["data set", "shows", "licence", "source", "here"]
+    return pd.DataFrame(rows, columns=columns).set_index("data set")
 
 
 def dataset_facts(with_runs: list[str]) -> pd.DataFrame:

@@ -10,9 +10,9 @@ from aeflow_utils import metrics
 from aeflow_utils.metrics import uncertainty
 from aeflow_utils.show.ensemble_calibration import coverage_table
 from aeflow_utils.show.ensemble_tables import PERFECT, TITLES, Members, fewer, judged, usable
+from aeflow_utils.show.style import titled
 from aeflow_utils.study import ensemble
 from aeflow_utils.study.ensemble import DECISIONS, MEASURES, N_STUDY
-from aeflow_utils.study.results import label_title
 from aeflow_utils.study.runs import RunResult
 
 NOMINAL = 0.9  # what the conformal sets promise to cover
@@ -72,12 +72,7 @@ def shown(measured: pd.DataFrame, titles: dict[str, str]) -> pd.DataFrame:
     cells = rows.assign(cell=[_cell(row) for row in rows.to_dict("records")])
     table = cells.pivot_table("cell", "key", "data set", aggfunc="first")
     table = table.reindex(list(titles.values()))[list(dict.fromkeys(rows["data set"]))]
-    return (
-        table.set_axis(list(titles))
-        .rename(columns=label_title)
-        .rename_axis(columns=None)
-        .fillna("")
-    )
+    return titled(table.set_axis(list(titles))).rename_axis(columns=None).fillna("")
 
 
 def _cell(row: dict) -> str:

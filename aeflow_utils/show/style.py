@@ -16,6 +16,7 @@ from aeflow_utils.data.layouts import UNLABELLED
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import Profile
 from aeflow_utils.show.alt_texts import alt_text, palette_png, show_alt_texts
+from aeflow_utils.study.results import label_title
 
 # Colour-blind readers tell these apart (Okabe and Ito's, and a purple). Each means one thing.
 NORMAL, ABNORMAL = "#0072B2", "#D55E00"  # images
@@ -37,6 +38,20 @@ def use_style() -> None:
     plt.rcParams.update({"figure.dpi": 80, "savefig.dpi": 120, "axes.titlesize": 12})
     plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
     show_alt_texts()
+
+
+def titled(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with titles of data sets where their labels name rows or columns, or are a column.
+
+    Labels as `DataConfig.label` gives them; every other name stays.
+    """
+    for column in {"data set", "dataset"} & set(table):
+        table = table.assign(**{column: table[column].map(_title)})
+    return table.rename(index=_title, columns=_title)
+
+
+def _title(name: object) -> object:
+    return label_title(name) if isinstance(name, str) else name
 
 
 def save_figure(figure: Figure, name: str, profile: Profile) -> None:

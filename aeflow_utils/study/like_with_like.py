@@ -93,17 +93,43 @@ def likeness(profile: str, model: str) -> pd.DataFrame:
     Columns: data set, model, variant, and mean, lowest and highest over seeds.
     """
     runs, rows = grouped(find(profile)), []
-    others = {dataset: row[0] for (dataset, name, _), row in runs.items() if name == model}
     for (dataset, name, variant), of_row in runs.items():
-        if dataset in others and name != model:
-            scores = others[dataset].split("test").set_index("path")["image_score"]
-            each = [
-                spearmanr(test["image_score"], scores[test["path"]]).statistic
-                for test in (run.split("test") for run in of_row)
-            ]
+        others = runs.get((dataset, model, ""))
+        if others and name != model:
+            each = [_likeness(run, others[0], "test") for run in of_row]
             rows.append((dataset, name, variant, np.mean(each), min(each), max(each)))
     columns = ["data set", "model", "variant", "mean", "lowest", "highest"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def parts_and_smoothness(profile: str) -> pd.DataFrame:
+    """What each part of AE-FLOW's score finds, and what normal images alone say it looks at.
+
+    Columns: data set, subnet; test AUROC in percent of flow, reconstruction and *smooth*, the
+    score that calls smooth images abnormal; rank correlation of each part with *smooth* on
+    validation normals. Means over seeds.
+    """
+    runs, rows = grouped([*find(profile), *find(profile, "side")]), []
+    for (dataset, model, variant), of_row in runs.items():
+        smooth = runs.get((dataset, "smoothness", ""))
+        if model == "ae_flow" and variant in CHOICES["subnet"] and smooth:
+            row = {"data set": dataset, "subnet": variant}
+            for title in ("flow", "reconstruction"):
+                column = PARTS[title]
+                each = [_likeness(run, smooth[0], "val", column, normals=True) for run in of_row]
+                row[f"{title}, AUROC"] = 100 * auroc_of(of_row, column).observed.mean()
+                row[f"{title}, like smooth"] = np.mean(each)
+            rows.append(row | {"smooth, AUROC": 100 * smooth[0].metrics["auroc"]})
+    return pd.DataFrame(rows)
+
+
+def _likeness(
+    run: RunResult, other: RunResult, split: str, column: str = "image_score", normals: bool = False
+) -> float:
+    """Rank correlation of two runs' scores, image by image."""
+    mine, theirs = run.split(split), other.split(split).set_index("path")["image_score"]
+    mine = mine[mine["label"] == 0] if normals else mine
+    return spearmanr(mine[column], theirs[mine["path"]]).statistic
 
 
 def between_subnets(profile: str) -> pd.DataFrame:

@@ -37,7 +37,8 @@ def dataset_title(data: DataConfig) -> str:
 def label_title(label: str) -> str:
     """`dataset_title` from a data set's label; a label that names none is its own title."""
     name, rest = parse_label(label)
-    return ", ".join(part for part in (SPECS[name].title, rest) if part) if name else label
+    parts = (SPECS[name].title, rest.replace("_", " ")) if name else (label,)
+    return ", ".join(part for part in parts if part)
 
 
 def find(

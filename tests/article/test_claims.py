@@ -137,7 +137,7 @@ def test_every_comparison_of_the_ledger_is_held_against_all_the_others(home, wri
     write_seeds("fastflow", test=BETTER)
     path = home / "results" / "claims_in_print.csv"
     head = path.read_text().splitlines()[0]
-    row = "a claim,,all of,in_order,dataset=elpv; order=ae_flow < fastflow,03_baselines"
+    row = "a claim,,all of,AUROC,in_order,dataset=elpv; order=ae_flow < fastflow,03_baselines"
     verdicts = []
     for n in (1, 100):
         path.write_text("\n".join([head, *(f"{k},study,{row}" for k in range(n))]) + "\n")
@@ -228,7 +228,7 @@ def test_printed_numbers_of_a_claim_come_from_the_published_file(home):
 
 def test_a_claim_is_added_by_a_row(home, write_seeds):
     path = home / "results" / "claims_in_print.csv"
-    row = "new,study,PaDiM beats FastFlow,,all of,in_order"
+    row = "new,study,PaDiM beats FastFlow,,all of,AUROC,in_order"
     row += ",dataset=elpv; order=fastflow < padim,03_baselines"
     path.write_text(f"{path.read_text()}{row}\n")
     write_seeds("padim", variant="stride_16", test=PERFECT, seeds=[0])
@@ -238,7 +238,7 @@ def test_a_claim_is_added_by_a_row(home, write_seeds):
 
 def test_a_claim_without_a_judge_is_named(home, write_run):
     path = home / "results" / "claims_in_print.csv"
-    path.write_text(f"{path.read_text()}new,study,It works,,all of,by_hand,,03_baselines\n")
+    path.write_text(f"{path.read_text()}new,study,It works,,all of,nothing,by_hand,,03_baselines\n")
     write_run("fastflow")
     with pytest.raises(ValueError, match=r"'new'.*'by_hand'"):
         claims.ledger(Evidence("smoke"))

@@ -176,3 +176,17 @@ def test_a_notebook_is_run_again_only_if_something_that_it_reads_has_changed(
     output = paths().results("smoke") / "notebooks" / notebook.name
     assert runs_after(output.unlink) == 5
     assert runs_after(lambda: None) == 5
+
+
+# Levels, names and identifiers; every other decimal is a result, and a cell prints it.
+DECIMALS_IN_PROSE = {"0.5", "0.8", "0.9", "2404.04518"}
+
+
+@every_notebook
+def test_no_result_is_typed_in_prose(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown" and "## References" not in cell.source:
+            prose = re.sub(
+                r"\$\$.*?\$\$|\$[^$]+\$|\]\([^)]*\)|`[^`]*`", "", cell.source, flags=re.DOTALL
+            )
+            assert set(re.findall(r"\d+\.\d+", prose)) <= DECIMALS_IN_PROSE, path.name

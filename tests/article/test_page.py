@@ -60,6 +60,11 @@ def test_the_article_loads_nothing_from_elsewhere(page):
     assert all(source.startswith("data:image/") for source in sources)
 
 
+def test_the_committed_page_is_that_of_the_committed_article(page):
+    committed = REPOSITORY / "docs" / "index.html"
+    assert committed.read_text() == page.read_text(), "write it anew: make article"
+
+
 def test_the_article_is_small(page):
     assert page.stat().st_size < 3_000_000
 
@@ -112,7 +117,10 @@ def test_code_is_folded_and_set_up_is_left_out(tmp_path):
         code("answer()", new_output("stream", name="stdout", text="forty-two <b>")),
     )
     assert text.count("<details>") == 1
-    assert "answer" in re.search(r"<details>.*?</details>", text, re.DOTALL)[0]
+    folded = re.search(r"<details>.*?</details>", text, re.DOTALL)[0]
+    assert "answer" in folded
+    assert '<a href="../notebooks/article.ipynb">article.ipynb</a>, cell 5' in folded
+    assert text.index("forty-two") < text.index("<details>")
     assert '<pre class="output">forty-two &lt;b&gt;</pre>' in text
     assert "<em>where from</em>" in text
     assert "numpy" not in text

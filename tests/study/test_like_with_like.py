@@ -117,3 +117,15 @@ def test_likeness_is_a_rank_correlation_image_by_image(write_parts):
     (row,) = like_with_like.likeness("overnight", "brightness").to_dict("records")
     assert (row["model"], row["lowest"], row["highest"]) == ("f_anogan", -1, 1)
     assert row["mean"] == pytest.approx(1 / 3)
+
+
+def test_parts_are_compared_with_smoothness_on_validation_normals(write_parts):
+    falling = -ranked(0)
+    for seed in range(2):
+        parts = {"flow_score": ranked(0) ** 3, "recon_score": falling}
+        write_parts("ae_flow", seed, parts, variant="conv_like")
+    smooth = np.where(LABELS == 1, falling, ranked(0))  # with labels, half of it would agree
+    write_parts("smoothness", 0, {"image_score": smooth})
+    (row,) = like_with_like.parts_and_smoothness("overnight").to_dict("records")
+    assert (row["flow, AUROC"], row["reconstruction, AUROC"]) == (100, 0)
+    assert (row["flow, like smooth"], row["reconstruction, like smooth"]) == (1, -1)
