@@ -18,7 +18,7 @@ from aeflow_utils.config import FolderConfig, RunConfig
 from aeflow_utils.errors import TrainingError, UserError
 from aeflow_utils.methods import get_method
 from aeflow_utils.paths import paths
-from aeflow_utils.profiles import PROFILES, Profile, get_profile
+from aeflow_utils.profiles import EVIDENCE, PROFILES, Profile, get_profile
 
 Options = argparse.Namespace
 
@@ -232,12 +232,13 @@ def _report(options: Options) -> int:
 
 def _record(options: Options) -> None:
     from aeflow_utils.article import notebooks, system_errors
-    from aeflow_utils.study import recording
+    from aeflow_utils.study import machine, recording
 
     profile = get_profile(options.profile)
-    system_errors.demonstrate(profile)  # needs trained weights, which are not recorded
     print(f"{len(recording.record(profile.name))} runs recorded")
-    recording.record_demonstrations(profile.name)
+    if profile.name == EVIDENCE:  # needs trained weights, which are not recorded
+        system_errors.demonstrate(profile)
+        recording.record_demonstrations(profile.name)
     if options.runs_alone:
         return
     # Committed notebooks must show no image that may not be redistributed.
@@ -248,9 +249,11 @@ def _record(options: Options) -> None:
     # Those that read results alone are checked strictly, so nothing of this machine may show.
     files = [paths().home / "notebooks" / name for name in notebooks.READ_RESULTS_ALONE]
     with TemporaryDirectory() as folder:
-        os.environ["AEFLOW_HOME"] = str(recording.recorded_home(Path(folder)))
-        for file in files:
-            notebooks.execute_in_place(file)
+        home = str(recording.recorded_home(Path(folder)))
+        with machine.environment(AEFLOW_HOME=home):
+            for file in files:
+                notebooks.execute_in_place(file)
+    _article(options)
 
 
 def _article(options: Options) -> None:

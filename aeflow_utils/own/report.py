@@ -86,7 +86,7 @@ def _has_both_labels(result: RunResult) -> bool:
 
 
 def _figures(result: RunResult) -> dict[str, Figure]:
-    made = {"scores": figures.score_distributions([result], columns=1)}
+    made = {"scores": figures.score_distributions([result])}
     made["losses"] = figures.loss_curves([result])
     if _has_both_labels(result):
         made["roc"] = figures.roc_curves([result])

@@ -10,7 +10,7 @@ from aeflow_utils.methods import method_title
 from aeflow_utils.metrics.verdicts import MARGIN
 from aeflow_utils.options import AEFlowConfig
 from aeflow_utils.show.alt_texts import described
-from aeflow_utils.show.style import AHEAD, BEHIND, GUIDE, OPEN, SAME, subplots
+from aeflow_utils.show.style import AHEAD, BEHIND, GUIDE, OPEN, SAME, panels, subplots
 from aeflow_utils.study.results import label_title
 
 RELATION_COLORS = {"for": AHEAD, "against": BEHIND, "same": SAME, "open": OPEN}
@@ -32,18 +32,18 @@ def forest(table: pd.DataFrame, by: list[str], xlabel: str) -> Figure:
         table: columns data set, difference, low, high, relation, and those of `by`.
         by: columns that name a row.
     """
-    panels = list(table.groupby("data set", sort=False))
+    parts = list(table.groupby("data set", sort=False))
     names = table[by].astype(str).agg(", ".join, axis=1)
     rows = {name: -number for number, name in enumerate(names.unique())}
-    size = (2.4 + 3.1 * len(panels), 1.3 + 0.27 * len(rows))
-    figure, axes = subplots(1, len(panels), figsize=size, squeeze=False, sharey=True, sharex=True)
+    size = (2.9, 1.1 + 0.27 * len(rows))
+    figure, axes = panels(len(parts), size, xlabel, margin=1.6, sharey=True, sharex=True)
     texts = []
-    for axis, (dataset, part) in zip(axes[0], panels, strict=True):
+    for axis, (dataset, part) in zip(axes, parts, strict=True):
         shade_zero(axis)
         for row in part.itertuples():
             ends = (row.low, row.difference, row.high)
             draw_interval(axis, rows[names[row.Index]], ends, row.relation)
-        axis.set(title=label_title(dataset), xlabel=xlabel, yticks=list(rows.values()))
+        axis.set(title=label_title(dataset), yticks=list(rows.values()))
         axis.set_ylim(0.6 - len(rows), 0.4)
         axis.set_yticklabels(list(rows))
         axis.tick_params(axis="y", length=0)
@@ -70,38 +70,36 @@ def draw_interval(axis: Axes, y: float, ends: tuple[float, float, float], relati
 
 
 def beta_curves(table: pd.DataFrame) -> Figure:
-    """AUROC by the weight of S_flow, a column a data set, a row a subnet; range over seeds.
+    """AUROC by the weight of S_flow, a panel a data set, a colour a reading of S_flow.
 
-    Left is the reconstruction alone, right the flow alone; the line is the paper's weight.
+    Left is the reconstruction alone, right the flow alone; the upright line is the paper's weight.
+    Solid is the first subnet, with its range over seeds, dashed the other.
 
     Args:
         table: as `study.like_with_like.by_beta` gives it.
     """
-    datasets, subnets = (list(dict.fromkeys(table[name])) for name in ("data set", "subnet"))
-    size = (1.2 + 3 * len(datasets), 0.8 + 2.3 * len(subnets))
-    shape = {"squeeze": False, "sharex": True, "sharey": "col"}
-    figure, axes = subplots(len(subnets), len(datasets), figsize=size, **shape)
+    parts = list(table.groupby("data set", sort=False))
+    labels = "β, weight of the flow part", "test AUROC, %"
+    figure, axes = panels(len(parts), (3.2, 2.7), *labels, sharex=True)
     texts = []
-    for (dataset, subnet), part in table.groupby(["data set", "subnet"], sort=False):
-        axis = axes[subnets.index(subnet), datasets.index(dataset)]
-        for color, (reading, line) in enumerate(part.groupby("reading of S_flow", sort=False)):
-            look = {"color": f"C{color}"}
-            axis.plot(line["beta"], line["mean"], label=reading, **look)
-            axis.fill_between(
-                line["beta"], line["lowest"], line["highest"], alpha=0.2, lw=0, **look
-            )
+    for axis, (dataset, part) in zip(axes, parts, strict=True):
+        readings = list(dict.fromkeys(part["reading of S_flow"]))
+        lines = dict(zip(dict.fromkeys(part["subnet"]), ("-", "--"), strict=False))
+        for (subnet, reading), line in part.groupby(["subnet", "reading of S_flow"], sort=False):
+            color, name = f"C{readings.index(reading)}", f"{reading}, {subnet}"
+            axis.plot(line["beta"], line["mean"], lines[subnet], color=color, label=name)
+            if lines[subnet] == "-":
+                ends = line["lowest"], line["highest"]
+                axis.fill_between(line["beta"], *ends, color=color, alpha=0.2, lw=0)
             best = line.loc[line["mean"].idxmax()]
             texts.append(
                 f"{label_title(dataset)}, {subnet}, {reading}: {line['mean'].iloc[0]:.1f} to "
                 f"{line['mean'].iloc[-1]:.1f}, highest {best['mean']:.1f} at {best['beta']:.2f}"
             )
         axis.axvline(AEFlowConfig().beta, color=GUIDE, linewidth=1, zorder=0)
-        axis.set_title(f"{label_title(dataset)}, {subnet}", fontsize=10)
-    for axis in axes[-1]:
-        axis.set_xlabel("β, weight of the flow part")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("test AUROC, %")
-    axes[0, 0].legend(title="reading of S_flow", fontsize=8, title_fontsize=8, frameon=False)
+        axis.set_title(label_title(dataset), fontsize=11)
+    named = axes[0].get_legend_handles_labels()
+    figure.legend(*named, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     return described(figure, "Test AUROC by β, from the reconstruction alone to the flow:", texts)
 
 

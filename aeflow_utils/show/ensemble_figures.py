@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from scipy.stats import spearmanr
 
 from aeflow_utils.config import DataConfig
@@ -17,7 +18,15 @@ from aeflow_utils.metrics import uncertainty
 from aeflow_utils.show.alt_texts import described
 from aeflow_utils.show.ensemble_calibration import CALIBRATIONS
 from aeflow_utils.show.ensemble_tables import PERFECT, TITLES
-from aeflow_utils.show.style import GUIDE, LABEL_NAMES, RIGHT, WRONG, show_image, subplots
+from aeflow_utils.show.style import (
+    GUIDE,
+    LABEL_NAMES,
+    RIGHT,
+    WRONG,
+    panels,
+    show_image,
+    subplots,
+)
 from aeflow_utils.study import ensemble
 from aeflow_utils.study.ensemble import MEASURES
 from aeflow_utils.study.results import label_title
@@ -69,9 +78,10 @@ def risk_coverage_curves(per_image: dict[str, pd.DataFrame], chosen: dict[str, s
     Args:
         chosen: by data set, the measure chosen for the decision that the tables judge.
     """
-    figure, axes = subplots(1, len(per_image), figsize=(5 * len(per_image), 3.8), squeeze=False)
+    labels = "images kept, %", "errors among them, %"
+    figure, axes = panels(len(per_image), (5, 3.8), *labels, columns=2)
     texts = []
-    for axis, (name, table) in zip(axes[0], per_image.items(), strict=True):
+    for axis, (name, table) in zip(axes, per_image.items(), strict=True):
         wrong, parts = ~table["correct"], []
         keys = dict.fromkeys(("sigma_raw", "sigma_rank", "closeness", "entropy", chosen[name]))
         for key in (key for key in keys if key in table):
@@ -85,8 +95,9 @@ def risk_coverage_curves(per_image: dict[str, pd.DataFrame], chosen: dict[str, s
         axis.plot(*best, color="0.5", linestyle=":", label=TITLES[PERFECT])
         axis.axhline(wrong.mean(), color=GUIDE, linestyle="--", linewidth=1, label="at random")
         axis.axvline(1 - uncertainty.REFERRED, color="0.85", linewidth=1, zorder=0)
-        axis.set(xlabel="share of images kept", ylabel="share of errors in them", xlim=(0, 1))
-        axis.set(title=label_title(name), ylim=(0, min(1, 2.2 * wrong.mean())))
+        axis.set(title=label_title(name), xlim=(0, 1), ylim=(0, min(1, 2.2 * wrong.mean())))
+        for ticks in (axis.xaxis, axis.yaxis):
+            ticks.set_major_formatter(PercentFormatter(1, symbol=None))
         axis.legend(frameon=False, fontsize=8)
         parts.append(f"{100 * best[1][len(wrong) // 2 - 1]:.1f} at best")
         texts.append(f"{label_title(name)}: {', '.join(parts)}, of all {100 * wrong.mean():.1f}")
@@ -96,9 +107,10 @@ def risk_coverage_curves(per_image: dict[str, pd.DataFrame], chosen: dict[str, s
 
 def reliability_curves(per_image: dict[str, pd.DataFrame], title: str) -> Figure:
     """Share of abnormal images against mean probability; larger dots stand for more images."""
-    figure, axes = subplots(1, len(per_image), figsize=(4.4 * len(per_image), 4.2), squeeze=False)
+    labels = "mean probability", "share of abnormal images"
+    figure, axes = panels(len(per_image), (3.9, 3.8), *labels)
     texts = []
-    for axis, (name, table) in zip(axes[0], per_image.items(), strict=True):
+    for axis, (name, table) in zip(axes, per_image.items(), strict=True):
         for color, (scale, label) in enumerate(CALIBRATIONS.items()):
             pair = table["label"], table[f"mean_{scale}"]
             bins, ece = uncertainty.reliability(*pair), uncertainty.calibration(*pair)["ece"]
@@ -108,7 +120,6 @@ def reliability_curves(per_image: dict[str, pd.DataFrame], title: str) -> Figure
             axis.scatter(bins["forecast"], bins["observed"], s=sizes, color=f"C{color}", alpha=0.7)
             texts.append(f"{label_title(name)}, {text}")
         axis.plot([0, 1], [0, 1], color=GUIDE, linewidth=1, zorder=0)
-        axis.set(xlabel="mean probability", ylabel="share of abnormal images")
         axis.set(title=label_title(name), xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
         axis.legend(frameon=False, fontsize=8, loc="upper left")
     figure.suptitle(title)
@@ -122,10 +133,10 @@ def member_curves(table: pd.DataFrame) -> Figure:
     Args:
         table: as `ensemble_tables.member_table` gives it.
     """
-    panels = list(table.groupby("figure", sort=False))
-    figure, axes = subplots(1, len(panels), figsize=(2.9 * len(panels), 3), squeeze=False)
+    parts = list(table.groupby("figure", sort=False))
+    figure, axes = panels(len(parts), (3.4, 2.9), "members")
     texts = []
-    for axis, (name, rows) in zip(axes[0], panels, strict=True):
+    for axis, (name, rows) in zip(axes, parts, strict=True):
         for number, (dataset, part) in enumerate(rows.groupby("data set", sort=False)):
             color, title, n = f"C{number}", label_title(dataset), part["members"]
             axis.plot(n, part["mean"], "o-", color=color, label=title)
@@ -133,8 +144,8 @@ def member_curves(table: pd.DataFrame) -> Figure:
             ends = " to ".join(f"{part['mean'].iloc[end]:.3f}" for end in (0, -1))
             texts.append(f"{name}, {title}: {ends}")
         axis.set_title(name, fontsize=9)
-        axis.set(xlabel="members", xticks=sorted(set(table["members"])))
-    axes[0, 0].legend(frameon=False, fontsize=8)
+        axis.set_xticks(sorted(set(table["members"])))
+    axes[0].legend(frameon=False, fontsize=8)
     text = f"Quality by number of members, mean with one and with {table['members'].max()}."
     return described(figure, text, texts)
 

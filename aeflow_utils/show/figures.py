@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import roc_curve
 
 from aeflow_utils.methods import METHODS, method_title
@@ -26,6 +26,7 @@ from aeflow_utils.show.style import (
     TRIVIAL,
     UNTRAINED,
     VALIDATION,
+    panels,
     subplots,
 )
 from aeflow_utils.study.results import grouped, label_title, run_title
@@ -126,19 +127,14 @@ def fold_losses(folds: pd.DataFrame) -> Figure:
     Args:
         folds: as `grid.fold_table` gives it.
     """
-    panels = list(folds.groupby("data set", sort=False))
-    figure, axes = subplots(1, len(panels), figsize=(4.6 * len(panels), 3.2), squeeze=False)
-    for axis, (dataset, of_set) in zip(axes[0], panels, strict=True):
+    parts = list(folds.groupby("data set", sort=False))
+    figure, axes = panels(len(parts), (3.6, 3.0), "fold", "loss")
+    for axis, (dataset, of_set) in zip(axes, parts, strict=True):
         for color, (way, part) in enumerate(of_set.groupby("way")):
             look = {"color": f"C{color}"}
             axis.plot(part["fold"], part["validation loss"], "o--", label=way, **look)
             axis.plot(part["fold"], part["training loss"], "-", **look)
-        axis.set(
-            title=label_title(dataset),
-            xlabel="fold",
-            ylabel="loss",
-            xticks=sorted(set(folds["fold"])),
-        )
+        axis.set(title=label_title(dataset), xticks=sorted(set(folds["fold"])))
         axis.legend(fontsize=9, frameon=False)
     figure.suptitle("solid: training, dashed: validation normals")
     ranges = [
@@ -149,17 +145,16 @@ def fold_losses(folds: pd.DataFrame) -> Figure:
     return described(figure, text, ranges)
 
 
-def score_distributions(results: list[RunResult], columns: int = 3) -> Figure:
+def score_distributions(results: list[RunResult]) -> Figure:
     """Share of normal and of abnormal test images below each score, with the thresholds.
 
     A panel a run. A few abnormal scores can be huge: the view ends at the 97th percentile of all,
     and where a line ends says how many images lie beyond.
     """
-    rows = -(-len(results) // columns)
-    size = (3.9 * columns, 2.8 * rows)
-    figure, axes = subplots(rows, columns, figsize=size, squeeze=False, sharey=True)
+    labels = "image score", "images below, %"
+    figure, axes = panels(len(results), (3.6, 2.8), *labels, sharey=True)
     texts = []
-    for axis, result in zip(axes.flat, results, strict=False):
+    for axis, result in zip(axes, results, strict=True):
         test, medians = result.split("test"), dict.fromkeys(("normal", "abnormal"), "none")
         for label, name in LABEL_NAMES.items():
             part = test.loc[test["label"] == label, "image_score"]
@@ -171,34 +166,31 @@ def score_distributions(results: list[RunResult], columns: int = 3) -> Figure:
             if np.isfinite(cut):
                 axis.axvline(cut, color="0.25", linestyle=line, linewidth=1, label=name)
         where, title = label_title(result.config.data.label), run_title(result)
-        axis.set(xlim=np.quantile(test["image_score"], [0, 0.97]), xlabel="image score")
+        axis.set_xlim(np.quantile(test["image_score"], [0, 0.97]))
+        axis.yaxis.set_major_formatter(PercentFormatter(1, symbol=None))
         axis.set_title(f"{where}\n{title}", fontsize=10)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         told = f"normal {medians['normal']}, abnormal {medians['abnormal']}"
         texts.append(f"{where}, {title}: {told}")
-    axes[0, 0].legend(fontsize=8, frameon=False)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("share of images below")
-    for axis in axes.flat[len(results) :]:
-        axis.set_visible(False)
+    axes[0].legend(fontsize=8, frameon=False)
     text = "Share of normal and of abnormal test images below each score, with the thresholds."
     return described(figure, f"{text} Median scores.", texts)
 
 
 def roc_curves(results: list[RunResult]) -> Figure:
-    """ROC curves on the test split, a column a data set: mean over seeds, and their range.
+    """ROC curves on the test split, a row a data set: mean over seeds, and their range.
 
-    Above what is trained by gradient, below what is not. At each specificity the seeds'
+    Left what is trained by gradient, right what is not. At each specificity the seeds'
     sensitivities are averaged, so the area under a curve is the mean AUROC that its label gives.
     """
     datasets, texts = _datasets(results), []
     here = {run.config.method.kind for run in results}
     headings = {name: kinds for name, kinds in ROC_ROWS.items() if here & set(kinds)}
-    size = (4.3 * len(datasets), 4.3 * len(headings))
-    figure, axes = subplots(len(headings), len(datasets), figsize=size, squeeze=False)
-    for column, dataset in zip(axes.T, datasets, strict=True):
+    size = (4.3 * len(headings), 4 * len(datasets))
+    figure, axes = subplots(len(datasets), len(headings), figsize=size, squeeze=False)
+    for line, dataset in zip(axes, datasets, strict=True):
         aurocs = []
-        for axis, (heading, kinds) in zip(column, headings.items(), strict=True):
+        for axis, (heading, kinds) in zip(line, headings.items(), strict=True):
             rows = [runs for (label, *_), runs in grouped(results).items() if label == dataset]
             rows = [runs for runs in rows if runs[0].config.method.kind in kinds]
             for color, runs in enumerate(rows):
@@ -210,11 +202,13 @@ def roc_curves(results: list[RunResult]) -> Figure:
                 axis.fill_between(ROC_GRID, *ends, alpha=0.15, linewidth=0, **look)
                 aurocs.append(f"{title} {mean:.1f}")
             axis.plot([0, 1], [0, 1], color=GUIDE, linewidth=1, zorder=0)
-            axis.set(xlabel="1 − specificity", ylabel="sensitivity", aspect="equal")
+            axis.set(xlabel="1 − specificity, %", ylabel="sensitivity, %", aspect="equal")
+            for ticks in (axis.xaxis, axis.yaxis):
+                ticks.set_major_formatter(PercentFormatter(1, symbol=None))
             axis.set_title(f"{label_title(dataset)}: {heading}", fontsize=11)
             axis.legend(fontsize=8, frameon=False, loc="lower right")
         texts.append(f"{label_title(dataset)}: {', '.join(aurocs)}")
-    return described(figure, "ROC curves, a column a data set. AUROC in percent.", texts)
+    return described(figure, "ROC curves, a row a data set. AUROC in percent.", texts)
 
 
 def _rocs(runs: list[RunResult]) -> np.ndarray:
@@ -235,17 +229,18 @@ def auroc_dots(summary: pd.DataFrame) -> Figure:
     table = summary.dropna(subset=["auroc_low"])
     table = table.assign(title=list(map(method_title, table["model"], table["variant"])))
     positions = {title: -number for number, title in enumerate(table["title"].unique())}
-    panels = list(table.groupby("dataset", sort=False))
-    size = (2.4 + 2.6 * len(panels), 1.4 + 0.27 * len(positions))
-    figure, axes = subplots(1, len(panels), figsize=size, squeeze=False, sharey=True, sharex=True)
-    for axis, (dataset, rows) in zip(axes[0], panels, strict=True):
+    parts = list(table.groupby("dataset", sort=False))
+    size = (2.7, 1.1 + 0.24 * len(positions))
+    options = {"margin": 2.2, "sharey": True, "sharex": True}
+    figure, axes = panels(len(parts), size, "AUROC, %", **options)
+    for axis, (dataset, rows) in zip(axes, parts, strict=True):
         for row in rows.itertuples():
             y, color = positions[row.title], method_color(row.model)
             axis.plot([100 * row.auroc_low, 100 * row.auroc_high], [y, y], color=color, lw=2)
             axis.plot(100 * row.auroc, y, "o", color=color)
             axis.plot(100 * row.val_auroc, y, "o", mfc="none", color=VALIDATION)
         axis.axvline(50, color=GUIDE, linewidth=1, zorder=0)
-        axis.set(xlabel="AUROC, %", yticks=list(positions.values()), xlim=(40, 101))
+        axis.set(yticks=list(positions.values()), xlim=(40, 101))
         axis.set_title(label_title(dataset), fontsize=11)
         axis.set_yticklabels(list(positions))
         axis.tick_params(axis="y", length=0)
@@ -256,7 +251,7 @@ def auroc_dots(summary: pd.DataFrame) -> Figure:
     figure.legend(handles, list(marks), fontsize=10, frameon=False, **place)
     text = "Dot plot of the AUROC by method, a panel a data set: test with its 95 % interval, "
     text += "validation as a ring. In percent, on test:"
-    each = [f"{label_title(name)}: {_auroc_range(rows)}" for name, rows in panels]
+    each = [f"{label_title(name)}: {_auroc_range(rows)}" for name, rows in parts]
     return described(figure, text, each)
 
 

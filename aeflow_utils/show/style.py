@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from IPython.display import display
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aeflow_utils.data.layouts import UNLABELLED
@@ -38,6 +39,36 @@ def use_style() -> None:
     plt.rcParams.update({"figure.dpi": 80, "savefig.dpi": 120, "axes.titlesize": 12})
     plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
     show_alt_texts()
+
+
+def panels(
+    n: int,
+    size: tuple[float, float],
+    xlabel: str = "",
+    ylabel: str = "",
+    columns: int = 3,
+    margin: float = 0,
+    **options: object,
+) -> tuple[Figure, list[Axes]]:
+    """`n` panels in even lines of at most `columns`: what fits a page.
+
+    Args:
+        size: of a panel in inches, width and height.
+        xlabel, ylabel: told once a column and once a line.
+        margin: inches beside the first column, for names of rows.
+    """
+    n_lines = -(-n // columns)
+    columns = -(-n // n_lines)
+    whole = (margin + size[0] * columns, size[1] * n_lines)
+    figure, axes = subplots(n_lines, columns, figsize=whole, squeeze=False, **options)
+    for axis in axes.flat[n:]:
+        axis.set_visible(False)
+    for axis in axes.flat[n - columns : n]:  # the last of each column
+        axis.set_xlabel(xlabel)
+        axis.tick_params(labelbottom=True)  # where columns share an axis
+    for axis in axes[:, 0]:
+        axis.set_ylabel(ylabel)
+    return figure, list(axes.flat[:n])
 
 
 def titled(table: pd.DataFrame) -> pd.DataFrame:
