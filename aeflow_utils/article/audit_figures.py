@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from aeflow_utils.metrics.verdicts import VERDICTS
+from aeflow_utils.metrics.verdicts import NOT_TESTABLE, VERDICTS
 from aeflow_utils.show.alt_texts import described
 from aeflow_utils.show.comparison_figures import draw_interval, shade_zero
 from aeflow_utils.show.style import AHEAD, BEHIND, OPEN, SAME, WRONG, subplots
@@ -39,14 +39,13 @@ def right_and_wrong(table: pd.DataFrame) -> Figure:
 
 
 def claims_forest(ledger: pd.DataFrame) -> Figure:
-    """Every measured claim of the ledger, a line each: what it was measured by, and its verdict.
+    """Every claim that was measured and tested, a line each: by what, and its verdict.
 
     A dot a measurement with its interval, in points for the claim (right) or against it. The view
     ends at `VIEW` points.
     """
-    table = ledger[ledger["measured"].map(len) > 0].sort_values(
-        "verdict", key=lambda words: words.map(VERDICTS.index), kind="stable"
-    )
+    table = ledger[(ledger["measured"].map(len) > 0) & (ledger["verdict"] != NOT_TESTABLE)]
+    table = table.sort_values("verdict", key=lambda each: each.map(VERDICTS.index), kind="stable")
     figure, axis = subplots(figsize=(9.5, 0.42 * len(table) + 1))
     shade_zero(axis)
     for y, found in enumerate(table["measured"]):

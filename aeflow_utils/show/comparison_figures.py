@@ -117,9 +117,9 @@ def loss_and_auroc(curves: pd.DataFrame, model: str, variant: str) -> Figure:
     figure, axes = subplots(2, len(datasets), figsize=size, squeeze=False, sharex="col")
     texts = []
     for column, dataset in zip(axes.T, datasets, strict=True):
-        trainings = curves[curves["dataset"] == dataset].groupby(["policy", "steps"])
-        for number, ((policy, steps), part) in enumerate(trainings):
-            name = f"{POLICY_TITLES[policy]}, {steps:,} steps"
+        of_set = curves[curves["dataset"] == dataset]
+        for number, ((policy, steps), part) in enumerate(of_set.groupby(["policy", "steps"])):
+            name = f"{POLICY_TITLES[policy]}, {steps / of_set['steps'].min():.0f} × the steps"
             _loss_line(column[0], part, f"C{number}", name)
             _auroc_lines(column[1], part, f"C{number}", titles=number == 0)
             ends = part.dropna(subset=["auroc_image_score"]).iloc[[0, -1]]

@@ -97,7 +97,7 @@ def risk_coverage_curves(per_image: dict[str, pd.DataFrame], chosen: dict[str, s
         axis.axvline(1 - uncertainty.REFERRED, color="0.85", linewidth=1, zorder=0)
         axis.set(title=label_title(name), xlim=(0, 1), ylim=(0, min(1, 2.2 * wrong.mean())))
         for ticks in (axis.xaxis, axis.yaxis):
-            ticks.set_major_formatter(PercentFormatter(1, symbol=None))
+            ticks.set_major_formatter(PercentFormatter(1, 0, symbol=None))
         axis.legend(frameon=False, fontsize=8)
         parts.append(f"{100 * best[1][len(wrong) // 2 - 1]:.1f} at best")
         texts.append(f"{label_title(name)}: {', '.join(parts)}, of all {100 * wrong.mean():.1f}")

@@ -167,7 +167,7 @@ def score_distributions(results: list[RunResult]) -> Figure:
                 axis.axvline(cut, color="0.25", linestyle=line, linewidth=1, label=name)
         where, title = label_title(result.config.data.label), run_title(result)
         axis.set_xlim(np.quantile(test["image_score"], [0, 0.97]))
-        axis.yaxis.set_major_formatter(PercentFormatter(1, symbol=None))
+        axis.yaxis.set_major_formatter(PercentFormatter(1, 0, symbol=None))
         axis.set_title(f"{where}\n{title}", fontsize=10)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         told = f"normal {medians['normal']}, abnormal {medians['abnormal']}"
@@ -204,7 +204,7 @@ def roc_curves(results: list[RunResult]) -> Figure:
             axis.plot([0, 1], [0, 1], color=GUIDE, linewidth=1, zorder=0)
             axis.set(xlabel="1 − specificity, %", ylabel="sensitivity, %", aspect="equal")
             for ticks in (axis.xaxis, axis.yaxis):
-                ticks.set_major_formatter(PercentFormatter(1, symbol=None))
+                ticks.set_major_formatter(PercentFormatter(1, 0, symbol=None))
             axis.set_title(f"{label_title(dataset)}: {heading}", fontsize=11)
             axis.legend(fontsize=8, frameon=False, loc="lower right")
         texts.append(f"{label_title(dataset)}: {', '.join(aurocs)}")

@@ -276,7 +276,7 @@ def test_the_forest_of_claims_has_a_line_a_measurement(write_seeds):
         write_seeds("autoencoder", dataset=dataset, test=RANDOM)
     ledger = claims.ledger(Evidence("overnight"))
     figure = audit_figures.claims_forest(ledger)
-    measured = ledger["measured"].map(len)
+    measured = ledger.loc[ledger["verdict"] != NOT_TESTABLE, "measured"].map(len)
     intervals = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
     assert len(intervals) == measured.sum() + 1  # and the line at 0
     assert len(figure.axes[0].texts) == (measured > 0).sum()
