@@ -46,6 +46,11 @@ class Profile:
     rests_on: str = ""
 
     @property
+    def policy(self) -> str:
+        """How its methods are trained, in words."""
+        return "converged" if self.converged else "as published"
+
+    @property
     def evidence(self) -> str:
         """The profile whose runs tables, figures and claims show to a reader of this one."""
         return self.rests_on or self.name
@@ -75,6 +80,9 @@ PROFILES = {
         Profile("paper", _WRN, 256, 0, 100, 5, 16, 0, 1, **_PAPER),
     )
 }
+
+# The two ways to train that the evidence has, and the profile of each.
+POLICIES = {PROFILES[name].policy: name for name in (EVIDENCE, "as_published")}
 
 
 def get_profile(name: str = "") -> Profile:

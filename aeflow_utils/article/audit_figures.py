@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from aeflow_utils.metrics.verdicts import NOT_TESTABLE, VERDICTS
 from aeflow_utils.show.alt_texts import described
 from aeflow_utils.show.comparison_figures import draw_interval, shade_zero
-from aeflow_utils.show.style import AHEAD, BEHIND, OPEN, SAME, WRONG, subplots
+from aeflow_utils.show.style import AHEAD, BEHIND, GUIDE, OPEN, SAME, subplots
 
 # In the order of VERDICTS.
 VERDICT_COLORS = (AHEAD, "#b799c9", BEHIND, SAME, OPEN, "#8c2d04", "0.9")
@@ -19,23 +20,30 @@ VIEW = 45  # points on each side of 0
 ABOVE = {"frameon": False, "loc": "lower left", "bbox_to_anchor": (0, 1)}  # a legend's place
 
 
-def right_and_wrong(table: pd.DataFrame) -> Figure:
-    """Every row of `errors_shown.error_table` as a line from the right number to the wrong one."""
-    table = table.iloc[::-1].reset_index(drop=True)
-    figure, axis = subplots(figsize=(9.5, 0.42 * len(table) + 1))
-    right, wrong = 100 * table["right"], 100 * table["wrong"]
-    axis.hlines(table.index, right, wrong, color="0.75", lw=2, zorder=1)
-    axis.plot(right, table.index, "o", color="0.3", label="right")
-    axis.plot(wrong, table.index, "X", color=WRONG, label="with the error", ms=8)
-    names = table["error"] + ", " + table["data set"]
-    told = [textwrap.fill(name, 60) for name in names + " (" + table["measured"] + ")"]
-    axis.set_yticks(table.index, told, fontsize=8)
-    axis.axvline(50, color="0.85", lw=1, zorder=0)
-    axis.set(xlabel="%", ylim=(-0.7, len(table) - 0.3))
-    axis.legend(ncols=2, **ABOVE)
-    each = "; ".join(f"{n} {r:.1f} to {w:.1f}" for n, r, w in zip(names, right, wrong, strict=True))
-    text = f"From the right number to the one with the error, in percent: {each}."
-    return described(figure, text)
+def what_errors_change(table: pd.DataFrame) -> Figure:
+    """What each error of `errors_shown.error_table` adds to a number, in points, a dot a data set.
+
+    Rows that an error moves most are on top.
+    """
+    table = table.assign(change=100 * (table["wrong"] - table["right"]))
+    table["row"] = table["error"] + ": " + table["measured"]
+    largest = table["change"].abs().groupby(table["row"]).max().sort_values()
+    rows = {name: y for y, name in enumerate(largest.index)}
+    figure, axis = subplots(figsize=(9.5, 0.4 * len(rows) + 1))
+    axis.axvline(0, color=GUIDE, linewidth=1, zorder=0)
+    by_dataset = table.groupby("data set", sort=False)
+    for marker, (dataset, part) in zip(cycle("osD^v"), by_dataset, strict=False):
+        y = [rows[name] for name in part["row"]]
+        axis.plot(part["change"], y, marker, mfc="none", mew=1.6, ms=7, label=dataset)
+    axis.set_yticks(list(rows.values()), [textwrap.fill(name, 52) for name in rows], fontsize=9)
+    axis.tick_params(axis="y", length=0)
+    axis.set(xlabel="points that the error adds", ylim=(-0.7, len(rows) - 0.3))
+    axis.legend(ncols=3, fontsize=10, **ABOVE)
+    each = [
+        f"{row['row']}, {row['data set']}: {100 * row['right']:.1f} to {100 * row['wrong']:.1f}"
+        for row in table.to_dict("records")
+    ]
+    return described(figure, "Numbers without and with an error, in percent:", each)
 
 
 def claims_forest(ledger: pd.DataFrame) -> Figure:

@@ -71,9 +71,8 @@ class Evidence:
         trained = (run.config for run in self.runs if not run.config.method.deterministic)
         config = next(trained, self.runs[0].config)
         profile = PROFILES[config.profile]
-        policy = "converged" if profile.converged else "as published"
         return (
-            f"{config.model.encoder}, {config.data.image_size} px, {policy}, "
+            f"{config.model.encoder}, {config.data.image_size} px, {profile.policy}, "
             f"{profile.seeds} seeds (profile {config.profile})"
         )
 

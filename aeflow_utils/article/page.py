@@ -31,7 +31,8 @@ PLUGINS = (*MarkdownWithMath.DEFAULT_PLUGINS, "footnotes")
 PARAMETERS = {"parameters", "injected-parameters"}
 IMPORT = re.compile(r"^(?:import|from) ", re.MULTILINE)
 LOADS = re.compile(r"<(?:script|link|iframe|object)\b[^>]*|<[^>]+\ssrc=[\"'](?!data:)[^>]*", re.I)
-LONG_CELL = re.compile(r"<td([^>]*)>([^<]{25,})</td>")
+LONG_CELL = re.compile(r"<(t[dh])([^>]*)>([^<]{25,})</t")
+TWO_HEADS = re.compile(r"<thead>\s*<tr>(.*?)</tr>\s*<tr>(.*?)</tr>\s*</thead>", re.DOTALL)
 MATH_IN_TABLE = re.compile(r"(?<![\\$])\$(?!\s)([^$<>\n]+?)(?<![\s\\])\$")
 
 _to_mathml = LatexToMathML(fancy_error=False).convert_with_local_state
@@ -74,11 +75,12 @@ def mathml(latex: str, display: bool) -> str:
 
 
 class _Writer:
-    """Collects the pieces of a page and, from its headings, the table of contents."""
+    """Collects the pieces of a page, the code behind sentences and, from headings, the contents."""
 
     def __init__(self, notebook: str) -> None:
         self.notebook = notebook
         self.pieces: list[str] = []
+        self.behind_sentences: list[str] = []
         self.renderer = _Renderer(escape=False)
         self.markdown = MarkdownWithMath(self.renderer, plugins=map(import_plugin, PLUGINS))
         self.highlight = Highlight2HTML()
@@ -93,15 +95,21 @@ class _Writer:
             title=_first(r"<h1[^>]*>(.*?)</h1>", body),
             description=textwrap.shorten(_first(r"<p>(.*?)</p>", body), 300, placeholder=" …"),
             pieces=self.pieces,
+            behind_sentences=self.behind_sentences,
             contents=[entry for entry in self.renderer.headings if entry[0] in (2, 3)],
         )
 
     def add(self, cell: NotebookNode, number: int) -> None:
-        """A cell, as one piece: text, or what it showed and its folded code."""
+        """A cell, as one piece: text, or what it showed, and its folded code if that is no text."""
         if cell.cell_type == "markdown":
             self.pieces.append(self._text(cell.source))
         elif cell.cell_type == "code":
-            parts = [*map(self._output, cell.outputs), self._code(cell, number)]
+            parts = [*map(self._output, cell.outputs)]
+            code = self._code(cell, number)
+            if all("text/markdown" in output.get("data", {}) for output in cell.outputs):
+                self.behind_sentences += [code] if code else []
+            elif code:
+                parts.append(f"<details><summary>Code</summary>{code}</details>")
             if piece := "\n".join(filter(None, parts)):
                 self.pieces.append(piece)
 
@@ -115,8 +123,7 @@ class _Writer:
         if set_up or not cell.source:
             return ""
         source = f'<a href="../notebooks/{self.notebook}">{self.notebook}</a>, cell {number}'
-        code = f"{self.highlight(cell.source)}<p>{source}</p>"
-        return f"<details><summary>Code</summary>{code}</details>"
+        return f"{self.highlight(cell.source)}<p>{source}</p>"
 
     def _output(self, output: NotebookNode) -> str:
         if output.output_type == "error":
@@ -216,6 +223,19 @@ def _table(markup: str) -> str:
     """A table of pandas in a box of its own; the page styles it, but a Styler's colours stay."""
     markup = re.sub(r"<style scoped>.*?</style>", "", markup, flags=re.DOTALL)
     markup = re.sub(r' (?:border="\d+"|style="text-align: right;")', "", markup)
-    markup = LONG_CELL.sub(r'<td\1><div class="text">\2</div></td>', markup)
+    markup = TWO_HEADS.sub(_one_head, markup)
+    markup = LONG_CELL.sub(r'<\1\2><div class="text">\3</div></t', markup)
     markup = MATH_IN_TABLE.sub(lambda m: mathml(html.unescape(m[1]), display=False), markup)
     return f'<div class="scroll">{markup}</div>'
+
+
+def _one_head(heads: re.Match) -> str:
+    """Names of columns and, below them, of the index in one line, where they leave each other room.
+
+    That is how pandas writes them: each line is empty where the other is not.
+    """
+    names = [re.findall(r"<th[^>]*>(.*?)</th>", line, re.DOTALL) for line in heads.groups()]
+    if len(names[0]) != len(names[1]) or any(a and b for a, b in zip(*names, strict=True)):
+        return heads[0]
+    cells = "".join(f"<th>{a or b}</th>" for a, b in zip(*names, strict=True))
+    return f"<thead><tr>{cells}</tr></thead>"

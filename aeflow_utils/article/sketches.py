@@ -35,7 +35,7 @@ def draw_sketch(name: str) -> Figure:
     figure, axes = subplots(1, 2, figsize=(4.6, 2.5))
     for abnormal, axis in enumerate(axes):
         axis.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
-        axis.set_title(f"{LABEL_NAMES[abnormal]}, drawn", fontsize=10)
+        axis.set_title(f"{LABEL_NAMES[abnormal]}, drawn", fontsize=15)
         axis.spines[:].set_visible(False)
         SKETCHES[name][1](axis, bool(abnormal))
     return described(figure, f"{spec.title}, two drawings: {spec.shows}.")

@@ -49,6 +49,7 @@ def spec(data: FolderConfig) -> DatasetSpec:
         raise UserError(f"{source} holds no images (of png, jpeg, bmp or tiff)")
     return DatasetSpec(
         title=data.name,
+        shows="a reader's own images",
         domain="own",
         grey=_all_grey(root, table["path"]),
         folders=(str(root),),

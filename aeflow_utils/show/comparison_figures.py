@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from aeflow_utils.methods import method_title
 from aeflow_utils.metrics.verdicts import MARGIN
 from aeflow_utils.options import AEFlowConfig
+from aeflow_utils.profiles import PROFILES
 from aeflow_utils.show.alt_texts import described
 from aeflow_utils.show.style import AHEAD, BEHIND, GUIDE, OPEN, SAME, panels, subplots
 from aeflow_utils.study.results import label_title
 
 RELATION_COLORS = {"for": AHEAD, "against": BEHIND, "same": SAME, "open": OPEN}
-POLICY_TITLES = {"overnight": "warm-up and cosine", "as_published": "constant, as published"}
 AUROCS = {
     "auroc_image_score": ("score", "-"),
     "auroc_flow_score": ("flow part", "--"),
@@ -119,7 +119,7 @@ def loss_and_auroc(curves: pd.DataFrame, model: str, variant: str) -> Figure:
     for column, dataset in zip(axes.T, datasets, strict=True):
         of_set = curves[curves["dataset"] == dataset]
         for number, ((policy, steps), part) in enumerate(of_set.groupby(["policy", "steps"])):
-            name = f"{POLICY_TITLES[policy]}, {steps / of_set['steps'].min():.0f} × the steps"
+            name = f"{PROFILES[policy].policy}, {steps / of_set['steps'].min():.0f} × the steps"
             _loss_line(column[0], part, f"C{number}", name)
             _auroc_lines(column[1], part, f"C{number}", titles=number == 0)
             ends = part.dropna(subset=["auroc_image_score"]).iloc[[0, -1]]

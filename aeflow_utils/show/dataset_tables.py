@@ -35,7 +35,8 @@ def dataset_facts(with_runs: list[str]) -> pd.DataFrame:
     rows = []
     for name, spec in SPECS.items():
         rests = [rest for key, rest in map(parse_label, with_runs) if key == name]
-        runs = ", ".join(filter(None, rests)) or ("yes" if rests else "none, absent")
+        runs = ", ".join(filter(None, rests)).replace("_", " ")
+        runs = runs or ("yes" if rests else "none, absent")
         split = TEST_SPLIT.get(name, "test")
         official = [_count(spec, *key) for key in (("train", 0), (split, 0), (split, 1))]
         rows.append((spec.title, spec.domain, *official, spec.licence, runs))

@@ -186,7 +186,7 @@ def roc_curves(results: list[RunResult]) -> Figure:
     datasets, texts = _datasets(results), []
     here = {run.config.method.kind for run in results}
     headings = {name: kinds for name, kinds in ROC_ROWS.items() if here & set(kinds)}
-    size = (4.3 * len(headings), 4 * len(datasets))
+    size = (3.7 * len(headings), 3.4 * len(datasets))
     figure, axes = subplots(len(datasets), len(headings), figsize=size, squeeze=False)
     for line, dataset in zip(axes, datasets, strict=True):
         aurocs = []
@@ -206,7 +206,7 @@ def roc_curves(results: list[RunResult]) -> Figure:
             for ticks in (axis.xaxis, axis.yaxis):
                 ticks.set_major_formatter(PercentFormatter(1, 0, symbol=None))
             axis.set_title(f"{label_title(dataset)}: {heading}", fontsize=11)
-            axis.legend(fontsize=8, frameon=False, loc="lower right")
+            axis.legend(fontsize=7, frameon=False, loc="lower right")
         texts.append(f"{label_title(dataset)}: {', '.join(aurocs)}")
     return described(figure, "ROC curves, a row a data set. AUROC in percent.", texts)
 

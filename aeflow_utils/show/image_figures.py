@@ -136,7 +136,7 @@ def reconstruction_rows(system: System, images: ImageSet, title: str, n_each: in
 
 @torch.inference_mode()
 def map_columns(
-    systems: dict[str, System], images: ImageSet, title: str, n_each: int = 5
+    systems: dict[str, System], images: ImageSet, title: str, n_each: int = 4
 ) -> Figure:
     """The same images under each method's anomaly map; each row of maps in a range of its own.
 

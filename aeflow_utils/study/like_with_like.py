@@ -105,21 +105,23 @@ def likeness(profile: str, model: str) -> pd.DataFrame:
 def parts_and_smoothness(profile: str) -> pd.DataFrame:
     """What each part of AE-FLOW's score finds, and what normal images alone say it looks at.
 
-    Columns: data set, subnet; test AUROC in percent of flow, reconstruction and *smooth*, the
-    score that calls smooth images abnormal; rank correlation of each part with *smooth* on
-    validation normals. Means over seeds.
+    Columns: data set, subnet; test AUROC in percent of flow, reconstruction and smooth, the score
+    that calls smooth images abnormal; ρ flow and ρ reconstruction, the rank correlation of each
+    part with smooth on validation normals. Means over seeds.
     """
     runs, rows = grouped([*find(profile), *find(profile, "side")]), []
     for (dataset, model, variant), of_row in runs.items():
         smooth = runs.get((dataset, "smoothness", ""))
         if model == "ae_flow" and variant in CHOICES["subnet"] and smooth:
             row = {"data set": dataset, "subnet": variant}
-            for title in ("flow", "reconstruction"):
-                column = PARTS[title]
+            parts = {title: PARTS[title] for title in ("flow", "reconstruction")}
+            for title, column in parts.items():
+                row[title] = 100 * auroc_of(of_row, column).observed.mean()
+            row["smooth"] = 100 * smooth[0].metrics["auroc"]
+            for title, column in parts.items():
                 each = [_likeness(run, smooth[0], "val", column, normals=True) for run in of_row]
-                row[f"{title}, AUROC"] = 100 * auroc_of(of_row, column).observed.mean()
-                row[f"{title}, like smooth"] = np.mean(each)
-            rows.append(row | {"smooth, AUROC": 100 * smooth[0].metrics["auroc"]})
+                row[f"ρ {title}"] = np.mean(each)
+            rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -51,7 +51,7 @@ def test_other_results_make_another_article(perturbed):
     assert "not told" in was
     assert re.search(r"it is\s+ahead of \d+, level with \d+\.", now)
     measured = ledger(Evidence(EVIDENCE)).loc["industrial", "measured"]
-    assert {each.relation for each in measured} == {"for", "same"}
+    assert {each.relation for each in measured} == {"for", "same", "open"}  # f-AnoGAN on bottle
     # What was not touched says what it said.
     untouched = "Were the published numbers right?"
     assert answer(before, untouched) == answer(after, untouched) != ""

@@ -9,6 +9,7 @@ from io import BytesIO
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import REPOSITORY
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -124,6 +125,24 @@ def test_code_is_folded_and_set_up_is_left_out(tmp_path):
     assert '<pre class="output">forty-two &lt;b&gt;</pre>' in text
     assert "<em>where from</em>" in text
     assert "numpy" not in text
+
+
+def test_the_code_behind_sentences_stands_at_the_end(tmp_path):
+    said = shown({"text/markdown": "It is **seven**."})
+    text = render(tmp_path, code("say(7)", said), new_markdown_cell("The last word."))
+    assert "<details>" not in text
+    behind = text.index('<details class="behind">')
+    assert text.index("The last word.") < behind < text.index("cell 2</p>")
+
+
+def test_names_of_rows_and_columns_share_a_line_where_they_can(tmp_path):
+    def heads(table):
+        page = render(tmp_path, code("table()", shown({"text/html": table.to_html()})))
+        return page.count("<tr", page.index("<thead>"), page.index("</thead>"))
+
+    table = pd.DataFrame({"a": [1], "b": [2]}, index=pd.Index(["x"], name="row"))
+    assert heads(table) == 1
+    assert heads(table.rename_axis(columns="kind")) == 2
 
 
 def test_warnings_and_progress_bars_are_left_out(tmp_path):

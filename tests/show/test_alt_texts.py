@@ -126,8 +126,8 @@ def test_texts_of_curves_hold_their_ends():
     )
     figure = comparison_figures.loss_and_auroc(curves, "ae_flow", "conv_like")
     text = alt_text(figure)
-    assert "60 steps: loss 3.00 to 1.25, AUROC 70.0 to 80.0 %" in text
-    assert "60 steps: loss 3.50 to 3.00, AUROC 60.0 to 50.0 %" in text
+    assert "converged, 1 × the steps: loss 3.00 to 1.25, AUROC 70.0 to 80.0 %" in text
+    assert "as published, 1 × the steps: loss 3.50 to 3.00, AUROC 60.0 to 50.0 %" in text
     losses, aurocs = figure.axes
     assert [len(line.get_xdata()) for line in losses.lines] == [3, 3]
     assert [len(line.get_xdata()) for line in aurocs.lines] == [3, 2]  # scored at two epochs

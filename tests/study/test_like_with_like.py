@@ -127,5 +127,5 @@ def test_parts_are_compared_with_smoothness_on_validation_normals(write_parts):
     smooth = np.where(LABELS == 1, falling, ranked(0))  # with labels, half of it would agree
     write_parts("smoothness", 0, {"image_score": smooth})
     (row,) = like_with_like.parts_and_smoothness("overnight").to_dict("records")
-    assert (row["flow, AUROC"], row["reconstruction, AUROC"]) == (100, 0)
-    assert (row["flow, like smooth"], row["reconstruction, like smooth"]) == (1, -1)
+    assert (row["flow"], row["reconstruction"]) == (100, 0)
+    assert (row["ρ flow"], row["ρ reconstruction"]) == (1, -1)
