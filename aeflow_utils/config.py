@@ -17,6 +17,7 @@ from aeflow_utils.options import ModelConfig, check_choices
 from aeflow_utils.profiles import PROFILES, Profile
 
 N_FOLDS = 5
+WARM_UP = 0.1  # of a cosine schedule: share of the steps in which the rate rises
 UNTRAINED = "_untrained"  # suffix of an encoder's name: its architecture with random weights
 
 

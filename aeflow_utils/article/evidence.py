@@ -24,6 +24,7 @@ from aeflow_utils.study.results import (
     auroc_of,
     classification_of,
     dataset_title,
+    diverged,
     find,
     grouped,
     grouped_by,
@@ -44,12 +45,12 @@ class Evidence:
 
     @cached_property
     def runs(self) -> list[RunResult]:
-        """The rows of the study, in its own splits: images count once.
+        """The rows of the study, in its own splits: images count once. What diverged is no score.
 
         Raises:
             UserError: there are none.
         """
-        runs = [run for run in find(self.profile) if not run.config.beside]
+        runs = [r for r in find(self.profile) if not (r.config.beside or diverged(r))]
         if not runs:
             raise UserError("there is no run to judge: make some with make reproduce")
         return runs

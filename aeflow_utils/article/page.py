@@ -237,5 +237,6 @@ def _one_head(heads: re.Match) -> str:
     names = [re.findall(r"<th[^>]*>(.*?)</th>", line, re.DOTALL) for line in heads.groups()]
     if len(names[0]) != len(names[1]) or any(a and b for a, b in zip(*names, strict=True)):
         return heads[0]
-    cells = "".join(f"<th>{a or b}</th>" for a, b in zip(*names, strict=True))
+    pairs = zip(*names, strict=True)
+    cells = "".join(f'<th class="of-rows">{b}</th>' if b else f"<th>{a}</th>" for a, b in pairs)
     return f"<thead><tr>{cells}</tr></thead>"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.config import DataConfig, RunConfig
+from aeflow_utils.config import WARM_UP, DataConfig, RunConfig
 from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import FLOOR, METHODS, method_title
@@ -247,14 +247,19 @@ def judged_losses(run: RunResult) -> pd.Series:
 
 
 def diverged(run: RunResult) -> bool:
-    """Whether the epoch that was kept has no lower loss on validation normals than the first.
+    """Whether the weights that were kept have learnt nothing at the full rate, or were lost.
 
-    A GAN's losses rise and fall with its adversary's, and say nothing of the kind.
+    So are those of an epoch with no lower loss on validation normals than the first; and those of
+    the first, if that ended within the warm-up, or if no loss after it was finite. A GAN's losses
+    rise and fall with its adversary's, and say nothing of the kind.
     """
-    losses = judged_losses(run)
-    if run.config.method.kind != "trained" or losses.empty or len(run.history) < 2:
+    losses, n_epochs = judged_losses(run), len(run.history)
+    if run.config.method.kind != "trained" or losses.empty or n_epochs < 2:
         return False
-    return not losses[kept_row(run).name] < losses.iloc[0]
+    kept, first = kept_row(run).name, losses.index[0]
+    if kept == first:
+        return 1 / n_epochs <= WARM_UP or len(losses) == 1
+    return not losses[kept] < losses[first]
 
 
 def still_falling(run: RunResult) -> float:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from aeflow_utils.config import TrainConfig
+from aeflow_utils.config import WARM_UP, TrainConfig
 from aeflow_utils.data.features import Batch, ImageSet, stream
 from aeflow_utils.data.precision import bf16_here, default_device, use_bf16
 from aeflow_utils.errors import TrainingError
@@ -22,7 +22,7 @@ from aeflow_utils.models.scores import Scores
 from aeflow_utils.models.system import Optimizers, System
 
 SCORING_BATCH = 64
-WARM_UP, FLOOR = 0.1, 0.02  # of a cosine schedule: share of the steps, lowest share of the peak
+FLOOR = 0.02  # of a cosine schedule: lowest share of the peak
 SCORE_NAMES = ("image_score", "flow_score", "recon_score")
 
 
