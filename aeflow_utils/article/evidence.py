@@ -16,7 +16,7 @@ from aeflow_utils.methods import get_method, methods_of
 from aeflow_utils.metrics.compare import Estimate, Sample
 from aeflow_utils.metrics.verdicts import NOT_SUPPORTED, PARTLY, SUPPORTED, Measurement
 from aeflow_utils.profiles import PROFILES
-from aeflow_utils.show.ensemble_measurements import ensemble_measurements
+from aeflow_utils.show.ensemble_measurements import PREFIXES, ensemble_measurements
 from aeflow_utils.show.tables import SCORE_COLUMNS
 from aeflow_utils.study.ensemble import ensembles
 from aeflow_utils.study.grid import BASE, variant_of
@@ -95,7 +95,15 @@ class Evidence:
     @cached_property
     def ensemble(self) -> pd.DataFrame:
         """What the ensembles show, as `ensemble_measurements` gives it."""
-        return ensemble_measurements(ensembles(self.profile))
+        rest = [decision for decision in PREFIXES if decision != "scores"]
+        return pd.concat(
+            [self.study_ensemble, ensemble_measurements(ensembles(self.profile), rest)]
+        )
+
+    @cached_property
+    def study_ensemble(self) -> pd.DataFrame:
+        """The part of `ensemble` that judges by the study's decision: what claims are about."""
+        return ensemble_measurements(ensembles(self.profile), ["scores"])
 
     def row(self, model: str, variant: str = "") -> dict[str, Runs]:
         """One row of the study, by data set."""

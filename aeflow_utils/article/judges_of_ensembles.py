@@ -33,8 +33,8 @@ def representative(evidence: Evidence) -> Case:
 
 
 def _of_ensemble(evidence: Evidence, key: str, level: float) -> list[Measurement]:
-    """Values of `Evidence.ensemble` minus `level`, in percent; a change where `level` is 0."""
-    table, found = evidence.ensemble, []
+    """Values of `study_ensemble` minus `level`, in percent; a change where `level` is 0."""
+    table, found = evidence.study_ensemble, []
     # An ensemble without errors has none to find: its values are NaN.
     for _, row in table[table["key"] == key].dropna(subset="value").iterrows():
         error = 100 * (row["high"] - row["low"]) / (2 * 1.96)

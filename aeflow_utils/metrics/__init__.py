@@ -14,6 +14,7 @@ from aeflow_utils.metrics.detection import (
     CLASSIFICATION,
     aupro,
     auroc,
+    aurocs,
     best_threshold,
     check_scores,
     class_weighted_f1,

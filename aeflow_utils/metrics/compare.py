@@ -191,11 +191,20 @@ def _weights(groups: bytes, seed: int) -> np.ndarray:
 def resampled(
     n: int, n_resamples: int = N_RESAMPLES, seed: int = 0, groups: np.ndarray | None = None
 ) -> np.ndarray:
-    """Positions of resampled images, (R, n); with `groups` (n,), groups drawn until n are there."""
+    """Positions of resampled images, (R, n); with `groups` (n,), groups drawn until n are there.
+
+    Not to be written into: all who ask for the same are given the same.
+    """
+    numbers, n_groups = _numbered(groups, n)
+    return _resampled(b"" if n_groups == n else numbers, n, n_resamples, seed)
+
+
+@lru_cache(maxsize=8)
+def _resampled(groups: bytes, n: int, n_resamples: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    members = [] if groups is None else np.split(*_sorted_by_group(groups))
-    if groups is None or len(members) == n:
+    if not groups:
         return rng.integers(0, n, size=(n_resamples, n))
+    members = np.split(*_sorted_by_group(np.frombuffer(groups, dtype=np.int64)))
     drawn = rng.integers(0, len(members), size=(n_resamples, n))  # more than enough
     return np.stack([np.concatenate([members[g] for g in row])[:n] for row in drawn])
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.ndimage import label as label_regions
+from scipy.stats import rankdata
 from sklearn.metrics import auc, roc_auc_score, roc_curve
 
 CLASSIFICATION = ("f1", "acc", "sen", "spe", "bacc")
@@ -39,6 +40,13 @@ def auroc(labels: np.ndarray, scores: np.ndarray) -> float:
     if len(np.unique(labels)) < 2:
         return float("nan")
     return float(roc_auc_score(labels, scores))
+
+
+def aurocs(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """`auroc` of many scores of the same images of both classes, (..., N) -> (...), by ranks."""
+    abnormal, ranks = np.asarray(labels).astype(bool), rankdata(scores, axis=-1)
+    n, n_normal = abnormal.sum(), (~abnormal).sum()
+    return (ranks[..., abnormal].sum(axis=-1) - n * (n + 1) / 2) / (n * n_normal)
 
 
 def classification(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
@@ -22,8 +24,10 @@ Runs = tuple[RunResult, ...]
 Row = tuple[float, float, float, str, str]  # value, low, high, measure, labels
 
 
-def ensemble_measurements(members: Members, n_resamples: int = 1000) -> pd.DataFrame:
-    """The ensembles' numbers, a row each: the columns of `COLUMNS`.
+def ensemble_measurements(
+    members: Members, decisions: Iterable[str] = PREFIXES, n_resamples: int = 1000
+) -> pd.DataFrame:
+    """The ensembles' numbers under some of the decisions, a row each: the columns of `COLUMNS`.
 
     Values lie in [0, 1], differences and the correlation in [-1, 1]; ``low`` and ``high`` are 95 %
     bootstrap intervals over test images, of differences paired by image. ``measure`` is the
@@ -40,12 +44,13 @@ def ensemble_measurements(members: Members, n_resamples: int = 1000) -> pd.DataF
       error AUROC minus that of raw sigma; ``sigma_caught``, ``caught``, ``most_caught``, the share
       of errors among the tenth referred, by raw sigma, by the chosen measure, and the most that
       can be; ``rest_accuracy``, of the decisions that are left;
-    * ``rank_correlation``, Spearman's, of the mean score and raw sigma: the same whatever decides;
-    * ``three_`` before these prefixes and ``sigma``, ``label_free_best`` or ``rank_correlation``:
-      of the first `N_STUDY` members.
+    * ``rank_correlation``, Spearman's, of the mean score and raw sigma;
+    * ``three_`` before these prefixes and ``sigma`` or ``label_free_best``: of the first `N_STUDY`
+      members.
     """
     rows = []
-    for decision, prefix in PREFIXES.items():
+    for decision in decisions:
+        prefix = PREFIXES[decision]
         for name, runs in usable(members, decision).items():
             measured = _of_decision(runs, decision, n_resamples)
             rows += [(prefix + key, name, len(runs), *row) for key, row in measured.items()]
@@ -53,7 +58,7 @@ def ensemble_measurements(members: Members, n_resamples: int = 1000) -> pd.DataF
             measured = _label_free(three, decision, n_resamples)
             n = len(runs[:N_STUDY])
             rows += [(f"three_{prefix}{key}", name, n, *row) for key, row in measured.items()]
-    for name, runs in usable(members).items():
+    for name, runs in usable(members).items() if "scores" in decisions else ():
         measured = _of_scores(runs) | _of_sets(name, runs)
         rows += [(key, name, len(runs), *row) for key, row in measured.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -121,15 +126,14 @@ def _of_decision(runs: Runs, decision: str, n_resamples: int) -> dict[str, Row]:
 
 
 def _label_free(test: pd.DataFrame, decision: str, n_resamples: int) -> dict[str, Row]:
-    """Error AUROC of raw sigma and of the best here that learns from no label; sigma's trend."""
+    """Error AUROC of raw sigma and of the best here that learns from no label."""
     free = [key for key, measure in MEASURES.items() if key in test and not measure.labels]
     best = max(free, key=lambda key: ensemble.error_auroc(test, test[key]))
-    rows, pair = {}, test[["mu", "sigma"]].to_numpy()
+    rows = {}
     for name, key in (("sigma", "sigma_raw"), ("label_free_best", best)):
         sides = _quality([test], key, n_resamples)
         rows[name] = _row(*(side["auroc"] for side in sides), *_told(key, decision))
-    drawn = pair[metrics.resampled(len(pair), n_resamples, groups=test["group"].to_numpy())]
-    return rows | {"rank_correlation": _row(_rank_correlation(pair), _rank_correlation(drawn))}
+    return rows
 
 
 def _rank_correlation(pairs: np.ndarray) -> np.ndarray:
@@ -156,7 +160,7 @@ def _quality(
 
 
 def _of_scores(runs: Runs) -> dict[str, Row]:
-    """What the mean score gains on the members, and the mean probability on it."""
+    """What the mean score gains on the members, the mean probability on it; sigma's trend."""
     test = judged(runs, "scores")[1]
     labels, scores = test["label"], np.stack([r.scores for r in ensemble.readings(runs, "test")])
 
@@ -166,7 +170,10 @@ def _of_scores(runs: Runs) -> dict[str, Row]:
         draws = [side.draws.mean(axis=0) for side in sides]
         return _row(values[0] - values[1], draws[0] - draws[1])
 
+    pairs = test[["mu", "sigma"]].to_numpy()
+    drawn = pairs[metrics.resampled(len(pairs), groups=test["group"].to_numpy())]
     return {
+        "rank_correlation": _row(_rank_correlation(pairs), _rank_correlation(drawn)),
         "mean_gain": gain(test["mu"], scores),
         "parts_auroc_gain": gain(test["mean_parts"], test["mu"]),
     }

@@ -117,7 +117,7 @@ def _with_ends(figure: Figure, results: list[RunResult], terms: dict[str, str]) 
             line = runs[0].history.get(f"train_{term}", pd.Series(dtype=float)).dropna()
             if len(line):
                 change = f"{label} from {line.iloc[0]:.3g} to {line.iloc[-1]:.3g}"
-                ends.append(f"{run_title(runs[0])} on {dataset}: {change}")
+                ends.append(f"{run_title(runs[0])} on {label_title(dataset)}: {change}")
     return described(figure, "Training loss by epoch, first and last epoch.", ends)
 
 
@@ -138,7 +138,7 @@ def fold_losses(folds: pd.DataFrame) -> Figure:
         axis.legend(fontsize=9, frameon=False)
     figure.suptitle("solid: training, dashed: validation normals")
     ranges = [
-        f"{dataset}, {way}: {losses.min():.3g} to {losses.max():.3g}"
+        f"{label_title(dataset)}, {way}: {losses.min():.3g} to {losses.max():.3g}"
         for (dataset, way), losses in folds.groupby(["data set", "way"])["validation loss"]
     ]
     text = "Training and validation loss at the end of each fold. Range of the validation loss:"

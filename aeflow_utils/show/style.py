@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from IPython.display import display
+from IPython.display import HTML, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -28,6 +29,9 @@ AHEAD, BEHIND, SAME, OPEN = AE_FLOW, UNTRAINED, "0.3", "0.62"  # what a differen
 GUIDE = "0.7"  # lines to compare with: chance, a diagonal
 LABEL_NAMES = {0: "normal", 1: "abnormal", UNLABELLED: "unlabelled"}
 LABEL_COLORS = {0: NORMAL, 1: ABNORMAL, UNLABELLED: "0.6"}
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
 
 subplots = partial(plt.subplots, layout="constrained")
 
@@ -79,6 +83,11 @@ def titled(table: pd.DataFrame) -> pd.DataFrame:
     for column in {"data set", "dataset"} & set(table):
         table = table.assign(**{column: table[column].map(_title)})
     return table.rename(index=_title, columns=_title)
+
+
+def folded(table: pd.DataFrame | Styler, title: str) -> HTML:
+    """A long table that a reader of the notebook opens by its title."""
+    return HTML(f"<details><summary>{title}</summary>{table.to_html()}</details>")
 
 
 def _title(name: object) -> object:

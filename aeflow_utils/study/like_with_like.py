@@ -78,10 +78,12 @@ def by_beta(profile: str, betas: Sequence[float] = tuple(np.linspace(0, 1, 21)))
             flow, recon = (
                 replace(runs[0].config.model, flow_score=reading, beta=beta) for beta in (1.0, 0.0)
             )
-            parts = [(t["label"], rescore(t, flow), rescore(t, recon)) for t in tests]
-            for beta in betas:
-                aurocs = [100 * metrics.auroc(y, beta * f + (1 - beta) * r) for y, f, r in parts]
-                ends = (np.mean(aurocs), min(aurocs), max(aurocs))
+            flows, recons = (np.stack([rescore(t, each) for t in tests]) for each in (flow, recon))
+            weights = np.asarray(betas)[:, None, None]
+            mixed = weights * flows + (1 - weights) * recons
+            by_seed = 100 * metrics.aurocs(tests[0]["label"], mixed)
+            for beta, each in zip(betas, by_seed, strict=True):
+                ends = each.mean(), each.min(), each.max()
                 rows.append((dataset, variant, reading, beta, *ends))
     columns = ["data set", "subnet", "reading of S_flow", "beta", "mean", "lowest", "highest"]
     return pd.DataFrame(rows, columns=columns)

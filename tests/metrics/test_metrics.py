@@ -231,3 +231,10 @@ def test_aupro_against_its_definition_by_thresholds():
     grid = np.linspace(0, 0.3, 20001)
     expected = np.trapezoid(np.interp(grid, fpr, overlap), grid) / 0.3
     assert metrics.aupro(masks, maps) == pytest.approx(expected, abs=2e-3)
+
+
+def test_many_aurocs_are_those_of_each():
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 50), rng.integers(0, 9, (2, 3, 50))  # with ties
+    each = [[metrics.auroc(labels, row) for row in rows] for rows in scores]
+    np.testing.assert_allclose(metrics.aurocs(labels, scores), each)

@@ -88,7 +88,7 @@ def test_texts_of_plots_hold_the_numbers_that_are_plotted(write_run):
         mu_sigma(
             {"elpv": table}
         ): "raw scores: rank correlation of μ and σ +1.00, error AUROC of σ 1.00",
-        figures.fold_losses(folds): "elpv, blocks: 1.25 to 1.5",
+        figures.fold_losses(folds): "ELPV solar cells, blocks: 1.25 to 1.5",
         figures.term_curves([run], {"total": "loss"}, "T"): "loss from 2 to 1",
     }
     for figure, part in made.items():

@@ -6,7 +6,7 @@ from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.metrics import CLASSIFICATION
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
-from aeflow_utils.show import tables
+from aeflow_utils.show import style, tables
 from aeflow_utils.study.recording import published
 from aeflow_utils.study.results import REGIMES, summary
 
@@ -132,3 +132,14 @@ def test_the_grid_table_marks_what_validation_would_choose():
 
 def test_costs_name_the_peak_of_memory(write_run):
     assert tables.cost_table([write_run()])["peak memory, MB"].tolist() == [900]
+
+
+def test_titles_stand_where_labels_name_rows_columns_or_values():
+    table = pd.DataFrame({"data set": ["elpv", "mvtec-bottle"], "isic2018-official_test": [1, 2]})
+    titled = style.titled(table.set_index("data set", drop=False))
+    assert titled["data set"].tolist() == ["ELPV solar cells", "MVTec AD, bottle"]
+    assert titled.index.tolist() == titled["data set"].tolist()
+    assert titled.columns.tolist() == ["data set", "ISIC 2018, official test"]
+    untouched = pd.DataFrame({"a": [1]}, index=pd.MultiIndex.from_tuples([("elpv", 5)]))
+    assert style.titled(untouched).index.tolist() == [("ELPV solar cells", 5)]
+    assert "<summary>open me</summary><table" in style.folded(untouched, "open me").data
