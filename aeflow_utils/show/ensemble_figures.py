@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from scipy.stats import spearmanr
 
 from aeflow_utils.config import DataConfig
@@ -23,6 +22,7 @@ from aeflow_utils.show.style import (
     LABEL_NAMES,
     RIGHT,
     WRONG,
+    in_percent,
     panels,
     show_image,
     subplots,
@@ -96,8 +96,7 @@ def risk_coverage_curves(per_image: dict[str, pd.DataFrame], chosen: dict[str, s
         axis.axhline(wrong.mean(), color=GUIDE, linestyle="--", linewidth=1, label="at random")
         axis.axvline(1 - uncertainty.REFERRED, color="0.85", linewidth=1, zorder=0)
         axis.set(title=label_title(name), xlim=(0, 1), ylim=(0, min(1, 2.2 * wrong.mean())))
-        for ticks in (axis.xaxis, axis.yaxis):
-            ticks.set_major_formatter(PercentFormatter(1, 0, symbol=None))
+        in_percent(axis.xaxis, axis.yaxis)
         axis.legend(frameon=False, fontsize=8)
         parts.append(f"{100 * best[1][len(wrong) // 2 - 1]:.1f} at best")
         texts.append(f"{label_title(name)}: {', '.join(parts)}, of all {100 * wrong.mean():.1f}")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from aeflow_utils.methods import METHODS, method_title
@@ -26,6 +26,7 @@ from aeflow_utils.show.style import (
     TRIVIAL,
     UNTRAINED,
     VALIDATION,
+    in_percent,
     panels,
     subplots,
 )
@@ -167,7 +168,7 @@ def score_distributions(results: list[RunResult]) -> Figure:
                 axis.axvline(cut, color="0.25", linestyle=line, linewidth=1, label=name)
         where, title = label_title(result.config.data.label), run_title(result)
         axis.set_xlim(np.quantile(test["image_score"], [0, 0.97]))
-        axis.yaxis.set_major_formatter(PercentFormatter(1, 0, symbol=None))
+        in_percent(axis.yaxis)
         axis.set_title(f"{where}\n{title}", fontsize=10)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         told = f"normal {medians['normal']}, abnormal {medians['abnormal']}"
@@ -203,8 +204,7 @@ def roc_curves(results: list[RunResult]) -> Figure:
                 aurocs.append(f"{title} {mean:.1f}")
             axis.plot([0, 1], [0, 1], color=GUIDE, linewidth=1, zorder=0)
             axis.set(xlabel="1 − specificity, %", ylabel="sensitivity, %", aspect="equal")
-            for ticks in (axis.xaxis, axis.yaxis):
-                ticks.set_major_formatter(PercentFormatter(1, 0, symbol=None))
+            in_percent(axis.xaxis, axis.yaxis)
             axis.set_title(f"{label_title(dataset)}: {heading}", fontsize=11)
             axis.legend(fontsize=7, frameon=False, loc="lower right")
         texts.append(f"{label_title(dataset)}: {', '.join(aurocs)}")

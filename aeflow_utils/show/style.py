@@ -12,7 +12,9 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import HTML, display
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from aeflow_utils.data.layouts import UNLABELLED
 from aeflow_utils.paths import paths
@@ -73,6 +75,12 @@ def panels(
     for axis in axes[:, 0]:
         axis.set_ylabel(ylabel)
     return figure, list(axes.flat[:n])
+
+
+def in_percent(*scales: Axis) -> None:
+    """Shares in [0, 1] on these scales (``axes.xaxis``, ``axes.yaxis``) are written in percent."""
+    for scale in scales:
+        scale.set_major_formatter(PercentFormatter(1, 0, symbol=None))
 
 
 def titled(table: pd.DataFrame) -> pd.DataFrame:
