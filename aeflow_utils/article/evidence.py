@@ -227,8 +227,12 @@ def above(runs: Runs, sample: Sample, level: float) -> Measurement:
 
 
 def cuts_of(runs: Runs, regime: str) -> list[float]:
-    """Each run's threshold."""
-    return [run.metrics["thresholds"][regime] for run in runs]
+    """Each run's threshold: of `REGIMES`, or the one that is best by ``weighted_f1``."""
+    if regime != "weighted_f1":
+        return [run.metrics["thresholds"][regime] for run in runs]
+    each = [run.labelled("val") for run in runs]
+    best, criterion = metrics.best_threshold, metrics.class_weighted_f1
+    return [best(val["label"], val["image_score"], criterion) for val in each]
 
 
 def signed(value: float) -> str:

@@ -6,6 +6,7 @@ Every public function is a judge. The claims and a judge's arguments are rows of
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +15,6 @@ from aeflow_utils import metrics
 from aeflow_utils.article.evidence import (
     Case,
     Evidence,
-    Runs,
     above,
     auroc_gap,
     cuts_gap,
@@ -29,9 +29,7 @@ from aeflow_utils.metrics.verdicts import NOT_TESTABLE, Measurement
 from aeflow_utils.options import CHOICES
 from aeflow_utils.study.grid import BASE, LEFT_OPEN
 from aeflow_utils.study.results import auroc_of, dataset_title, label_title
-from aeflow_utils.study.runs import RunResult
 
-F1_LOSS = 2.0  # points of F1 that a threshold from validation may cost
 NEAR_ZERO = 0.05  # share of its first value below which a loss rests at zero
 
 
@@ -51,16 +49,20 @@ def against_rivals(evidence: Evidence, domain: str) -> Case:
 def in_order(evidence: Evidence, dataset: str, order: str) -> Case:
     """Orders of methods on one data set, as ``acc: autoencoder < ae_flow | f1: ...``.
 
-    By default an order is one of AUROC; the other metrics are those at F1-max thresholds.
+    By default an order is one of AUROC; the other metrics are those at F1-max thresholds. With
+    ``=`` for ``<`` it claims that two methods are level, within the margin of a `Measurement`.
     """
     here, gaps = evidence.named(dataset), []
     for each in order.split(" | "):
         metric, _, methods = each.rpartition(": ")
-        for low, high in pairwise(methods.split(" < ")):
+        for low, high in pairwise(re.split(" [<=] ", methods)):
             pairs = [(evidence.best(label, high), evidence.best(label, low)) for label in here]
             compare = threshold_gap if metric else auroc_gap
             gaps += [compare(*pair, *filter(None, [metric])) for pair in pairs if all(pair)]
-    return _of_whole_set(measured(gaps), dataset, here)
+    case = measured(gaps)
+    if " = " in order and gaps:
+        case = Case(case.measurements, of_parts([gap.relation == "same" for gap in gaps]))
+    return _of_whole_set(case, dataset, here)
 
 
 def _of_whole_set(case: Case, dataset: str, here: list[str]) -> Case:
@@ -70,15 +72,6 @@ def _of_whole_set(case: Case, dataset: str, here: list[str]) -> Case:
         return case
     facts = (case.told, f"{len(here)} of {categories} categories here")
     return Case(verdict=NOT_TESTABLE, facts=facts)
-
-
-def alike(evidence: Evidence, dataset: str, models: str) -> Case:
-    """Two methods of no difference on a data set; ``models`` as ``ae_flow, fastflow``."""
-    here, (model, other) = evidence.named(dataset), models.split(", ")
-    gaps = _gaps(evidence, here, model, other)
-    same = [gap.relation == "same" for gap in gaps]
-    case = Case(tuple(gaps), of_parts(same) if same else "")
-    return _of_whole_set(case, dataset, here)
 
 
 def worse_on(evidence: Evidence, dataset: str, other: str) -> Case:
@@ -116,23 +109,17 @@ def subnets(evidence: Evidence, subnet: str, dataset: str) -> Case:
     return measured(gaps)
 
 
-def _with_base(evidence: Evidence, option: str, value: object) -> list[tuple[Runs, Runs]]:
-    """The runs of a changed choice and the default's, of each data set that has both."""
-    changed, bases = evidence.changed(option, value), evidence.bases
-    return [(runs, bases[dataset]) for dataset, runs in changed.items() if dataset in bases]
+def changed_choice(evidence: Evidence, option: str, value: str, better: str = "changed") -> Case:
+    """A choice of the grid against the default, one training against all of the default's.
 
-
-def changed_choice(evidence: Evidence, option: str, value: str) -> Case:
-    """A choice of the grid against the default: one training against all of the default's."""
-    pairs = _with_base(evidence, option, {"True": True}.get(value, value))
-    gaps = [auroc_gap(changed, base) for changed, base in pairs]
-    return measured(gaps)
-
-
-def bits_against_nats(evidence: Evidence) -> Case:
-    """The default loss against the likelihood summed over all dimensions."""
-    pairs = _with_base(evidence, "likelihood_unit", "nats")
-    gaps = [auroc_gap(base, in_nats) for in_nats, base in pairs]
+    Args:
+        better: which of the two the claim is for, ``changed`` or ``default``.
+    """
+    gaps = []
+    for dataset, changed in evidence.changed(option, {"True": True}.get(value, value)).items():
+        if base := evidence.bases.get(dataset):
+            pair = (changed, base) if better == "changed" else (base, changed)
+            gaps.append(auroc_gap(*pair))
     return measured(gaps)
 
 
@@ -146,42 +133,23 @@ def losses_cancel(evidence: Evidence) -> Case:
     return Case(verdict=of_parts(rests) if rests else NOT_TESTABLE, facts=tuple(texts))
 
 
-def _labelled(evidence: Evidence) -> list[Runs]:
-    """AE-FLOW's runs on each data set whose validation has abnormal images."""
-    best = evidence.ae_flow.values()
-    return [r for r in best if all(np.isfinite(x.metrics["val_auroc"]) for x in r)]
+def thresholds(
+    evidence: Evidence, rule: str, other: str, by: str = "f1", allowed: str = "0"
+) -> Case:
+    """AE-FLOW at the threshold of one rule against that of another, where validation has labels.
 
-
-def threshold_transfers(evidence: Evidence) -> Case:
-    """What a threshold from labelled validation costs against the best one on test."""
-    gaps = []
-    for runs in _labelled(evidence):
-        gap = cuts_gap(runs, cuts_of(runs, "val_f1"), cuts_of(runs, "oracle_f1"), "f1")
-        gaps.append(Measurement(gap.where, gap.estimate.minus(-F1_LOSS), gap.text, margin=0))
-    return measured(gaps)
-
-
-def tuning_helps(evidence: Evidence) -> Case:
-    """F1 at the F1-max threshold of labelled validation against that at a quantile of normals."""
-    gaps = [
-        cuts_gap(runs, cuts_of(runs, "val_f1"), cuts_of(runs, "normal_quantile"), "f1")
-        for runs in _labelled(evidence)
-    ]
-    return measured(gaps)
-
-
-def weighted_f1_is_worse(evidence: Evidence) -> Case:
-    """F1-max against class-weighted F1 as criterion, by plain F1 and by balanced accuracy."""
-
-    def weighted(run: RunResult) -> float:
-        val = run.labelled("val")
-        return metrics.best_threshold(val["label"], val["image_score"], metrics.class_weighted_f1)
-
-    gaps = [
-        cuts_gap(runs, cuts_of(runs, "val_f1"), [weighted(run) for run in runs], metric)
-        for runs in _labelled(evidence)
-        for metric in ("f1", "bacc")
-    ]
+    Args:
+        rule, other: as `cuts_of` knows them.
+        by: some of `metrics.CLASSIFICATION`, as ``f1, bacc``.
+        allowed: points that the first may lose; none else decides where some are.
+    """
+    gaps, lost = [], float(allowed)
+    for runs in evidence.ae_flow.values():
+        if all(np.isfinite(run.metrics["val_auroc"]) for run in runs):
+            sides = cuts_of(runs, rule), cuts_of(runs, other)
+            gaps += [cuts_gap(runs, *sides, metric) for metric in by.split(", ")]
+    if lost:
+        gaps = [Measurement(g.where, g.estimate.minus(-lost), g.text, margin=0) for g in gaps]
     return measured(gaps)
 
 

@@ -11,17 +11,9 @@ from aeflow_utils.study.ensemble import ensembles, readings
 from aeflow_utils.study.results import label_title
 
 
-def sigma_finds_errors(evidence: Evidence) -> Case:
-    """The chance that sigma is larger for a wrong verdict than for a right one, against 50 %.
-
-    Of the first three members, as many as the study had.
-    """
-    return measured(_of_ensemble(evidence, "three_sigma", 50.0))
-
-
-def ensemble_change(evidence: Evidence, key: str) -> Case:
-    """A change of that chance against raw sigma's, by its key in `ensemble_measurements`."""
-    return measured(_of_ensemble(evidence, key, 0.0))
+def of_ensembles(evidence: Evidence, key: str, level: str = "0") -> Case:
+    """A number of `ensemble_measurements`, in percent, above `level`; a change where that is 0."""
+    return measured(_of_ensemble(evidence, key, float(level)))
 
 
 def representative(evidence: Evidence) -> Case:
@@ -33,7 +25,6 @@ def representative(evidence: Evidence) -> Case:
 
 
 def _of_ensemble(evidence: Evidence, key: str, level: float) -> list[Measurement]:
-    """Values of `study_ensemble` minus `level`, in percent; a change where `level` is 0."""
     table, found = evidence.study_ensemble, []
     # An ensemble without errors has none to find: its values are NaN.
     for _, row in table[table["key"] == key].dropna(subset="value").iterrows():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,9 @@ from aeflow_utils.study.results import (
     summary,
 )
 from aeflow_utils.study.runs import RunResult
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
 
 METRIC_TITLES = {name: name.upper() for name in ("auroc", *metrics.CLASSIFICATION)}
 METRIC_TITLES["bacc"] = "bal. ACC"
@@ -64,6 +68,21 @@ def format_summary(table: pd.DataFrame) -> pd.DataFrame:
     )
     out["source"] = table["source"].fillna("")
     return out.set_index(["data set", "method"])
+
+
+def main_table(table: pd.DataFrame) -> Styler:
+    """`summary` in short: data set, method, AUROC ± its deviation over seeds, and F1.
+
+    Pointing at an AUROC shows its seeds and 95 % interval, and the AUROC on validation.
+    """
+    out = format_summary(table)
+    told = "seeds: " + out["seeds"] + "; 95 % interval " + out["95 % interval"]
+    validation = (100 * table["val_auroc"]).map("; validation {:.1f}".format)
+    told += np.where(table["val_auroc"].isna(), "", validation)
+    short = out[["AUROC", "F1"]].reset_index()
+    tips = pd.DataFrame({"AUROC": told.where(out["seeds"] != "", "").to_numpy()})
+    shown = short.style.hide().set_uuid("main")
+    return shown.set_tooltips(tips, as_title_attribute=True)
 
 
 def cost_table(results: list[RunResult]) -> pd.DataFrame:

@@ -175,7 +175,7 @@ def test_a_tuned_threshold_is_held_against_one_from_normals(write_seeds):
     val = ([0] * 21 + [1, 1], [*range(21), 20.5, 22.0])  # F1-max 20.5, quantile of normals 19
     scores = np.array([19.5] * 10 + [0] * 20 + [30] * 30)
     write_seeds("ae_flow", variant="conv_like", val=val, test=(LABELS, scores))
-    (gap,) = judges.tuning_helps(Evidence("overnight")).measurements
+    (gap,) = judges.thresholds(Evidence("overnight"), "val_f1", "normal_quantile").measurements
     assert gap.estimate.value == pytest.approx(100 - 100 * 60 / 70)
     assert gap.relation == "for"
 
@@ -328,11 +328,12 @@ def test_ablations_are_compared_with_runs_of_their_own_profile_and_no_other(writ
     write_run("ae_flow", variant="conv_like", test=few)
     for variant in ("conv_like", "conv_like+likelihood_unit=nats"):
         write_run("ae_flow", variant=variant, test=RANDOM, profile="overnight", recorded=True)
-    found = judges.bits_against_nats(Evidence("overnight"))
+    of = ("likelihood_unit", "nats", "default")
+    found = judges.changed_choice(Evidence("overnight"), *of)
     (gap,) = found.measurements
     assert (gap.estimate.value, gap.relation) == (0, "open")  # one training each
     assert "+0.0 [+0.0, +0.0]" in found.told
-    assert judges.bits_against_nats(Evidence("smoke")).measurements == ()
+    assert judges.changed_choice(Evidence("smoke"), *of).measurements == ()
 
 
 def test_verdicts_of_both_policies_stand_side_by_side(write_seeds):

@@ -287,3 +287,7 @@ def test_nothing_is_wider_than_the_screen_and_no_picture_is_missing(page, tmp_pa
     ).stdout
     seen = html.unescape(re.search(r'data-seen="([^"]*)"', shown)[1])
     assert seen == f"<{width},{width},0,{str(dark).lower()}>"
+
+
+def test_the_first_picture_stands_before_the_contents_and_they_before_the_first_section(page):
+    assert page.index("<img") < page.index("<nav") < page.index("<h2")

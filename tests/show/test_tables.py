@@ -8,7 +8,7 @@ from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.show import style, tables
 from aeflow_utils.study.recording import published
-from aeflow_utils.study.results import REGIMES, summary
+from aeflow_utils.study.results import REGIMES, find, summary
 
 LABELS = (0, 0, 1, 1)
 PERFECT = (LABELS, (1, 2, 3, 4))
@@ -143,3 +143,11 @@ def test_titles_stand_where_labels_name_rows_columns_or_values():
     untouched = pd.DataFrame({"a": [1]}, index=pd.MultiIndex.from_tuples([("elpv", 5)]))
     assert style.titled(untouched).index.tolist() == [("ELPV solar cells", 5)]
     assert "<summary>open me</summary><table" in style.folded(untouched, "open me").data
+
+
+def test_the_main_table_tells_seeds_and_interval_where_one_points(write_run):
+    for seed, test in enumerate((PERFECT, ONE_WRONG)):
+        write_run("ae_flow", seed=seed, variant="conv_like", test=test)
+    page = tables.main_table(summary(find("smoke"), "val_f1")).to_html()
+    assert page.count("seeds: 2; 95 % interval ") == 1  # the floor has none
+    assert ">87.5 ± 17.7</td>" in page
