@@ -15,7 +15,7 @@ _HOMES = {
     "plan": "study.experiments",
     "run_all": "study.experiments",
     "splits_of": "study.experiments",
-    "load_system": "study.experiments",
+    "load_system": "study.systems",
     "find": "study.results",
     "summary": "study.results",
     "label_title": "study.results",

@@ -16,6 +16,7 @@ import torch
 from helpers import REPOSITORY, save_noise
 
 from aeflow_utils.config import DataConfig, RunConfig
+from aeflow_utils.data.cache import Rows
 from aeflow_utils.data.features import ImageSet, load_splits
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
@@ -126,7 +127,9 @@ def make_image_set():
         columns = {"label": 0, "kind": "good", "split": "train", "group": paths}
         images = rng.integers(0, 256, (n, 1, size, size), np.uint8)
         features = {s: rng.normal(size=(n, *shape)).astype("f2") for s, shape in shapes.items()}
-        return ImageSet(pd.DataFrame({"path": paths} | columns), np.arange(n), images, features)
+        rows = {stride: Rows(maps, np.arange(n)) for stride, maps in features.items()}
+        table = pd.DataFrame({"path": paths} | columns)
+        return ImageSet(table, Rows(images, np.arange(n)), rows)
 
     return make
 

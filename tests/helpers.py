@@ -1,7 +1,6 @@
 """What tests of several rooms need beside fixtures."""
 
 import mmap
-import os
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,3 @@ def fresh_memory(n_bytes):
 def save_noise(path, rng, grey):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(rng.integers(0, 256, (20, 24) if grey else (20, 24, 3), np.uint8)).save(path)
-
-
-def spoil(path):
-    """Unreadable from now on, but of the same size and time: whoever opens it, notices."""
-    state = path.stat()
-    path.write_bytes(bytes(state.st_size))
-    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))

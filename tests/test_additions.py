@@ -29,7 +29,8 @@ from aeflow_utils.paths import paths
 from aeflow_utils.profiles import get_profile
 from aeflow_utils.show.alt_texts import described
 from aeflow_utils.show.image_figures import map_columns
-from aeflow_utils.study.experiments import load_system, plan, run_all, splits_of
+from aeflow_utils.study.experiments import plan, run_all, splits_of
+from aeflow_utils.study.systems import load_system
 
 SYSTEM = '''
     """A toy: the distance of an image's mean feature from that of the training images."""

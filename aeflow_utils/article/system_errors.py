@@ -17,9 +17,10 @@ from aeflow_utils.models.scores import ssim
 from aeflow_utils.models.system import System
 from aeflow_utils.profiles import Profile
 from aeflow_utils.show.tables import save_table
-from aeflow_utils.study.experiments import load_system, plan, run_all, splits_of
+from aeflow_utils.study.experiments import plan, run_all, splits_of
 from aeflow_utils.study.recording import SYSTEM_ERRORS
 from aeflow_utils.study.results import dataset_title
+from aeflow_utils.study.systems import load_system
 
 
 def demonstrate(profile: Profile) -> pd.DataFrame:

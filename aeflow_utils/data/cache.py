@@ -1,16 +1,19 @@
 """Arrays with a row an image, computed once: prepared images and encoder features on disk.
 
-Rows are filled when somebody first asks for them, in blocks, and take no room before, on disks that
-know sparse files; each row carries a stamp of the file it came from, written after the row itself.
-So a killed computation goes on where it was, all models, splits and folds of a data set share its
-rows, and a replaced file is read again. Of several processes that want the same rows, one computes.
+A row belongs to the content of an image file, by its digest: data sets, splits, folds and listings
+that hold the same file share it, and a file of other content has another row. Rows are appended and
+never written over, so nobody who reads can be disturbed. Each has a checksum, by which a damaged
+one is noticed and made again, and counts only once its line in the index is there: a killed
+computation goes on where it was. Of several processes that want the same rows, one computes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import zlib
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +22,10 @@ import numpy as np
 from filelock import FileLock
 from tqdm.auto import tqdm
 
+NOBODY = ("-", "-")  # in the place of digest and checksum
 BLOCK = 256  # rows between two points at which a killed computation can go on
 
-Fill = Callable[[np.ndarray], dict[str, np.ndarray]]
-Pair = tuple[np.ndarray, np.ndarray]  # an array, and the stamp of each of its rows
+Fill = Callable[[list[int]], dict[str, Sequence[np.ndarray | None]]]
 
 
 def key_hash(key: dict) -> str:
@@ -36,51 +39,150 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Rows of an array that lie anywhere in it: `positions` (N,) into `array` (M, ...)."""
+
+    array: np.ndarray
+    positions: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self), *self.array.shape[1:])
+
+    def __getitem__(self, which: np.ndarray | slice | int) -> np.ndarray:
+        return self.array[self.positions[which]]
+
+    def select(self, keep: np.ndarray) -> Rows:
+        """Those where the boolean array `keep` (N,) holds."""
+        return Rows(self.array, self.positions[keep])
+
+
 def cached_rows(
-    folder: Path,
-    keys: dict[str, dict],
-    length: int,
-    rows: np.ndarray,
-    stamps: np.ndarray,
-    fill: Fill,
-    label: str,
-) -> dict[str, np.ndarray]:
-    """Read-only memory maps of some arrays, of which `rows` hold what they must.
+    folder: Path, keys: dict[str, dict], digests: Sequence[str], fill: Fill, label: str
+) -> dict[str, Rows]:
+    """Read-only rows of some arrays, one for each digest.
+
+    A row that `fill` cannot make has the position -1.
 
     Args:
         folder: where the cache lives; created if missing.
         keys: of each array by name, everything that its rows depend on but the files, JSON-ready.
-        length: of each array.
-        rows: (N,) positions that are needed, at least one.
-        stamps: (N,) uint32, not 0: what each row was made from; another stamp is another file.
-        fill: computes some of `rows` (given in rising order), {name: (n, ...)}. What it raises
-            leaves the blocks before it in place.
+        digests: (N,) of the files that rows are of.
+        fill: computes some of N (given by their numbers, rising), {name: one array each, or None
+            where there can be none}. What it raises leaves the blocks before it in place.
         label: of the progress bar.
     """
-    pairs = {name: _open(folder, key, length, "r") for name, key in keys.items()}
-    if _stale(pairs, rows, stamps).any():
+    first = {digest: number for number, digest in reversed(list(enumerate(digests)))}
+    stores = {name: _Store(folder, key, first) for name, key in keys.items()}
+    if _missing(stores, first):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            pairs = {name: _open(folder, key, length, "r+") for name, key in keys.items()}
-            missing = np.flatnonzero(_stale(pairs, rows, stamps))  # none, if another was faster
-            missing = missing[np.argsort(rows[missing])]
+            stores = {name: _Store(folder, key, first) for name, key in keys.items()}
+            missing = _missing(stores, first)  # none, if another was faster
             with tqdm(total=len(missing), desc=label, mininterval=1) as bar:
                 for start in range(0, len(missing), BLOCK):
                     block = missing[start : start + BLOCK]
-                    for name, values in fill(rows[block]).items():
-                        pair = pairs[name] or _create(folder, keys[name], length, values)
-                        pairs[name] = _write(pair, rows[block], values, stamps[block])
+                    for name, values in fill(block).items():
+                        named = zip((digests[number] for number in block), values, strict=True)
+                        stores[name].append({d: row for d, row in named if row is not None})
                     bar.update(len(block))
-        pairs = {name: _open(folder, key, length, "r") for name, key in keys.items()}
-    return {name: array for name, (array, _) in pairs.items()}
+    return {name: store.rows(digests) for name, store in stores.items()}
 
 
-def _stale(pairs: dict[str, Pair | None], rows: np.ndarray, stamps: np.ndarray) -> np.ndarray:
-    """(N,) bool: the rows that any of the arrays lacks, or has from another file."""
-    stale = np.zeros(len(rows), dtype=bool)
-    for pair in pairs.values():
-        stale |= True if pair is None else pair[1][rows] != stamps
-    return stale
+def _missing(stores: dict[str, _Store], first: dict[str, int]) -> list[int]:
+    """Numbers of the digests that some array lacks, rising."""
+    have = set.intersection(*(set(store.found) for store in stores.values()))
+    return sorted(number for digest, number in first.items() if digest not in have)
+
+
+class _Store:
+    """One array: raw rows in a file, a line a row in its index, and what they are in a third.
+
+    Args:
+        wanted: digests whose rows are looked at; those that are whole are `found`, by position.
+    """
+
+    def __init__(self, folder: Path, key: dict, wanted: dict[str, int]) -> None:
+        self.key, self.path = key, folder / f"{key_hash(key)}.rows"
+        self.index, self.form = self.path.with_suffix(".index"), self.path.with_suffix(".json")
+        self.found: dict[str, int] = {}
+        self.array: np.ndarray | None = None
+        with suppress(OSError, ValueError, KeyError, TypeError):  # absent, or cut: made anew
+            content = json.loads(self.form.read_text())
+            self.array = self._mapped(np.dtype(content["dtype"]), tuple(content["shape"]))
+        for position, (digest, checksum) in enumerate(self._lines() if len(self) else ()):
+            # Of two rows of one digest the earlier one was damaged.
+            if digest in wanted and position < len(self) and checksum == _checksum(self[position]):
+                self.found[digest] = position
+
+    def __len__(self) -> int:
+        return 0 if self.array is None else len(self.array)
+
+    def __getitem__(self, position: int) -> np.ndarray:
+        return self.array[position]
+
+    def rows(self, digests: Sequence[str]) -> Rows:
+        positions = np.array([self.found.get(digest, -1) for digest in digests])
+        return Rows(np.empty((0,)) if self.array is None else self.array, positions)
+
+    def append(self, new: dict[str, np.ndarray]) -> None:
+        """Rows by digest; called by who holds the lock. A row is on disk before its line is."""
+        if not new:
+            return
+        some = np.asarray(next(iter(new.values())))
+        if self.array is None:
+            self._begin(some)
+        n_before = self._mend(some.nbytes)
+        with self.path.open("ab") as file:
+            for row in new.values():
+                file.write(np.ascontiguousarray(row).tobytes())
+        self._write_lines([(digest, _checksum(row)) for digest, row in new.items()], "a")
+        self.array = self._mapped(some.dtype, some.shape)
+        self.found |= {digest: n_before + n for n, digest in enumerate(new)}
+
+    def _mend(self, row_bytes: int) -> int:
+        """Index and rows of one length again, whatever a killed process left; gives that length.
+
+        Whole rows stay, though no line names them: somebody may have read them before a damage.
+        """
+        n_rows, lines = self.path.stat().st_size // row_bytes, self._lines()
+        os.truncate(self.path, n_rows * row_bytes)
+        if len(lines) != n_rows or self._ends_amid_a_line():
+            self._write_lines((lines + [NOBODY] * n_rows)[:n_rows], "w")
+        return n_rows
+
+    def _mapped(self, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray | None:
+        n_rows = self.path.stat().st_size // (dtype.itemsize * int(np.prod(shape)))
+        return np.memmap(self.path, dtype, "r", shape=(n_rows, *shape)) if n_rows else None
+
+    def _begin(self, row: np.ndarray) -> None:
+        for old in (self.index, self.path):  # unlinked, not emptied: somebody may be reading it
+            old.unlink(missing_ok=True)
+            old.touch()
+        content = {"key": self.key, "dtype": str(row.dtype), "shape": row.shape}
+        self.form.write_text(json.dumps(content, indent=1))
+
+    def _lines(self) -> list[tuple[str, str]]:
+        """Digest and checksum of each row; what a killed process wrote half is none."""
+        *lines, _ = self.index.read_text(errors="replace").split("\n")
+        pairs = [tuple(line.split(" ")) for line in lines]
+        whole = [len(pair) == 2 for pair in pairs]
+        return pairs[: whole.index(False)] if False in whole else pairs
+
+    def _ends_amid_a_line(self) -> bool:
+        return self.index.read_bytes()[-1:] not in (b"", b"\n")
+
+    def _write_lines(self, lines: list[tuple[str, str]], mode: str) -> None:
+        with self.index.open(mode) as file:
+            file.write("".join(f"{digest} {checksum}\n" for digest, checksum in lines))
+
+
+def _checksum(row: np.ndarray) -> str:
+    return f"{zlib.crc32(np.ascontiguousarray(row)):08x}"
 
 
 @dataclass(frozen=True)
@@ -95,11 +197,11 @@ class Stored:
 def stored_arrays(folder: Path, dataset: str = "") -> list[Stored]:
     """Every array, or those of one data set, largest first; bytes are those the disk gives."""
     found = []
-    paths = [*folder.glob("*.npy"), *folder.glob("*.json")]  # weights lie in a folder below
-    for name in sorted({path.name.split(".")[0] for path in paths}):
+    paths = [*folder.glob("*.rows"), *folder.glob("*.json")]  # weights lie in a folder below
+    for name in sorted({path.stem for path in paths}):
         files, key = tuple(folder.glob(f"{name}.*")), {}
-        with suppress(OSError, ValueError):
-            key = json.loads((folder / f"{name}.json").read_text())
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            key = json.loads((folder / f"{name}.json").read_text())["key"]
         if dataset in ("", key.get("dataset")):
             found.append(Stored(key, files, sum(map(_room, files))))
     return sorted(found, key=lambda array: -array.n_bytes)
@@ -120,38 +222,3 @@ def remove_arrays(folder: Path, dataset: str = "") -> list[Stored]:
 def _room(path: Path) -> int:
     state = path.stat()
     return getattr(state, "st_blocks", -(-state.st_size // 512)) * 512
-
-
-def _write(pair: Pair, rows: np.ndarray, values: np.ndarray, stamps: np.ndarray) -> Pair:
-    """A row is on disk before its stamp says so."""
-    for array, content in zip(pair, (values, stamps), strict=True):
-        array[rows] = content
-        array.flush()
-    return pair
-
-
-def _files(folder: Path, key: dict) -> tuple[Path, Path]:
-    name = key_hash(key)
-    return folder / f"{name}.npy", folder / f"{name}.stamps.npy"
-
-
-def _create(folder: Path, key: dict, length: int, values: np.ndarray) -> Pair:
-    """An empty array for rows like `values`, and its stamps."""
-    path, stamps_path = _files(folder, key)
-    for old in (stamps_path, path):  # unlinked, not overwritten: somebody may be reading it
-        old.unlink(missing_ok=True)
-    path.with_suffix(".json").write_text(json.dumps(key, indent=1))
-    shape = (length, *values.shape[1:])
-    array = np.lib.format.open_memmap(path, "w+", values.dtype, shape)
-    return array, np.lib.format.open_memmap(stamps_path, "w+", "uint32", shape[:1])
-
-
-def _open(folder: Path, key: dict, length: int, mode: str) -> Pair | None:
-    """The stored array and its stamps; None where there are none, or of another length."""
-    try:
-        for path in _files(folder, key):
-            np.load(path, mmap_mode="r")  # a file that is too short fails; "r+" would lengthen it
-        array, stamps = (np.load(path, mmap_mode=mode) for path in _files(folder, key))
-        return (array, stamps) if len(array) == len(stamps) == length else None
-    except Exception:  # absent, cut off, or damaged in ways that numpy reports in many kinds
-        return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
+from aeflow_utils.data.depth import WHITE
 from aeflow_utils.data.layouts import Scan, by_path, ground_truth, scan_elpv, scan_isic
 from aeflow_utils.data.splits import Split, block_split, official, random_split
 from aeflow_utils.errors import UserError
@@ -43,9 +44,11 @@ class DatasetSpec:
         scan: lists every image under the root for a category, with the official split.
         splits: the study's split, under "", and named alternatives.
         counts: official number of images by category, then by (split, label).
+        notes: what there is to know of a reader's own images, as they were found.
         copies: such counts by name, where several official copies are about; `counts` is the first.
         licence, citation, how_to_get: said to the reader.
         grey: stored as one channel and repeated to three for the encoder.
+        white: the value that is white in images of more than 8 bits.
         folders: names it may have in the data folder; empty for ELPV, which is installed.
         mask: candidates for the mask of an abnormal image, given its path; None for sets without
             pixel truth.
@@ -63,10 +66,12 @@ class DatasetSpec:
     citation: str
     how_to_get: str
     grey: bool = False
+    white: float = WHITE
     folders: tuple[str, ...] = ()
     mask: Callable[[str], list[str]] | None = None
     archives: tuple[Archive, ...] = ()
     copies: dict[str, dict[str, Counts]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def categories(self) -> tuple[str, ...]:

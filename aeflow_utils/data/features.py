@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from aeflow_utils.config import DataConfig
-from aeflow_utils.data.cache import cached_rows
+from aeflow_utils.data.cache import Rows, cached_rows
 from aeflow_utils.data.encoders import Encoder, get_encoder_spec, weights_hash
 from aeflow_utils.data.images import Prepared, prepare_images
 from aeflow_utils.data.precision import bf16_here, default_device
@@ -74,18 +74,16 @@ class ImageSet:
 
     Args:
         table: the rows, as `list_images` gives them.
-        rows: (N,) positions in the arrays.
-        images: (M, 1 or 3, H, W) uint8.
-        features: {stride: (M, C, h, w)} float16.
+        images: (N, 1 or 3, H, W) uint8.
+        features: {stride: (N, C, h, w)} float16.
     """
 
     table: pd.DataFrame
-    rows: np.ndarray
-    images: np.ndarray
-    features: dict[int, np.ndarray]
+    images: Rows
+    features: dict[int, Rows]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.table)
 
     @property
     def labels(self) -> np.ndarray:
@@ -93,14 +91,13 @@ class ImageSet:
 
     def select(self, keep: np.ndarray) -> ImageSet:
         """The rows where the boolean array `keep` (N,) holds."""
-        table = self.table[keep].reset_index(drop=True)
-        return ImageSet(table, self.rows[keep], self.images, self.features)
+        features = {stride: maps.select(keep) for stride, maps in self.features.items()}
+        return ImageSet(self.table[keep].reset_index(drop=True), self.images.select(keep), features)
 
     def batch(self, positions: np.ndarray) -> Batch:
         """The images at `positions` (indices into this set), in that order."""
-        rows = self.rows[positions]
-        image = torch.from_numpy(self.images[rows]).float().div_(255).expand(-1, 3, -1, -1)
-        features = {s: torch.from_numpy(maps[rows]).float() for s, maps in self.features.items()}
+        image = torch.from_numpy(self.images[positions]).float().div_(255).expand(-1, 3, -1, -1)
+        features = {s: torch.from_numpy(m[positions]).float() for s, m in self.features.items()}
         return Batch(image, features)
 
     def batches(self, size: int, order: np.ndarray | None = None) -> Iterator[Batch]:
@@ -153,9 +150,9 @@ def encoded_splits(
     if prepared.errors:
         _say_unreadable(prepared)
     features = encode_images(prepared, encoder, strides, bf16)
-    every = ImageSet(listed.table, listed.rows, prepared.images, features)
-    splits = listed.table["split"].to_numpy()
-    parts = (every.select((splits == split) & prepared.readable) for split in SPLITS)
+    table = listed.table[prepared.readable].reset_index(drop=True)
+    every = ImageSet(table, prepared.images, features)
+    parts = (every.select((table["split"] == split).to_numpy()) for split in SPLITS)
     return Splits(*parts, listed, tuple(prepared.errors))
 
 
@@ -174,11 +171,10 @@ def _say_unreadable(prepared: Prepared) -> None:
 
 def encode_images(
     prepared: Prepared, encoder_name: str, strides: tuple[int, ...], bf16: bool = False
-) -> dict[int, np.ndarray]:
-    """Features at each stride, {stride: (M, C, h, w)} float16 on disk, of the readable images."""
+) -> dict[int, Rows]:
+    """Features at each stride, {stride: (n, C, h, w)} float16 on disk, of the readable images."""
     if not strides:
         return {}
-    images = prepared.images
     key = {**prepared.source, "encoder": encoder_name, "weights": weights_hash(encoder_name)}
     bf16 = bf16_here(bf16) and get_encoder_spec(encoder_name).survives_bf16
     # Rounds otherwise than the network before `Encoder.fuse`, and than in bfloat16.
@@ -187,21 +183,37 @@ def encode_images(
 
     @cache
     def network() -> Encoder:  # built only where something is to be encoded
-        encoder = Encoder(encoder_name, strides).fuse()
-        encoder.bf16 = bf16
-        return encoder.to(default_device())
+        return frozen_encoder(encoder_name, strides, bf16)
 
-    def fill(block: np.ndarray) -> dict[int, np.ndarray]:
-        # Batches of one size, the last filled up: features do not depend on who asked.
-        batches = np.pad(block, (0, -len(block) % ENCODING_BATCH), mode="edge")
-        batches = batches.reshape(-1, ENCODING_BATCH)
-        parts = [_encode(network(), images[batch]) for batch in batches]
-        return {s: np.concatenate([part[s] for part in parts])[: len(block)] for s in strides}
+    def fill(block: list[int]) -> dict[int, np.ndarray]:
+        return encode(network(), prepared.images[np.array(block)])
 
     listed, readable = prepared.listed, prepared.readable
-    rows, stamps = listed.rows[readable], listed.stamps[readable]
-    label = f"{listed.data.label}: {encoder_name} features"
-    return cached_rows(paths().cache, keys, len(images), rows, stamps, fill, label)
+    digests = [listed.digests[number] for number in np.flatnonzero(readable)]
+    return cached_rows(
+        paths().cache, keys, digests, fill, f"{listed.data.label}: {encoder_name} features"
+    )
+
+
+def frozen_encoder(name: str, strides: tuple[int, ...], bf16: bool = False) -> Encoder:
+    """The encoder as features are made by it, on the device that there is."""
+    encoder = Encoder(name, strides).fuse()
+    encoder.bf16 = bf16
+    return encoder.to(default_device())
+
+
+def encode(encoder: Encoder, images: np.ndarray) -> dict[int, np.ndarray]:
+    """Maps {stride: (N, C, h, w)} float16 of images (N, 1 or 3, H, W) uint8.
+
+    In batches of one size, the last filled up: an image's maps do not depend on who else is there.
+    """
+    numbers = np.arange(len(images))
+    batches = np.pad(numbers, (0, -len(images) % ENCODING_BATCH), mode="edge")
+    parts = [_encode(encoder, images[some]) for some in batches.reshape(-1, ENCODING_BATCH)]
+    return {
+        stride: np.concatenate([part[stride] for part in parts])[: len(images)]
+        for stride in encoder.strides
+    }
 
 
 def _encode(encoder: Encoder, images: np.ndarray) -> dict[int, np.ndarray]:

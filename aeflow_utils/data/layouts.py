@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
+from aeflow_utils.errors import UserError
+
 COLUMNS = ["path", "label", "kind", "split", "group"]
 UNLABELLED = -1  # only in the test split of a reader's own images
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+# In lower case: what systems, viewers and tools put beside images.
+NO_DATA = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information"}
+NO_DATA |= {"lost+found", "thumbs", "thumbnails", "thumbs.db", "desktop.ini", "__pycache__"}
 
 Scan = Callable[[Path, str], pd.DataFrame]
 
@@ -28,16 +33,52 @@ def frame(rows: list[tuple]) -> pd.DataFrame:
 def image_paths(root: Path) -> list[str]:
     """Every image file under `root`, relative, with forward slashes, sorted.
 
-    Links are listed only where they stay inside `root`: a data folder must not reach out of itself.
+    Raises:
+        UserError: as `files_under`.
     """
-    found, home = [], root.resolve()
-    for folder, _, names in os.walk(root):
-        for name in names:
-            path = Path(folder, name)
-            leaves = path.is_symlink() and not path.resolve().is_relative_to(home)
-            if path.suffix.lower() in IMAGE_SUFFIXES and not leaves:
-                found.append(path.relative_to(root).as_posix())
-    return sorted(found)
+    return [path for path in files_under(root) if Path(path).suffix.lower() in IMAGE_SUFFIXES]
+
+
+def files_under(root: Path) -> list[str]:
+    """Every file under `root` that may be data, relative, with forward slashes, sorted.
+
+    Hidden files and folders are none, nor are those that systems and viewers leave, nor pipes and
+    devices. Links are followed; one that leads nowhere is listed, so that who reads it names it.
+
+    Raises:
+        UserError: a folder cannot be read, or a name is no text; names it.
+    """
+    return sorted(_walk(root, root, set())) if root.is_dir() else []
+
+
+def _walk(folder: Path, root: Path, seen: set[Path]) -> Iterator[str]:
+    if folder.resolve() in seen:  # a link leads back
+        return
+    seen.add(folder.resolve())
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be read ({error.strerror}): allow it, or move it elsewhere"
+        ) from None
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.lower() in NO_DATA:
+            continue
+        path = folder / entry.name
+        if entry.is_dir():
+            yield from _walk(path, root, seen)
+        elif entry.is_file() or (entry.is_symlink() and not path.exists()):
+            yield _text(path.relative_to(root).as_posix(), folder)
+
+
+def _text(path: str, folder: Path) -> str:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{folder} holds a file whose name is no UTF-8, {path!r}: rename it") from (
+            None
+        )
+    return path
 
 
 def by_path(pattern: str, normal: str, group: str = "") -> Scan:
@@ -78,12 +119,25 @@ def ground_truth(*endings: str) -> Callable[[str], list[str]]:
     return candidates
 
 
+def _read(table: Path, index: str = "", **options: object) -> pd.DataFrame:
+    """A data set's own table of labels, by the column `index`.
+
+    Raises:
+        UserError: it is damaged, or another table.
+    """
+    try:
+        content = pd.read_csv(table, **options)
+        return content.set_index(index) if index else content
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{table} cannot be read ({error}): copy it anew") from None
+
+
 def scan_elpv(root: Path, category: str) -> pd.DataFrame:
     """Probability 0 is normal, 1 abnormal; 1/3 and 2/3 are doubtful and left out."""
     listing = root / "labels.csv"
     if not listing.exists():
         return frame([])
-    labels = pd.read_csv(listing, sep=r"\s+", names=["path", "probability", "type"])
+    labels = _read(listing, sep=r"\s+", names=["path", "probability", "type"])
     split = labels.probability.map(lambda p: "pool" if p in (0.0, 1.0) else "doubtful")
     label = (labels.probability > 0.5).astype(int)
     return frame(list(zip(labels.path, label, labels.type, split, labels.path, strict=True)))
@@ -100,7 +154,7 @@ def scan_isic(root: Path, category: str) -> pd.DataFrame:
     lesions = {}
     groupings = root / "ISIC2018_Task3_Training_LesionGroupings.csv"
     if groupings.exists():
-        lesions = pd.read_csv(groupings).set_index("image")["lesion_id"].to_dict()
+        lesions = _read(groupings, "image")["lesion_id"].to_dict()
     rows = []
     for split, part in _ISIC_PARTS.items():
         stem = f"ISIC2018_Task3_{part}"
@@ -108,7 +162,7 @@ def scan_isic(root: Path, category: str) -> pd.DataFrame:
         table = table or next(root.glob(f"{stem}_GroundTruth.csv"), None)
         if table is None:
             continue
-        truth = pd.read_csv(table).set_index("image")
+        truth = _read(table, "image")
         for image, kind in truth.idxmax(axis=1).items():
             path = f"{stem}_Input/{image}.jpg"
             if (root / path).exists():

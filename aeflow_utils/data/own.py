@@ -1,22 +1,27 @@
 """A reader's own images as a data set: a folder in one of the usual layouts, or a CSV file.
 
 Folders: ``train/`` and ``test/`` (``val/`` too, if there is one), inside them one folder a label,
-at any depth, as in MVTec AD. ``train/`` without label folders is all normal, ``test/`` without them
-is unlabelled. Without ``train/`` and ``test/``, a folder of normal and one of abnormal images are
-split at random. CSV: columns path (relative to the file) and label, optionally split, mask, group.
+as in MVTec AD; or the labels outside, with ``train/`` and ``test/`` in them. ``train/`` and
+``val/`` without label folders are all normal, ``test/`` without them is unlabelled. Without such
+folders, one folder of normal and one of abnormal images are split at random; a single folder whose
+own name says normal is normal. CSV: columns path (relative to the file) and label, optionally
+split, mask, group.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import pandas as pd
-from PIL import Image
 
 from aeflow_utils.config import FolderConfig
 from aeflow_utils.data.catalog import DatasetSpec
-from aeflow_utils.data.layouts import UNLABELLED, frame, image_paths
+from aeflow_utils.data.depth import depth_of
+from aeflow_utils.data.layouts import IMAGE_SUFFIXES, UNLABELLED, files_under, frame
 from aeflow_utils.data.splits import own_split
 from aeflow_utils.errors import UserError
 
@@ -25,8 +30,16 @@ SPLIT_NAMES |= {"val": "val", "valid": "val", "validation": "val"}
 NORMAL_NAMES = {"normal", "good", "ok", "0", "negative", "healthy", "intact", "nominal", "pass"}
 NORMAL_NAMES |= {"no_defect", "defect_free", "non_defective", "regular", "benign"}
 MASK_FOLDERS = {"ground_truth", "mask", "masks"}
-LOOKED_AT = 100  # images that decide whether a set is grey
-GREY_MODES = {"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "F"}
+
+
+class Row(NamedTuple):
+    """An image: path, split (``pool`` where none is given), name of the label ("" for none)."""
+
+    path: str
+    split: str
+    label: str
+    kind: str
+    group: str
 
 
 def spec(data: FolderConfig) -> DatasetSpec:
@@ -36,22 +49,29 @@ def spec(data: FolderConfig) -> DatasetSpec:
         UserError: it does not exist, or its layout or its labels cannot be understood.
     """
     source = Path(data.source).expanduser().resolve()
+    notes: list[str] = []
     if source.is_file():
-        root, (table, masks) = source.parent, _read_csv(source, data)
+        root, (rows, masks) = source.parent, _read_csv(source)
         find_mask = masks.get if any(masks.values()) else None
     elif source.is_dir():
-        root, table = source, _scan_folder(source, data)
+        root, files = source, files_under(source)
         homes = [c.name for c in source.iterdir() if c.is_dir() and c.name.lower() in MASK_FOLDERS]
         find_mask = partial(_guess_masks, homes=homes) if homes else None
+        rows = _rows(root, [path for path in files if _is_image(path)], notes)
+        notes += _other_files(files)
     else:
         raise UserError(f"{source} does not exist: give a folder of images or a CSV file")
-    if table.empty:
-        raise UserError(f"{source} holds no images (of png, jpeg, bmp or tiff)")
+    if not rows:
+        kinds = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
+        raise UserError(f"{source} holds no images (of {kinds})")
+    table = _labelled(rows, data, source, notes)
+    grey, white = depth_of([root / path for path in table["path"]])
     return DatasetSpec(
         title=data.name,
         shows="a reader's own images",
         domain="own",
-        grey=_all_grey(root, table["path"]),
+        grey=grey,
+        white=white,
         folders=(str(root),),
         scan=lambda root, category: table,
         splits={"": own_split},
@@ -60,59 +80,112 @@ def spec(data: FolderConfig) -> DatasetSpec:
         citation="",
         how_to_get=f"put images into {source}",
         mask=find_mask,
+        notes=tuple(notes),
     )
 
 
-def _scan_folder(root: Path, data: FolderConfig) -> pd.DataFrame:
-    rows = []
-    for path in image_paths(root):
-        folders = PurePosixPath(path).parts[:-1]
-        if any(folder.lower() in MASK_FOLDERS for folder in folders):
-            continue
-        split = next((SPLIT_NAMES[f.lower()] for f in folders if f.lower() in SPLIT_NAMES), "pool")
-        rows.append((path, split, [f for f in folders if f.lower() not in SPLIT_NAMES]))
-    _refuse_several_products(root, [path for path, split, _ in rows if split != "pool"])
-    if any(split != "pool" for _, split, _ in rows):
-        rows = [row for row in rows if row[1] != "pool"]  # stray images beside train/ and test/
-    normal = _normal_names({name for _, _, names in rows for name in names}, data, root)
-    abnormal = {name.lower() for name in data.abnormal}
-    labelled = []
-    for path, split, names in rows:
-        label, kind = _label(names, split, normal)
-        if not abnormal or label != 1 or abnormal & {name.lower() for name in names}:
-            labelled.append((path, label, kind, split, path))
-    return frame(labelled)
+def _is_image(path: str) -> bool:
+    folders = PurePosixPath(path).parts[:-1]
+    is_mask = any(folder.lower() in MASK_FOLDERS for folder in folders)
+    return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES and not is_mask
 
 
-def _label(names: list[str], split: str, normal: set[str]) -> tuple[int, str]:
-    """Label and kind of an image that lies in the folders `names`, split folders left out."""
-    if any(name.lower() in normal for name in names):
-        return 0, "normal"
-    if names:
-        return 1, names[-1]
-    return (0, "normal") if split == "train" else (UNLABELLED, "unlabelled")
+def _other_files(files: list[str]) -> list[str]:
+    """A note that counts what is no image, by its ending."""
+    endings = Counter(PurePosixPath(path).suffix.lower() or "no ending" for path in files)
+    others = sorted(endings.keys() - IMAGE_SUFFIXES)
+    told = [f"{endings[ending]} {ending}" for ending in others]
+    return [f"no images, left aside: {', '.join(told)}"] if told else []
 
 
-def _normal_names(found: set[str], data: FolderConfig, root: Path) -> set[str]:
-    """Which of the labels `found` are normal, in lower case: as given, or guessed."""
-    known = {name.lower() for name in found}
-    normal = {name.lower() for name in data.normal} or NORMAL_NAMES & known
-    if found and not normal & known:
-        names = ", ".join(sorted(found))
-        asked = f" called {', '.join(data.normal)}" if data.normal else ""
+def _rows(root: Path, paths: list[str], notes: list[str]) -> list[Row]:
+    """The images of a folder, by where they lie."""
+    folders = {path: PurePosixPath(path).parts[:-1] for path in paths}
+    place = {path: _place_of_split(names) for path, names in folders.items()}
+    inside = [path for path in paths if place[path] is not None]
+    if not inside:
+        return _without_splits(root, folders)
+    stray = [path for path in paths if place[path] is None]
+    if stray:  # beside train/ and test/
+        notes.append(f"in no split, left aside: {len(stray)} images, {stray[0]} among them")
+    above = {path: folders[path][: place[path]] for path in inside}
+    below = {path: folders[path][place[path] + 1 :] for path in inside}
+    outside = len(set(above.values())) > 1
+    if outside and any(below.values()):
+        names = ", ".join(sorted({"/".join(names) for names in above.values()}))
         raise UserError(
-            f"{root}: no folder of normal images{asked} among: {names}. Say which: --normal NAME"
+            f"{root} holds several products, or labels both above and below train/ and test/ "
+            f"({names}): give the folder of one of them"
         )
-    return normal
+    rows = []
+    for path in inside:
+        split, labels = SPLIT_NAMES[folders[path][place[path]].lower()], below[path]
+        labels = above[path][-1:] if outside else labels
+        rows.append(Row(path, split, *_ends(labels), path))
+    bare = [row for row in rows if not row.label and row.split != "test"]
+    if bare and len(bare) < sum(row.split != "test" for row in rows):
+        notes.append(f"without a label's folder, taken as normal: {len(bare)} images")
+    return rows
 
 
-def _refuse_several_products(root: Path, paths: list[str]) -> None:
-    """One model sees one product: bottle/train and cable/train must not be mixed."""
-    firsts = {PurePosixPath(path).parts[0] for path in paths}
-    products = {first for first in firsts if first.lower() not in SPLIT_NAMES}
-    if len(products - NORMAL_NAMES) > 1:
-        names = ", ".join(sorted(products))
-        raise UserError(f"{root} holds several products ({names}): give the folder of one of them")
+def _place_of_split(folders: tuple[str, ...]) -> int | None:
+    return next((n for n, name in enumerate(folders) if name.lower() in SPLIT_NAMES), None)
+
+
+def _without_splits(root: Path, folders: dict[str, tuple[str, ...]]) -> list[Row]:
+    """Labels are the folders at which paths first part; of a single folder its own name."""
+    every, common = list(folders.values()), 0
+    while all(len(names) > common for names in every) and (
+        len({names[common] for names in every}) == 1
+    ):
+        common += 1
+    if every and not any(len(names) > common for names in every):
+        only = (every[0] or (root.name,))[-1:]
+        return [Row(path, "pool", *_ends(only), path) for path in folders]
+    return [Row(path, "pool", *_ends(names[common:]), path) for path, names in folders.items()]
+
+
+def _ends(labels: tuple[str, ...]) -> tuple[str, str]:
+    """A label and, where folders lie in its own, the innermost as a finer kind."""
+    return (labels[0], labels[-1]) if labels else ("", "")
+
+
+def _labelled(rows: list[Row], data: FolderConfig, source: Path, notes: list[str]) -> pd.DataFrame:
+    """A table of `layouts.COLUMNS`, by which names are normal and which abnormal."""
+    normal, abnormal = _names(rows, data, source)
+    table, aside = [], Counter()
+    for row in rows:
+        name = row.label.lower()
+        if (not name and row.split in ("train", "val")) or name in normal:
+            table.append((row.path, 0, "normal", row.split, row.group))
+        elif not name:
+            table.append((row.path, UNLABELLED, "unlabelled", row.split, row.group))
+        elif not abnormal or name in abnormal:
+            table.append((row.path, 1, row.kind, row.split, row.group))
+        else:
+            aside[row.label] += 1
+    if aside:
+        told = ", ".join(f"{n} of {name}" for name, n in sorted(aside.items()))
+        notes.append(f"neither normal nor abnormal, left aside: {told}")
+    return frame(table)
+
+
+def _names(rows: list[Row], data: FolderConfig, source: Path) -> tuple[set[str], set[str]]:
+    """Which labels are normal and which abnormal, in lower case: as given, or guessed."""
+    found = {row.label.lower(): row.label for row in rows if row.label}
+    names = ", ".join(sorted(found.values()))
+    given = {"normal": data.normal, "abnormal": data.abnormal}
+    for what, asked in given.items():
+        for name in asked:
+            if name.lower() not in found:
+                raise UserError(f"{source}: --{what} {name} is none of the labels: {names}")
+    normal, abnormal = ({name.lower() for name in asked} for asked in given.values())
+    if both := normal & abnormal:
+        raise UserError(f"{source}: {', '.join(sorted(both))} cannot be normal and abnormal")
+    normal = normal or NORMAL_NAMES & set(found) - abnormal
+    if found and not normal:
+        raise UserError(f"{source}: which is normal among: {names}? Say so: --normal NAME")
+    return normal, abnormal
 
 
 def _guess_masks(path: str, homes: list[str]) -> list[str]:
@@ -125,32 +198,38 @@ def _guess_masks(path: str, homes: list[str]) -> list[str]:
     return [str(place / f"{stem}{end}") for place in places for end in endings]
 
 
-def _read_csv(source: Path, data: FolderConfig) -> tuple[pd.DataFrame, dict[str, list[str]]]:
-    """A table of `COLUMNS`, and by path the mask, if there is one."""
+def _read_csv(source: Path) -> tuple[list[Row], dict[str, list[str]]]:
+    """The images of a CSV file, and by path the mask, if there is one."""
     try:
-        listing = pd.read_csv(source, dtype=str, keep_default_na=False)
+        listing = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (ValueError, OSError) as error:
         raise UserError(f"{source} cannot be read as CSV ({error})") from None
+    listing = listing.map(str.strip).rename(columns=str.strip)
     if not {"path", "label"} <= set(listing.columns):
         found = ", ".join(listing.columns)
         raise UserError(
             f"{source} needs the columns path and label (and may have split); has {found}"
         )
-    defaults = {"split": "pool", "mask": "", "group": ""}
+    defaults = {"split": "", "mask": "", "group": ""}
     listing = listing.assign(**{name: defaults[name] for name in defaults.keys() - set(listing)})
-    normal = _normal_names({name for name in listing["label"] if name}, data, source)
     splits = listing["split"].str.lower().map({**SPLIT_NAMES, "": "pool", "pool": "pool"})
+    refuse = partial(_refuse_rows, source, listing)
     no_split = splits.isna() | ((splits == "pool") & (splits != "pool").any())
-    _refuse_rows(source, listing, no_split, "has no split train, val or test")
-    gone = ~listing["path"].map(lambda path: (source.parent / path).is_file()).astype(bool)
-    _refuse_rows(source, listing, gone, "names a file that is not there")
-    _refuse_rows(source, listing, listing["path"].duplicated(), "names a file for the second time")
+    refuse(no_split, "has no split train, val or test")
+    refuse((listing["label"] == "") & splits.isin(["train", "val"]), "has no label")
+    refuse(_absent(listing["path"], source), "names a file that is not there")
+    refuse(_absent(listing["mask"], source) & (listing["mask"] != ""), "names a mask not there")
+    refuse(listing["path"].map(PurePosixPath).duplicated(), "names a file for the second time")
     rows, masks = [], {}
-    for row in listing.assign(split=splits).itertuples():
-        label, kind = _label([row.label] if row.label else [], row.split, normal)
-        rows.append((row.path, label, kind, row.split, row.group or row.path))
+    for row, split in zip(listing.itertuples(), splits, strict=True):
+        rows.append(Row(row.path, split, row.label, row.label, row.group or row.path))
         masks[row.path] = [row.mask] if row.mask else []
-    return frame(rows), masks
+    return rows, masks
+
+
+def _absent(names: pd.Series, source: Path) -> pd.Series:
+    is_file: Callable[[str], bool] = lambda name: (source.parent / name).is_file()  # noqa: E731
+    return ~names.map(is_file).astype(bool)
 
 
 def _refuse_rows(source: Path, listing: pd.DataFrame, bad: pd.Series, what: str) -> None:
@@ -158,15 +237,3 @@ def _refuse_rows(source: Path, listing: pd.DataFrame, bad: pd.Series, what: str)
         first = bad.idxmax()
         line, path = first + 2, listing["path"][first]  # the first line is the header
         raise UserError(f"{source}, line {line} ({path}) {what}; {int(bad.sum())} such lines")
-
-
-def _all_grey(root: Path, paths: pd.Series) -> bool:
-    """Whether the images are stored in grey, judged by some spread over the set."""
-    for path in paths.iloc[:: max(1, len(paths) // LOOKED_AT)]:
-        try:
-            with Image.open(root / path) as image:
-                if image.mode not in GREY_MODES:
-                    return False
-        except (OSError, ValueError, SyntaxError):
-            continue  # said when the images are prepared
-    return True

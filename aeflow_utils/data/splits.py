@@ -13,6 +13,7 @@ import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
 
 from aeflow_utils.config import N_FOLDS
+from aeflow_utils.data.layouts import UNLABELLED
 
 ELPV_MODULES = 44
 Split = Callable[[pd.DataFrame, int], pd.DataFrame]
@@ -110,11 +111,16 @@ def take_fold(table: pd.DataFrame, fold: int, seed: int) -> pd.DataFrame:
 def own_split(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     """For a reader's images: the splits that they come with; missing ones are carved by group.
 
-    Where validation is missing it gets a fifth of the training normals; where everything is, 60,
-    20 and 20 % of the normals and a quarter of the abnormals go to train, val and test.
+    Where validation has no normal image it gets a fifth of the training normals, and keeps what it
+    has; where everything is missing, 60, 20 and 20 % of the normals and a quarter of the abnormals
+    go to train, val and test, and what has no label to test. Abnormal training images are for
+    validation where that has none.
     """
     if (table["split"] == "pool").any():
-        table = _deal(table, seed, _split_groups)
-    if not ((table["split"] == "val") & (table["label"] == 0)).any():
-        return official(val_share=0.2, val_abnormal=True)(table, seed)
-    return table[(table["split"] != "train") | (table["label"] == 0)]
+        unlabelled = table[table["label"] == UNLABELLED].assign(split="test")
+        return pd.concat([_deal(table, seed, _split_groups), unlabelled])
+    if ((table["split"] == "val") & (table["label"] == 0)).any():
+        return table[(table["split"] != "train") | (table["label"] == 0)]
+    given = table[table["split"] == "val"]
+    carved = official(val_share=0.2, val_abnormal=given.empty)(table, seed)
+    return pd.concat([carved, given])

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from aeflow_utils.config import DataConfig
 from aeflow_utils.data import own
 from aeflow_utils.data.cache import key_hash
 from aeflow_utils.data.catalog import SPECS, DatasetSpec, get_spec
+from aeflow_utils.data.identity import digests
 from aeflow_utils.data.layouts import UNLABELLED
 from aeflow_utils.data.splits import take_fold
 from aeflow_utils.errors import UserError
@@ -34,20 +33,24 @@ class ImageList:
         root: folder that the paths in `table` are relative to.
         table: (N rows) path, label, kind, split, group. Splits are ``train`` (normal only), ``val``
             and ``test``; rows are in a fixed order.
-        rows: (N,) positions of the table's rows among all M images of the set's category.
-        n_listed: M, those of no split included: arrays of the cache are as long.
-        stamps: (N,) uint32, what tells one file from another; never 0.
-        fingerprint: short hash of which files the table names, and how large they are.
+        digests: (N) of the files' content.
+        masks: (N) the file that says which pixels of an abnormal image are, None where there is
+            none.
+        fingerprint: short hash of everything that a run depends on: content, label, kind, split
+            and group of each image, and the content of its mask.
+        trained_on: the same of what training reads: training images and validation normals.
+        notes: what there is to know of a reader's own images; logged once.
     """
 
     data: DataConfig
     spec: DatasetSpec
     root: Path
     table: pd.DataFrame
-    rows: np.ndarray
-    n_listed: int
-    stamps: np.ndarray
+    digests: tuple[str, ...]
+    masks: tuple[Path | None, ...]
     fingerprint: str
+    trained_on: str
+    notes: tuple[str, ...] = ()
 
     @property
     def files(self) -> list[Path]:
@@ -95,9 +98,15 @@ def list_images(data: DataConfig) -> ImageList:
         )
     table = _divide(listing, spec, data)
     _check_splits(table, name, data)
-    rows, table = table.index.to_numpy(), table.reset_index(drop=True)
-    stamps, fingerprint = _state(root, table["path"])
-    return ImageList(data, spec, root, table, rows, len(listing), stamps, fingerprint)
+    found = _identified(data, spec, table.reset_index(drop=True))
+    if data.own:
+        notes, unused = list(spec.notes), len(listing) - len(table)
+        if unused and not data.limit:
+            notes.append(f"abnormal, so not trained on: {unused} images")
+        found = replace(found, notes=(*notes, *_twins(found)))
+        for note in found.notes:
+            log.warning(f"{data.label}: {note}")
+    return found
 
 
 def _check_name(what: str, name: str, known: tuple[str, ...], dataset: str) -> None:
@@ -106,8 +115,19 @@ def _check_name(what: str, name: str, known: tuple[str, ...], dataset: str) -> N
         raise UserError(f"unknown {what} '{name}' of {dataset}: choose one of {choices}")
 
 
+def _twins(listed: ImageList) -> list[str]:
+    """Notes on equal files that stand in two splits, or have two labels."""
+    table, notes = listed.table.assign(digest=listed.digests), []
+    for column, what in (("split", "in two splits"), ("label", "with two labels")):
+        alike = table[table.groupby("digest")[column].transform("nunique") > 1]
+        if len(alike):
+            pair = " and ".join(alike.sort_values("digest")["path"].head(2))
+            notes.append(f"equal files {what}: {len(alike)} images, {pair} among them")
+    return notes
+
+
 def _divide(listing: pd.DataFrame, spec: DatasetSpec, data: DataConfig) -> pd.DataFrame:
-    """The rows of the study's splits; their index stays what it is in the listing."""
+    """The rows of the study's splits."""
     table = spec.splits[data.split](listing, SPLIT_SEED)
     if data.fold:
         table = take_fold(table, data.fold, SPLIT_SEED)
@@ -129,16 +149,22 @@ def _check_splits(table: pd.DataFrame, name: str, data: DataConfig) -> None:
         )
 
 
-def _state(root: Path, paths: pd.Series) -> tuple[np.ndarray, str]:
-    """Stamps and fingerprint of the files, from one look at each."""
-    stamps, sizes = [], []
-    try:
-        for path in paths:
-            state = (root / path).stat()
-            text = f"{root / path} {state.st_size} {state.st_mtime_ns}"
-            stamps.append(zlib.crc32(text.encode()) | 1)
-            sizes.append((path, state.st_size))
-    except OSError as error:
-        reason = f"{root / path} cannot be read ({error.strerror})"
-        raise UserError(f"{reason}. Restore or remove it") from None
-    return np.array(stamps, dtype=np.uint32), key_hash({"listing": sizes})
+def _identified(data: DataConfig, spec: DatasetSpec, table: pd.DataFrame) -> ImageList:
+    root, find = spec.root, spec.mask or (lambda path: [])
+    masks = [
+        next((file for file in (root / path for path in find(path)) if file.is_file()), None)
+        if label == 1
+        else None
+        for path, label in zip(table["path"], table["label"], strict=True)
+    ]
+    files = [root / path for path in table["path"]]
+    found = digests([*files, *filter(None, masks)], root)
+    images, of_masks = tuple(found[: len(files)]), iter(found[len(files) :])
+    told = ["" if mask is None else next(of_masks) for mask in masks]
+    columns = table[["path", "label", "kind", "split", "group"]]
+    rows = columns.assign(digest=images, mask=told)
+    normal = (table["split"] == "train") | (table["split"] == "val") & (table["label"] == 0)
+    fingerprint, trained_on = (
+        key_hash({"images": part.to_numpy().tolist()}) for part in (rows, rows[normal])
+    )
+    return ImageList(data, spec, root, table, images, tuple(masks), fingerprint, trained_on)

@@ -27,9 +27,10 @@ from aeflow_utils.profiles import Profile
 from aeflow_utils.show import figures
 from aeflow_utils.show.style import LABEL_NAMES
 from aeflow_utils.show.tables import format_summary
-from aeflow_utils.study.experiments import load_system, run_all, splits_of
+from aeflow_utils.study.experiments import run_all, splits_of
 from aeflow_utils.study.results import run_title, summary
 from aeflow_utils.study.runs import RunResult
+from aeflow_utils.study.systems import load_system
 from aeflow_utils.study.training import score_maps
 
 SHOWN, MISSED_SHOWN, THUMBNAIL = 60, 12, 224

@@ -159,13 +159,13 @@ def doubtful_images(table: pd.DataFrame, measure: str, data: DataConfig, n: int 
     """
     rows = table.iloc[np.argsort(-table[measure].to_numpy(), kind="stable")[:n]]
     listed = list_images(data)
-    pixels = prepare_images(listed).images
-    positions = dict(zip(listed.table["path"], listed.rows, strict=True))
+    prepared = prepare_images(listed)
+    pixels = dict(zip(listed.table["path"][prepared.readable], prepared.images, strict=True))
     figure, axes = subplots(2, -(-n // 2), figsize=(0.95 * n, 4.2), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, row in zip(axes.flat, rows.itertuples(), strict=False):
-        show_image(axis, pixels[positions[row.path]])
+        show_image(axis, pixels[row.path])
         verdict = f"is {LABEL_NAMES[row.label]}\ncalled {LABEL_NAMES[row.predicted]}"
         axis.set_title(verdict, fontsize=8, color=RIGHT if row.correct else WRONG)
     n_wrong = int((~rows["correct"]).sum())

@@ -24,7 +24,7 @@ def sample_sheet(images: ImageSet, title: str, n_columns: int = 8) -> Figure:
         positions = np.flatnonzero(images.labels == label)
         chosen = positions[np.linspace(0, len(positions) - 1, n_columns).astype(int)]
         for axis, position in zip(row, chosen, strict=True):
-            show_image(axis, images.images[images.rows[position]])
+            show_image(axis, images.images[position])
             axis.set_title(images.table["kind"][position], fontsize=9)
         row[0].set_ylabel(LABEL_NAMES[label], fontsize=12)
         kinds.append(listed(sorted(set(images.table["kind"].to_numpy()[chosen]))))

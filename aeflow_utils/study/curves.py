@@ -13,10 +13,11 @@ from aeflow_utils.config import RunConfig
 from aeflow_utils.data.table import available
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
-from aeflow_utils.study.experiments import new_system, prepare, splits_of
+from aeflow_utils.study.experiments import prepare, splits_of
 from aeflow_utils.study.grid import BASE
 from aeflow_utils.study.machine import in_parallel
 from aeflow_utils.study.runs import cached_table
+from aeflow_utils.study.systems import new_system
 from aeflow_utils.study.training import SCORE_NAMES, epochs_of, fit, score_images
 
 DATASETS = ("elpv", "chest_xray", "isic2018")

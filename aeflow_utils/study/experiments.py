@@ -6,7 +6,9 @@ complete. `run_all` does the same for many runs, several at a time.
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable
@@ -18,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from aeflow_utils import metrics
@@ -26,19 +28,21 @@ from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.data.features import Splits, encoded_splits
 from aeflow_utils.data.layouts import UNLABELLED
-from aeflow_utils.data.precision import bf16_here, use_bf16
+from aeflow_utils.data.precision import bf16_here
 from aeflow_utils.data.table import ImageList, available, list_images
 from aeflow_utils.errors import TrainingError, UserError
 from aeflow_utils.methods import KINDS, METHODS, get_method, methods_of
-from aeflow_utils.models import build_system
 from aeflow_utils.models.system import System
 from aeflow_utils.profiles import PROFILES, Profile
 from aeflow_utils.study.machine import in_parallel, machine, peak_memory_mb, reset_peak_memory
 from aeflow_utils.study.pixels import evaluate_pixels, pixel_columns, pixel_maps
 from aeflow_utils.study.runs import SCORES, RunResult, load_run, run_folder, write_json
-from aeflow_utils.study.training import fit, score_images, seed_everything
+from aeflow_utils.study.systems import CHECKPOINT, new_system, read_weights, restored
+from aeflow_utils.study.training import fit, score_images
 
-CHECKPOINT, RESUME = "checkpoint.safetensors", "resume.pt"
+log = logging.getLogger(__name__)
+
+RESUME = "resume.pt"
 _GZIP = {"method": "gzip", "mtime": 0}  # the same scores are the same bytes
 
 
@@ -74,27 +78,57 @@ def plan(
 def run(config: RunConfig, listed: ImageList | None = None) -> RunResult:
     """Load the run if its folder is there, else train, score and write it.
 
-    Its images are looked up, unless they are given as `listed`.
+    Its images are looked up, unless they are given as `listed`; then a run of images that have
+    changed since, or of other labels, is made anew: trained only if what it was trained on has.
 
     Raises:
         UserError: the data are absent, or the folder is damaged.
     """
     folder = run_folder(config)
-    if folder.exists():
-        result = load_run(folder)
-        if result.config != config:  # a default that the name's hash leaves out has changed since
-            raise UserError(f"{folder} holds a run of other options: delete it and run again")
-        return result
-    splits = splits_of(config, listed=listed)
+    if not is_current(config, listed):
+        splits = splits_of(config, listed=listed)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # A second process waits, then loads.
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            if not is_current(config, splits.listed):
+                _make(config, splits, folder)
+    return load_run(folder)
+
+
+def is_current(config: RunConfig, listed: ImageList | None = None) -> bool:
+    """Whether a finished run is there, and, where images are given, is one of these.
+
+    Raises:
+        UserError: the folder is damaged.
+    """
+    if not run_folder(config).exists():
+        return False
+    result = load_run(run_folder(config))
+    if result.config != config:  # a default that the name's hash leaves out has changed since
+        raise UserError(f"{result.folder} holds a run of other options: delete it and run again")
+    return listed is None or result.environment["fingerprint"] == listed.fingerprint
+
+
+def _make(config: RunConfig, splits: Splits, folder: Path) -> None:
+    """Compute beside `folder`, and put the whole run in its place."""
     # With the fingerprint in its name, an unfinished run is never continued on other images.
     work = folder.with_name(f".{folder.name}.{splits.fingerprint}.partial")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):  # a second process waits, then loads
-        if not folder.exists():
-            work.mkdir(exist_ok=True)
-            _compute(config, splits, work)
-            work.replace(folder)
-    return load_run(folder)
+    work.mkdir(exist_ok=True)
+    before = load_run(folder) if folder.exists() else None
+    if before:
+        same = before.environment.get("trained_on") == splits.listed.trained_on
+        log.warning(
+            f"{config.data.label}: images or labels have changed since {folder.name} was made; it "
+            f"is {'scored anew, by its old weights' if same else 'made anew'}"
+        )
+        before = before if same else None
+    _compute(config, splits, work, before)
+    if folder.exists():
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+    work.replace(folder)
+    shutil.rmtree(folder.with_name(f".{folder.name}.old"), ignore_errors=True)
 
 
 def splits_of(
@@ -105,26 +139,26 @@ def splits_of(
     return encoded_splits(listed, model.encoder, strides or model.strides, config.train.bf16)
 
 
-def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
-    """Train, score, and record both in the folder `work`."""
+def _compute(
+    config: RunConfig, splits: Splits, work: Path, trained: RunResult | None = None
+) -> None:
+    """Train, unless it is `trained` already, score, and record both in the folder `work`."""
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    system = new_system(config, splits)
-    if config.train.carry_over and config.data.fold > 1:  # the weights of the fold before go on
-        before = run(replace(config, data=replace(config.data, fold=config.data.fold - 1)))
-        system.load_state_dict(load_file(before.folder / CHECKPOINT))
     reset_peak_memory()
     start = time.perf_counter()
-    label = f"{config.data.label} {config.model.name} seed {config.seed}"
-    history = fit(system, splits.train, splits.val, config.train, config.seed, work / RESUME, label)
-    trained = time.perf_counter()
+    if trained:
+        system, history = restored(trained, splits), trained.history
+    else:
+        system, history = _trained(config, splits, work / RESUME)
+    fitted = time.perf_counter()
     val, test = (score_images(system, part) for part in (splits.val, splits.test))
     scored = time.perf_counter()
     maps = pixel_maps(system, splits)
     scores = pd.concat([val, test.assign(**pixel_columns(maps))])
     costs = {
-        "fit_seconds": round(trained - start, 2),
-        "score_seconds": round(scored - trained, 2),
+        "fit_seconds": trained.environment["fit_seconds"] if trained else round(fitted - start, 2),
+        "score_seconds": round(scored - fitted, 2),
         "peak_memory_mb": peak_memory_mb(),
     }
     history.to_csv(work / "history.csv", index=False)
@@ -133,9 +167,20 @@ def _compute(config: RunConfig, splits: Splits, work: Path) -> None:
     _record(config, splits, system, costs, work)
 
 
+def _trained(config: RunConfig, splits: Splits, resume: Path) -> tuple[System, pd.DataFrame]:
+    """A system and its history."""
+    system = new_system(config, splits)
+    if config.train.carry_over and config.data.fold > 1:  # the weights of the fold before go on
+        before = run(replace(config, data=replace(config.data, fold=config.data.fold - 1)))
+        system.load_state_dict(read_weights(before.folder / CHECKPOINT))
+    label = f"{config.data.label} {config.model.name} seed {config.seed}"
+    return system, fit(system, splits.train, splits.val, config.train, config.seed, resume, label)
+
+
 def _record(config: RunConfig, splits: Splits, system: System, costs: dict, work: Path) -> None:
     """Beside scores and what they say: environment, configuration and checkpoint."""
-    images = {"fingerprint": splits.fingerprint, "skipped": list(splits.skipped)}
+    images = {"fingerprint": splits.fingerprint, "trained_on": splits.listed.trained_on}
+    images["skipped"] = list(splits.skipped)
     size = sum(p.numel() for p in system.parameters() if p.requires_grad)
     model = {"trainable_parameters": size, "bf16": bf16_here(config.train.bf16)}
     write_json(work / "environment.json", images | costs | model | machine())
@@ -164,40 +209,6 @@ def evaluate(scores: pd.DataFrame) -> dict:
     }
 
 
-def new_system(config: RunConfig, splits: Splits) -> System:
-    """The run's system before training, from its seed."""
-    seed_everything(config.seed)
-    shapes = {stride: maps.shape[1:] for stride, maps in splits.train.features.items()}
-    return build_system(config.model, shapes, config.data.image_size)
-
-
-def load_system(result: RunResult, splits: Splits) -> System:
-    """The trained system of a run on this machine, for pictures: its checkpoint, or refitted.
-
-    Raises:
-        UserError: a recorded run (it has no checkpoint), or one computed on other images.
-    """
-    _check_images(result, splits.fingerprint)
-    system = new_system(result.config, splits)
-    use_bf16(system, bf16_here(result.config.train.bf16))
-    checkpoint = result.folder / CHECKPOINT
-    if checkpoint.exists():
-        system.load_state_dict(load_file(checkpoint))
-    elif result.config.method.deterministic:
-        system.fit_statistics(splits.train)
-    else:
-        raise UserError(f"{checkpoint} is missing: delete {result.folder} and run again")
-    return system.eval()
-
-
-def _check_images(result: RunResult, fingerprint: str) -> None:
-    if result.environment["fingerprint"] != fingerprint:
-        raise UserError(
-            f"{result.folder} was computed on other images than those now in the data folder: "
-            "delete that folder and run again"
-        )
-
-
 def run_all(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> list[RunResult]:
     """Run or load every configuration, in order; as many at a time as the profile allows.
 
@@ -205,14 +216,13 @@ def run_all(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> list[
     features are prepared first, with all cores.
 
     Raises:
-        UserError: a run that is there already was computed on other images than those here now.
         TrainingError: the loss of one stopped it; the others are finished.
     """
     here = {images.data: images for images in listed}
     for data in dict.fromkeys(config.data for config in configs if config.data not in here):
         with suppress(UserError):  # finished runs are loaded without their images
             here[data] = list_images(data)
-    pending = [config for config in configs if not run_folder(config).exists()]
+    pending = [config for config in configs if not is_current(config, here.get(config.data))]
     # A data set is whole before the next; within it the slow runs first: no core idles at its end.
     order = list(dict.fromkeys(config.data.dataset for config in configs))
     pending.sort(key=lambda c: (order.index(c.data.dataset), KINDS.index(c.method.kind)))
@@ -225,9 +235,6 @@ def run_all(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> list[
             results.append(run(config, here.get(config.data)))
         except TrainingError as error:
             stopped.append(error)
-    for result in results:
-        if result.config.data in here:
-            _check_images(result, here[result.config.data].fingerprint)
     if stopped:
         raise stopped[0]
     return results

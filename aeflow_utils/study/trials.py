@@ -19,10 +19,11 @@ from aeflow_utils.errors import TrainingError
 from aeflow_utils.methods import METHODS, methods_of
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
-from aeflow_utils.study.experiments import new_system, prepare, splits_of
+from aeflow_utils.study.experiments import prepare, splits_of
 from aeflow_utils.study.grid import BASE, MAPS
 from aeflow_utils.study.machine import in_parallel
 from aeflow_utils.study.runs import cached_table
+from aeflow_utils.study.systems import new_system
 from aeflow_utils.study.training import fit, kept_epoch
 
 PROFILE = PROFILES["overnight"]

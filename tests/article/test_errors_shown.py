@@ -22,7 +22,7 @@ from aeflow_utils.errors import UserError
 from aeflow_utils.models.scores import ssim
 from aeflow_utils.options import AEFlowConfig
 from aeflow_utils.profiles import PROFILES
-from aeflow_utils.study.experiments import new_system
+from aeflow_utils.study.systems import new_system
 from aeflow_utils.study.training import score_images
 
 FOUR = ((0, 0, 1, 1), (1, 3, 2, 4))  # AUROC 3/4
@@ -197,9 +197,9 @@ def test_one_batch_of_all_images_does_not_depend_on_their_order(system_of, small
 def test_class_order_is_made_not_assumed(system_of, small_elpv):
     test = small_elpv.test
     order = np.random.default_rng(1).permutation(len(test))
-    mixed = replace(
-        test, table=test.table.iloc[order].reset_index(drop=True), rows=test.rows[order]
-    )
+    table = test.table.iloc[order].reset_index(drop=True)
+    features = {stride: maps.select(order) for stride, maps in test.features.items()}
+    mixed = replace(test, table=table, images=test.images.select(order), features=features)
     system = system_of("resnet_like")
     labels = []
 

@@ -1,5 +1,8 @@
 """Small trees in the official layout of each data set, and in wrong ones."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +13,7 @@ from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.data.check import counts, describe, problems, stored_sizes
 from aeflow_utils.data.features import load_splits
-from aeflow_utils.data.images import load_masks
+from aeflow_utils.data.images import load_masks, read_image
 from aeflow_utils.data.table import available, list_images, splits_here
 from aeflow_utils.errors import UserError
 from aeflow_utils.profiles import PROFILES
@@ -189,17 +192,72 @@ def test_describe_of_a_set_without_categories():
     assert describe(counts("oct2017")) == "absent: everything"
 
 
-def test_links_that_leave_the_data_folder_are_not_followed(mvtec_tree, tmp_path):
+def test_links_are_followed_and_circles_are_not(mvtec_tree, tmp_path):
     outside = tmp_path / "outside"
-    grow(outside, ["secret.png", "more/secret.png"], grey=False)
+    grow(outside, ["one.png", "more/two.png"], grey=False)
     good = mvtec_tree / "bottle/train/good"
-    (good / "100.png").symlink_to(outside / "secret.png")
-    (good / "101.png").symlink_to(good / "000.png")
+    (good / "100.png").symlink_to(outside / "one.png")
     (mvtec_tree / "bottle/test/linked").symlink_to(outside / "more")
-    names = set(table_of(DataConfig("mvtec", "bottle"))["path"])
-    assert "bottle/train/good/100.png" not in names
-    assert "bottle/train/good/101.png" in names
-    assert not any("linked" in name for name in names)
+    (outside / "more/back").symlink_to(mvtec_tree / "bottle/test")
+    names = table_of(DataConfig("mvtec", "bottle"))["path"].tolist()
+    assert names.count("bottle/train/good/100.png") == 1
+    assert names.count("bottle/test/linked/two.png") == 1
+    assert len(names) == 22
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".ipynb_checkpoints/000-checkpoint.png",
+        "__MACOSX/000.png",
+        "._000.png",
+        ".hidden.png",
+        "thumbnails/000.png",
+        "@eaDir/000.png",
+        "Thumbs.db",
+    ],
+)
+def test_what_systems_and_viewers_leave_is_no_data(name, mvtec_tree):
+    before = table_of(DataConfig("mvtec", "bottle"))
+    for folder in ("train/good", "test/good", "test/dirt"):
+        target = mvtec_tree / "bottle" / folder / name
+        grow(target.parent, ["x.png"], grey=False)
+        (target.parent / "x.png").rename(target)
+    pd.testing.assert_frame_equal(table_of(DataConfig("mvtec", "bottle")), before)
+
+
+def test_pipes_are_no_images_and_block_nobody(mvtec_tree):
+    os.mkfifo(mvtec_tree / "bottle/test/good/900.png")
+    assert len(table_of(DataConfig("mvtec", "bottle"))) == 20
+
+
+def test_a_folder_that_may_not_be_read_is_named(mvtec_tree, monkeypatch):
+    scan = os.scandir
+
+    def refuse(folder):  # root may read everything
+        if Path(folder).name == "dirt":
+            raise PermissionError(13, "Permission denied")
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match="dirt"):
+        table_of(DataConfig("mvtec", "bottle"))
+
+
+def test_a_name_that_is_no_text_is_named(mvtec_tree):
+    folder = os.fsencode(mvtec_tree / "bottle/test/good")
+    with open(folder + b"/\xff.png", "wb"):  # noqa: PTH123
+        pass
+    with pytest.raises(UserError, match="udcff"):
+        table_of(DataConfig("mvtec", "bottle"))
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".gif", ".jfif"])
+def test_other_kinds_of_image_files_are_read(suffix, mvtec_tree):
+    file = mvtec_tree / f"bottle/test/good/900{suffix}"
+    Image.new("RGB", (20, 24), (200, 10, 10)).save(file, "JPEG" if suffix == ".jfif" else None)
+    assert f"bottle/test/good/900{suffix}" in set(table_of(DataConfig("mvtec", "bottle"))["path"])
+    assert read_image(file, 32, False).shape == (3, 32, 32)
 
 
 def test_problems_names_damaged_files_and_twins_across_splits(mvtec_tree):

@@ -20,7 +20,8 @@ from aeflow_utils.models.layers import Decoder
 from aeflow_utils.models.scores import bits_per_dim
 from aeflow_utils.options import AEFlowConfig, FastFlowConfig
 from aeflow_utils.profiles import PROFILES
-from aeflow_utils.study.experiments import load_system, run
+from aeflow_utils.study.experiments import run
+from aeflow_utils.study.systems import load_system
 from aeflow_utils.study.training import fit, score_images, seed_everything
 
 LITE0, WIDE_RESNET = "efficientnet_lite0", "wide_resnet50_2_untrained"

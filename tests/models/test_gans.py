@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from aeflow_utils.config import RunConfig, TrainConfig
+from aeflow_utils.data.cache import Rows
 from aeflow_utils.data.features import Batch
 from aeflow_utils.methods import METHODS
 from aeflow_utils.models import build_system
@@ -53,9 +54,9 @@ def patterns(make_image_set):
 
     def make(n, seed):
         images = make_image_set(n, 32, seed=seed)
-        dim = images.images // 16
+        dim = images.images[:] // 16
         dim[:, :, 8:24, 8:24] += 200
-        return type(images)(images.table, images.rows, dim, {})
+        return type(images)(images.table, Rows(dim, np.arange(n)), {})
 
     return make(64, 0), make(16, 1)
 

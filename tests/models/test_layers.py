@@ -9,7 +9,7 @@ from aeflow_utils.models.layers import Decoder, FeatureScaler
 
 def feature_matrix(images, stride=16):
     """(N h w, C) float64 of the images of a set."""
-    maps = images.features[stride][images.rows].astype(np.float64)
+    maps = images.features[stride][:].astype(np.float64)
     return maps.transpose(0, 2, 3, 1).reshape(-1, maps.shape[1])
 
 
@@ -50,7 +50,7 @@ def test_raw_features_are_left_alone(small_elpv):
 @pytest.mark.parametrize("form", ["channel", "zca"])
 def test_a_channel_that_never_varies_stays_finite(form, make_image_set):
     images = make_image_set(20)
-    images.features[16][:, 3] = 0.25
+    images.features[16].array[:, 3] = 0.25
     _, found = scaled(images, form)
     assert np.isfinite(found).all()
     assert np.abs(found[:, 3]).max() < 0.1

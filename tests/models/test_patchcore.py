@@ -40,7 +40,7 @@ def averaged(maps):
 
 def patches_of(images, stride=8):
     """(N h w, C) float64."""
-    maps = averaged(images.features[stride].astype(np.float64))
+    maps = averaged(images.features[stride][:].astype(np.float64))
     return maps.transpose(0, 2, 3, 1).reshape(-1, maps.shape[1])
 
 

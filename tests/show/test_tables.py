@@ -6,7 +6,7 @@ from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.metrics import CLASSIFICATION
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
-from aeflow_utils.show import style, tables
+from aeflow_utils.show import print_tables, style, tables
 from aeflow_utils.study.recording import published
 from aeflow_utils.study.results import REGIMES, find, summary
 
@@ -60,7 +60,7 @@ def test_peers_agree_but_for_the_differences_that_are_named():
 
 
 def test_side_by_side_leaves_unknown_cells_empty_and_keeps_every_published_one(write_run):
-    shown = tables.side_by_side([write_run(variant="conv_like", test=ONE_WRONG)])
+    shown = print_tables.side_by_side([write_run(variant="conv_like", test=ONE_WRONG)])
     printed = shown[shown.index.get_level_values("source") != "this bundle"]
     comparable = published()["metric"].isin(tables.METRIC_TITLES)
     assert printed.notna().sum(axis=None) == comparable.sum()
@@ -75,7 +75,7 @@ def test_side_by_side_leaves_unknown_cells_empty_and_keeps_every_published_one(w
 
 
 def test_side_by_side_works_with_methods_that_were_never_published(write_run):
-    shown = tables.side_by_side([write_run("knn")])
+    shown = print_tables.side_by_side([write_run("knn")])
     assert "this bundle" not in shown.index.get_level_values("source")
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import fresh_memory
+from helpers import fresh_memory, save_noise
 
 from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.encoders import Encoder
@@ -22,7 +22,6 @@ from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study import experiments
 from aeflow_utils.study.experiments import (
     evaluate,
-    load_system,
     plan,
     run,
     run_all,
@@ -31,7 +30,8 @@ from aeflow_utils.study.experiments import (
 from aeflow_utils.study.machine import peak_memory_mb, reset_peak_memory
 from aeflow_utils.study.results import find
 from aeflow_utils.study.runs import load_run
-from aeflow_utils.study.training import score_images
+from aeflow_utils.study.systems import CHECKPOINT, load_system
+from aeflow_utils.study.training import fit, score_images
 
 SMOKE = PROFILES["smoke"]
 STUDY = [(m, v, row.options) for m in METHODS for v, row in METHODS[m].variants.items()]
@@ -215,16 +215,46 @@ def test_loading_a_system_for_other_images_is_refused(mvtec_tree):
 def test_loading_a_system_without_its_checkpoint_is_refused(small_elpv):
     result = run(smoke(), small_elpv.listed)
     (result.folder / "checkpoint.safetensors").unlink()
-    with pytest.raises(UserError, match=experiments.CHECKPOINT):
+    with pytest.raises(UserError, match=CHECKPOINT):
         load_system(result, small_elpv)
 
 
-def test_run_all_notices_that_the_images_have_changed(mvtec_tree):
-    (result,) = run_all([BRIGHTNESS])
+def test_a_run_of_images_that_have_changed_is_made_anew(mvtec_tree, caplog):
+    (before,) = run_all([BRIGHTNESS])
     (mvtec_tree / "bottle/train/good/000.png").unlink()
-    with pytest.raises(UserError, match="other images") as error:
-        run_all([BRIGHTNESS])
-    assert str(result.folder) in str(error.value)
+    (after,) = run_all([BRIGHTNESS])
+    assert after.environment["fingerprint"] != before.environment["fingerprint"]
+    assert before.folder.name in caplog.text
+    assert folders() == [before.folder.name]
+
+
+@pytest.mark.parametrize("change", ["label", "pixels of test", "pixels of training"])
+def test_what_changed_is_done_again_and_nothing_else(change, mvtec_tree, monkeypatch):
+    config = RunConfig.build(SMOKE, "mvtec", "ae_flow", category="bottle")
+    (before,) = run_all([config])
+    root = mvtec_tree / "bottle"
+    if change == "label":
+        (root / "test/dirt/000.png").rename(root / "test/good/900.png")
+    else:  # of equal size and time
+        file = root / ("test/dirt" if "test" in change else "train/good") / "000.png"
+        state = file.stat()
+        save_noise(file, np.random.default_rng(9), grey=False)
+        content = file.read_bytes()[: state.st_size]
+        file.write_bytes(content + bytes(state.st_size - len(content)))
+        os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    fitted = []
+    monkeypatch.setattr(experiments, "fit", lambda *args: fitted.append(args) or fit(*args))
+    (after,) = run_all([config])
+    assert len(fitted) == ("training" in change)
+    test = after.split("test").set_index("path")
+    old = before.split("test").set_index("path")
+    if change == "label":
+        moved = test.loc["bottle/test/good/900.png"]
+        assert (moved["label"], moved["kind"]) == (0, "good")
+        assert moved["image_score"] == old.loc["bottle/test/dirt/000.png", "image_score"]
+    elif "test" in change:
+        same = test["image_score"] == old["image_score"]
+        assert same[~same].index.tolist() == ["bottle/test/dirt/000.png"]
 
 
 def test_run_all_loads_finished_runs_when_the_images_are_gone(mvtec_tree):

@@ -130,7 +130,7 @@ def test_the_validation_loss_is_that_of_normal_images_whatever_the_batch_size(im
     train, val = images
     losses = []
     for labels, batch_size in (([0, 0, 0, 1, 1], 2), ([0, 0, 0, 1, 1], 5), ([0] * 5, 5)):
-        labelled = type(val)(val.table.assign(label=labels), val.rows, val.images, val.features)
+        labelled = type(val)(val.table.assign(label=labels), val.images, val.features)
         system = new("autoencoder")
         row = fit(system, train, labelled, TrainConfig(1, batch_size, lr=0.0), 0).iloc[0]
         losses.append(row["val_total"])

@@ -13,7 +13,7 @@ from aeflow_utils.methods import METHODS
 from aeflow_utils.models.ae_flow import AEFlow
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study import curves, trials
-from aeflow_utils.study.experiments import new_system
+from aeflow_utils.study.systems import new_system
 from aeflow_utils.study.training import epochs_of, fit
 
 NAN = float("nan")
@@ -64,7 +64,7 @@ def test_a_trial_sees_no_score_no_test_image_and_no_anomaly(parts, monkeypatch):
     monkeypatch.setattr(AEFlow, "score", refuse)
     monkeypatch.setattr(trials, "splits_of", lambda config: SimpleNamespace(train=train, val=val))
     before = trials._losses(small())
-    val.features[16][6:] = np.nan  # those that are abnormal
+    val.features[16].array[6:] = np.nan  # those that are abnormal
     pd.testing.assert_frame_equal(trials._losses(small()), before, check_exact=True)
     assert np.isfinite(before["val_total"]).all()
 
