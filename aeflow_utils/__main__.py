@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import time
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aeflow_utils.config import FolderConfig, RunConfig
+from aeflow_utils.config import RunConfig
 from aeflow_utils.errors import TrainingError, UserError
 from aeflow_utils.methods import get_method
+from aeflow_utils.own import commands as own
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import EVIDENCE, PROFILES, Profile, get_profile
 
@@ -30,6 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
         return options.command(options) or 0
     except (UserError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a disk that is full, a folder that is read-only, a name too long
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped: finished runs are kept, run the same command to go on", file=sys.stderr)
@@ -51,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("action", choices=_DATA)
     data.add_argument("name", nargs="?", default="")
     _add_run_options(add("run", _run, "train and score one system"))
-    _add_own_options(add("folder", _folder, "AE-FLOW on your own images"))
+    own.add_commands(add)
     plan = add("plan", _plan, "list the study's runs")
     plan.add_argument("--grid", action="store_true", help="ablations, folds and members instead")
     add("grid", _grid, "the study, ablations, cross-validation, ensemble: every run")
@@ -72,19 +76,22 @@ def _parser() -> argparse.ArgumentParser:
 def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--index", type=int, help="line of `plan` to run, from 0: for a job array")
     run.add_argument("--grid", action="store_true", help="of `plan --grid`")
-    run.add_argument("--dataset", default="elpv")
-    run.add_argument("--category", default="", help="product of a set that has several")
-    run.add_argument("--split", default="", help="named alternative to the study's split")
-    run.add_argument("--model", default="ae_flow")
-    run.add_argument("--variant", default="", help="row of the study, e.g. resnet_like")
-    run.add_argument("--seed", type=int, default=0)
+    texts = {"category": "product of a set that has several"}
+    texts |= {"split": "named alternative to the study's split"}
+    texts |= {"variant": "row of the study, e.g. resnet_like"}
+    for name, default in _RUN.items():
+        run.add_argument(f"--{name}", default=default, type=type(default), help=texts.get(name))
 
 
-def _add_own_options(own: argparse.ArgumentParser) -> None:
-    own.add_argument("source", help="folder: train/ and test/, or normal and abnormal; or a CSV")
-    own.add_argument("--name", default="", help="for the report; else the folder's")
-    own.add_argument("--normal", nargs="+", default=(), help="folders or labels that are normal")
-    own.add_argument("--abnormal", nargs="+", default=(), help="those that are; else all others")
+# What `run` does where it is told nothing.
+_RUN = {
+    "dataset": "elpv",
+    "category": "",
+    "split": "",
+    "model": "ae_flow",
+    "variant": "",
+    "seed": 0,
+}
 
 
 def _data_prepare(profile: Profile, name: str) -> None:
@@ -127,6 +134,9 @@ def _run(options: Options) -> None:
 
 
 def _config_from_plan(options: Options) -> RunConfig:
+    given = [name for name, default in _RUN.items() if getattr(options, name) != default]
+    if given:
+        raise UserError(f"--index takes a whole run of the plan: leave out --{', --'.join(given)}")
     configs = _planned(options)
     if not 0 <= options.index < len(configs):
         raise UserError(f"--index {options.index}: the plan has {len(configs)} runs, from 0")
@@ -141,27 +151,6 @@ def _config_from_options(options: Options) -> RunConfig:
     profile, rest = get_profile(options.profile), variants[variant].options
     which = (options.seed, options.category, variant, options.split)
     return RunConfig.build(profile, options.dataset, options.model, *which, **rest)
-
-
-def _folder(options: Options) -> None:
-    from aeflow_utils.data.table import list_images
-    from aeflow_utils.own.report import study_own_images
-
-    profile = get_profile(options.profile)
-    source = Path(options.source).expanduser().resolve()
-    name = options.name or re.sub(r"[^\w.-]+", "-", source.stem).strip("-.") or "images"
-    data = FolderConfig(
-        source=str(source),
-        name=name,
-        image_size=profile.image_size,
-        limit=profile.limit,
-        normal=tuple(options.normal),
-        abnormal=tuple(options.abnormal),
-        skip_unreadable=os.environ.get("AEFLOW_SKIP_UNREADABLE", "") == "1",
-    )
-    listed = list_images(data)
-    print(listed.table.value_counts(["split", "kind"], sort=False).to_string())
-    print(f"\nmost anomalous first: {study_own_images(listed, profile)}")
 
 
 def _planned(options: Options) -> list[RunConfig]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import ClassVar
 
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import METHODS, Method, get_method
 from aeflow_utils.options import ModelConfig, check_choices
+from aeflow_utils.paths import switch
 from aeflow_utils.profiles import PROFILES, Profile
 
 N_FOLDS = 5
@@ -93,6 +94,11 @@ class FolderConfig(DataConfig):
     name: str = ""
     normal: tuple[str, ...] = ()
     abnormal: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not re.fullmatch(r"[\w-][\w. -]{0,99}", self.name):  # it names a folder of results
+            raise UserError(f"{self.name!r} is no name for results: use letters, digits and -")
 
     @property
     def label(self) -> str:
@@ -185,13 +191,15 @@ class RunConfig:
         Raises:
             UserError: unknown model, or an option that the model does not have.
         """
+        if not 0 <= seed < 2**32:
+            raise UserError(f"seed {seed} is out of range: choose one from 0 to {2**32 - 1}")
         method = get_method(model)
         options = {**profile.options.get(model, {}), **options}
         try:
             model_config = method.config(encoder=profile.encoder, **options)
         except TypeError as error:
             raise UserError(f"model '{model}' has no such option: {error}") from None
-        skip = os.environ.get("AEFLOW_SKIP_UNREADABLE", "") == "1"
+        skip = switch("AEFLOW_SKIP_UNREADABLE")
         data = DataConfig(dataset, category, split, profile.image_size, profile.limit)
         data = replace(data, skip_unreadable=skip)
         train = training_of(profile, method, variant, dataset, model_config.strides)

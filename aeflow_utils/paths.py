@@ -42,13 +42,30 @@ def paths() -> Paths:
     Raises:
         UserError: AEFLOW_DATA names a folder that does not exist.
     """
+
+    def given(name: str, default: Path) -> Path:
+        return Path(os.environ.get(f"AEFLOW_{name}") or default).expanduser().resolve()
+
     checkout = Path(__file__).resolve().parent.parent
     if not (checkout / "pyproject.toml").exists():  # installed without -e
         checkout = Path.cwd()
-    home = Path(os.environ.get("AEFLOW_HOME") or checkout).resolve()
-    data = Path(os.environ.get("AEFLOW_DATA") or home / "data").resolve()
+    home = given("HOME", checkout)
+    data = given("DATA", home / "data")
     if os.environ.get("AEFLOW_DATA") and not data.is_dir():
         raise UserError(f"AEFLOW_DATA is {data}, which is not a folder: set it to your data folder")
-    cache = Path(os.environ.get("AEFLOW_CACHE") or home / "cache").resolve()
-    weights = Path(os.environ.get("AEFLOW_WEIGHTS") or cache / "weights").resolve()
-    return Paths(home, data, cache, weights)
+    cache = given("CACHE", home / "cache")
+    return Paths(home, data, cache, given("WEIGHTS", cache / "weights"))
+
+
+def switch(name: str) -> bool:
+    """Whether an environment variable is on: 1, true, yes or on; 0, false, no, off or empty.
+
+    Raises:
+        UserError: it says something else.
+    """
+    value = os.environ.get(name, "").strip().lower()
+    if value in ("1", "true", "yes", "on"):
+        return True
+    if value in ("", "0", "false", "no", "off"):
+        return False
+    raise UserError(f"{name} is {value!r}: set it to 1 or 0")

@@ -202,14 +202,16 @@ def frozen_encoder(name: str, strides: tuple[int, ...], bf16: bool = False) -> E
     return encoder.to(default_device())
 
 
-def encode(encoder: Encoder, images: np.ndarray) -> dict[int, np.ndarray]:
+def encode(
+    encoder: Encoder, images: np.ndarray, size: int = ENCODING_BATCH
+) -> dict[int, np.ndarray]:
     """Maps {stride: (N, C, h, w)} float16 of images (N, 1 or 3, H, W) uint8.
 
-    In batches of one size, the last filled up: an image's maps do not depend on who else is there.
+    In batches of one `size`, the last filled up: maps do not depend on who else is there.
     """
     numbers = np.arange(len(images))
-    batches = np.pad(numbers, (0, -len(images) % ENCODING_BATCH), mode="edge")
-    parts = [_encode(encoder, images[some]) for some in batches.reshape(-1, ENCODING_BATCH)]
+    batches = np.pad(numbers, (0, -len(images) % size), mode="edge")
+    parts = [_encode(encoder, images[some]) for some in batches.reshape(-1, size)]
     return {
         stride: np.concatenate([part[stride] for part in parts])[: len(images)]
         for stride in encoder.strides

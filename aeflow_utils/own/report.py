@@ -1,191 +1,264 @@
-"""One command for a reader's own images: train, score, and a page with the most anomalous first."""
+"""A fitted model and what it says of images, for a person: model card, tables and a page."""
 
 from __future__ import annotations
 
-import base64
-from dataclasses import replace
-from io import BytesIO
+import json
+import math
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 from PIL import Image
+from tqdm.auto import tqdm
 
-from aeflow_utils.config import FolderConfig, RunConfig
-from aeflow_utils.data.features import Splits
-from aeflow_utils.data.images import upright
-from aeflow_utils.data.table import SPLITS, ImageList
-from aeflow_utils.methods import METHODS, methods_of
-from aeflow_utils.models.system import System
-from aeflow_utils.paths import paths
+from aeflow_utils import metrics
+from aeflow_utils.config import FolderConfig
+from aeflow_utils.data import own
+from aeflow_utils.data.images import decoding, read_image, read_mask, upright
+from aeflow_utils.data.table import ImageList
+from aeflow_utils.errors import UserError
+from aeflow_utils.own.fit import AUTO, fit, labels_tell
+from aeflow_utils.own.model import ABOUT, CARD, Model, scores_of
+from aeflow_utils.own.page import Facts, write_page
+from aeflow_utils.own.score import picture, strength
 from aeflow_utils.profiles import Profile
 from aeflow_utils.show import figures
 from aeflow_utils.show.style import LABEL_NAMES
 from aeflow_utils.show.tables import format_summary
-from aeflow_utils.study.experiments import run_all, splits_of
 from aeflow_utils.study.results import run_title, summary
 from aeflow_utils.study.runs import RunResult
-from aeflow_utils.study.systems import load_system
-from aeflow_utils.study.training import score_maps
 
-SHOWN, MISSED_SHOWN, THUMBNAIL = 60, 12, 224
-
-
-def own_plan(data: FolderConfig, profile: Profile) -> list[RunConfig]:
-    """AE-FLOW, and what trains nothing: seconds that tell whether its training was worth it."""
-    configs = []
-    for name in ("ae_flow", *methods_of("untrained", "trivial")):
-        variant, row = next(iter(METHODS[name].variants.items()))
-        config = RunConfig.build(profile, data.dataset, name, variant=variant, **row.options)
-        configs.append(replace(config, data=data))
-    return configs
+THUMBNAIL, OPACITY = 224, 0.75
+NO_ROWS = {"split": [], "normal": [], "abnormal": [], "unlabelled": []}
 
 
-def study_own_images(listed: ImageList, profile: Profile) -> Path:
-    """Train and score; write scores, table, figures and the page, whose path is returned.
-
-    Everything goes to ``results/<profile>/own/<name>/``; trained runs are found again.
+def fit_and_report(
+    listed: ImageList, profile: Profile, folder: Path, detector: str = AUTO, encoder: str = ""
+) -> Path:
+    """Fit, score the test images and write all of it into `folder`; returns the page's path.
 
     Raises:
-        UserError: images that cannot be read.
+        UserError: images that cannot be read, or `folder` is of other images.
     """
-    results = run_all(own_plan(listed.data, profile), [listed])
-    main = results[0]
-    splits = splits_of(main.config, listed=listed)
-    folder = paths().own(profile.name) / listed.data.name
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
-    ranked = rank(main)
-    ranked.to_csv(folder / "scores.csv", index=False)
-    table = summary(results, "normal_quantile") if _has_both_labels(main) else None
+    _refuse_another_source(folder / "model" / ABOUT, listed.data.source)
+    model, results = fit(listed, profile, detector, encoder)
+    save_model(model, listed, results, folder / "model")
+    judged = {0, 1} <= set(results[0].labelled("test")["label"])
+    table = summary(results, "normal_quantile") if judged else None
     if table is not None:
         table.to_csv(folder / "methods.csv", index=False)
-    pictures = {name: _save(figure, folder, name) for name, figure in _figures(main).items()}
-    page = _page(main, results, splits, ranked, table, pictures)
-    partial = folder / ".index.html"
-    partial.write_text(page, encoding="utf-8")
-    return partial.replace(folder / "index.html")
-
-
-def rank(result: RunResult) -> pd.DataFrame:
-    """Test images, most anomalous first: rank, path, label, kind, scores, flagged.
-
-    Flagged are those at or above the 95 % quantile of the validation normals.
-    """
-    test = result.split("test").sort_values("image_score", ascending=False, ignore_index=True)
-    flagged = test["image_score"] >= result.metrics["thresholds"]["normal_quantile"]
-    test.insert(0, "rank", np.arange(1, len(test) + 1))
-    return test.drop(columns="split").assign(flagged=flagged)
-
-
-def _has_both_labels(result: RunResult) -> bool:
-    return set(result.labelled("test")["label"]) == {0, 1}
-
-
-def _figures(result: RunResult) -> dict[str, Figure]:
-    made = {"scores": figures.score_distributions([result])}
-    made["losses"] = figures.loss_curves([result])
-    if _has_both_labels(result):
-        made["roc"] = figures.roc_curves([result])
-    return made
-
-
-def _save(figure: Figure, folder: Path, name: str) -> str:
-    """Write a figure, and give it as the address of an image inside the page."""
-    path = folder / "figures" / f"{name}.png"
-    figure.savefig(path, bbox_inches="tight", facecolor="white")
-    plt.close(figure)
-    return _address(path.read_bytes(), "png")
-
-
-def _address(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _page(
-    main: RunResult,
-    results: list[RunResult],
-    splits: Splits,
-    ranked: pd.DataFrame,
-    table: pd.DataFrame | None,
-    pictures: dict[str, str],
-) -> str:
-    config, root, system = main.config, splits.listed.root, load_system(main, splits)
-    low, high = _map_range(system, splits)
-    missed = ranked[(ranked["label"] == 1) & ~ranked["flagged"]].tail(MISSED_SHOWN)[::-1]
-    test_paths = pd.Index(splits.test.table["path"])
-
-    def cards(rows: pd.DataFrame) -> list[dict]:
-        if rows.empty:
-            return []
-        batch = splits.test.batch(test_paths.get_indexer(rows["path"]))
-        with torch.inference_mode():
-            maps = system.score(batch).anomaly_map[:, 0].cpu().numpy()
-        return [
-            row._asdict() | _thumbnails(root / row.path, (anomaly_map - low) / (high - low))
-            for row, anomaly_map in zip(rows.itertuples(index=False), maps, strict=True)
-        ]
-
-    pages = Environment(loader=PackageLoader("aeflow_utils.own"), autoescape=True, trim_blocks=True)
-    return pages.get_template("own_images.html").render(
-        config=config,
-        root=root,
-        counts=_counts(splits),
-        skipped=splits.skipped,
-        threshold=main.metrics["thresholds"]["normal_quantile"],
-        n_val=int((splits.val.labels == 0).sum()),
-        n_test=len(ranked),
-        n_flagged=int(ranked["flagged"].sum()),
-        methods=_method_rows(results, table),
-        pictures=pictures,
-        cards=cards(ranked.head(SHOWN)),
-        missed=cards(missed),
-        settings=f"profile {config.profile}, encoder {config.model.encoder}, "
-        f"{config.data.image_size} px, {config.train.epochs} epochs, seed {config.seed}",
+    test = listed.table[listed.table["split"] == "test"].reset_index(drop=True)
+    masks = dict(zip(listed.table["path"], listed.masks, strict=True))
+    pictures = {"losses in training": figures.loss_curves, "ROC curves": figures.roc_curves}
+    shown = {
+        title: _save(draw(results[:1]), folder, title)
+        for title, draw in pictures.items()
+        if judged or draw is not figures.roc_curves
+        if len(results[0].history) or draw is not figures.loss_curves
+    }
+    return write_report(
+        model,
+        test.assign(mask=test["path"].map(masks)),
+        listed.root,
+        folder,
+        counts=_counts(listed.table),
+        methods=_methods(results, table),
+        figures=shown,
+        notes=list(listed.notes),
     )
 
 
-def _map_range(system: System, splits: Splits) -> tuple[float, float]:
-    """From what normal validation images rarely reach to the least likely test places."""
-    normal = score_maps(system, splits.val.select(splits.val.labels == 0))
-    low, high = np.quantile(normal, 0.95), np.quantile(score_maps(system, splits.test), 0.995)
-    return float(low), float(max(high, low + 1e-6))
+def _refuse_another_source(about: Path, source: str) -> None:
+    """Two sources of one name would write over each other."""
+    known = json.loads(about.read_text())["config"]["data"]["source"] if about.exists() else source
+    if known != source:
+        raise UserError(f"{about.parent.parent} is of {known}: give a name, --name NAME")
 
 
-def _thumbnails(path: Path, strength: np.ndarray) -> dict[str, str]:
-    """The image as it is stored, and with its map laid over it; `strength` (H, W) in [0, 1]."""
-    with Image.open(path) as image:
-        image = upright(image, grey=False)
+def report(model: Model, data: FolderConfig, folder: Path) -> Path:
+    """The page of a model's scores of some images, which need not be those that it was fitted on.
+
+    Of images in ``train/``, ``val/`` and ``test/`` those of test are shown, else all.
+    """
+    spec = own.spec(data)
+    table = spec.scan(spec.root, "")
+    if (table["split"] == "test").any():
+        table = table[table["split"] == "test"].reset_index(drop=True)
+    places = [
+        next(filter(Path.is_file, map(spec.root.joinpath, spec.mask(path))), None)
+        if spec.mask and label == 1
+        else None
+        for path, label in zip(table["path"], table["label"], strict=True)
+    ]
+    methods = [{"detector": row["detector"]} for row in model.compared[:1]]
+    return write_report(
+        model,
+        table.assign(mask=places),
+        spec.root,
+        folder,
+        counts=_counts(table),
+        methods=methods,
+        figures={},
+        notes=list(spec.notes),
+    )
+
+
+def write_report(
+    model: Model, table: pd.DataFrame, root: Path, folder: Path, **facts: object
+) -> Path:
+    """Score the images of a table, with columns path, label, kind and mask; CSV, pictures, page."""
+    shutil.rmtree(folder / "thumbs", ignore_errors=True)  # of other images
+    (folder / "thumbs").mkdir(parents=True)
+    rows, errors = [], []
+    for row in _scored(model, table, root, folder / "thumbs"):
+        (errors if "error" in row else rows).append(row)
+    if not rows:
+        raise UserError(f"none of the images of {root} can be read: {errors[0]['error']}")
+    ranked = pd.DataFrame(rows).sort_values("image_score", ascending=False, ignore_index=True)
+    p_values = model.calibration.p_values(ranked["image_score"].to_numpy())
+    ranked = ranked.assign(
+        p_value=p_values, flagged=ranked["image_score"] >= model.calibration.threshold
+    )
+    facts["notes"] = [*facts["notes"], *(row["error"] for row in errors)]
+    columns = ["path", "label", "kind", "image_score", "p_value", "flagged", "pixel_auroc"]
+    ranked[columns].rename_axis("rank").to_csv(folder / "scores.csv")
+    config = model.config
+    settings = f"{run_name(model)}, {config.model.encoder}, {config.data.image_size} px"
+    told = Facts(
+        title=config.data.name,
+        settings=settings,
+        threshold=model.calibration.threshold,
+        rule=f"95 % quantile of {len(model.calibration.normals)} normal validation images",
+        normal_scores=list(model.calibration.normals),
+        **facts,
+    )
+    return write_page(folder, ranked, told)
+
+
+def run_name(model: Model) -> str:
+    """The detector's name for readers."""
+    return model.compared[0]["detector"]
+
+
+def _scored(model: Model, table: pd.DataFrame, root: Path, thumbs: Path) -> Iterator[dict]:
+    """A row an image, with its score and pictures, or with the error why there are none."""
+    data, failed = model.config.data, {}
+
+    def pixels() -> Iterator[np.ndarray]:
+        blank = np.zeros((1 if model.grey else 3, data.image_size, data.image_size), np.uint8)
+        for row in table.itertuples():
+            try:
+                file = root / row.path
+                yield read_image(file, data.image_size, model.grey, data.resize, model.white)
+            except UserError as error:
+                failed[row.Index] = str(error)
+                yield blank
+
+    found = tqdm(scores_of(model, pixels()), "report", len(table), mininterval=1)
+    for row, (score, anomaly_map) in zip(table.itertuples(), found, strict=True):
+        if row.Index in failed:
+            yield {"error": failed[row.Index]}
+            continue
+        of_image = {"path": row.path, "label": row.label, "kind": row.kind, "image_score": score}
+        of_image["pixel_auroc"] = _pixel_auroc(row.mask, anomaly_map, data)
+        yield of_image | _thumbnails(model, root / row.path, anomaly_map, thumbs, row.Index)
+
+
+def _pixel_auroc(mask: Path | None, anomaly_map: np.ndarray, data: FolderConfig) -> float:
+    """How well a map ranks the pixels of its image; NaN where there is no mask, or no map."""
+    if not isinstance(mask, Path) or not anomaly_map.size:
+        return math.nan
+    truth = read_mask(mask, data.image_size, data.resize)
+    return metrics.auroc(truth.ravel().astype(int), anomaly_map.ravel())
+
+
+def _thumbnails(
+    model: Model, file: Path, anomaly_map: np.ndarray, thumbs: Path, number: int
+) -> dict[str, str]:
+    """Image, map and the one over the other as small files; their paths beside the page."""
+    with decoding(file), Image.open(file) as stored:
+        image = upright(stored, False, model.white)
         image.thumbnail((THUMBNAIL, THUMBNAIL))
-    strength = np.clip(strength, 0, 1)
-    colours = (mpl.colormaps["plasma"](0.3 + 0.7 * strength)[..., :3] * 255).astype(np.uint8)
-    opacity = Image.fromarray((255 * 0.75 * strength**0.5).astype(np.uint8)).resize(image.size)
-    overlay = Image.composite(Image.fromarray(colours).resize(image.size), image, opacity)
-    return {"image": _jpeg(image), "overlay": _jpeg(overlay)}
+    pictures = {"thumb": image}
+    if anomaly_map.size:
+        most = strength(model, anomaly_map)
+        opacity = Image.fromarray((255 * OPACITY * most**0.5).astype(np.uint8))
+        pictures["map"] = picture(model, anomaly_map).resize(image.size)
+        pictures["overlay"] = Image.composite(pictures["map"], image, opacity.resize(image.size))
+    for name, drawn in pictures.items():
+        drawn.save(thumbs / f"{number:06}-{name}.jpg", quality=80)
+    return {
+        name: f"thumbs/{number:06}-{name}.jpg" if name in pictures else ""
+        for name in ("thumb", "map", "overlay")
+    }
 
 
-def _jpeg(image: Image.Image) -> str:
-    buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=80)
-    return _address(buffer.getvalue(), "jpeg")
+def _save(figure: Figure, folder: Path, title: str) -> str:
+    path = folder / "figures" / f"{title.split()[0]}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, bbox_inches="tight", facecolor="white")
+    plt.close(figure)
+    return str(path.relative_to(folder))
 
 
-def _counts(splits: Splits) -> list[dict]:
+def _counts(table: pd.DataFrame) -> list[dict]:
     rows = []
-    for name in SPLITS:
-        labels = getattr(splits, name).labels
-        counts = {title: int((labels == value).sum()) for value, title in LABEL_NAMES.items()}
-        rows.append({"split": name} | counts)
+    for split, part in table.groupby("split", sort=False):
+        counts = {
+            title: int((part["label"] == value).sum()) for value, title in LABEL_NAMES.items()
+        }
+        rows.append({"split": split} | counts)
     return rows
 
 
-def _method_rows(results: list[RunResult], table: pd.DataFrame | None) -> list[dict]:
+def _methods(results: list[RunResult], table: pd.DataFrame | None) -> list[dict]:
     """The table of methods in words; without labels, the methods alone."""
     if table is None:
         return [{"method": run_title(result)} for result in results]
     shown = format_summary(table).reset_index().drop(columns=["data set", "seeds", "source"])
     return shown.to_dict("records")
+
+
+def save_model(model: Model, listed: ImageList, results: list[RunResult], folder: Path) -> Path:
+    """Write the model with its card; returns its folder."""
+    saved = model.save(folder)
+    config, calibration = model.config, model.calibration
+    counts = ", ".join(
+        f"{row['split']} {row['normal']} normal and {row['abnormal']} abnormal"
+        for row in _counts(listed.table)
+    )
+    told = {True: "by its AUROC on validation", False: "by a rule decided beforehand"}
+    compared = [
+        {name: _in_words(name, value) for name, value in row.items()} for row in model.compared
+    ]
+    pages = Environment(loader=PackageLoader("aeflow_utils.own"), trim_blocks=True)
+    card = pages.get_template("card.md").render(
+        detector=run_name(model),
+        name=config.data.name,
+        reads=config.model.reads,
+        encoder=config.model.encoder,
+        size=config.data.image_size,
+        grey=model.grey,
+        deep=model.white != listed.spec.white,
+        white=f"{model.white:g}",
+        counts=counts,
+        trained_on=model.trained_on,
+        threshold=calibration.threshold,
+        n_normals=len(calibration.normals),
+        chosen=told[labels_tell(results[0])] if len(results) > 1 else "",
+        compared=compared,
+    )
+    (saved / CARD).write_text(card)
+    return saved
+
+
+def _in_words(name: str, value: str | float) -> str:
+    """An AUROC in percent, seconds, names; empty where there is none."""
+    if isinstance(value, str) or math.isnan(value):
+        return value if isinstance(value, str) else ""
+    return f"{100 * value:.1f} %" if name.endswith("AUROC") else f"{value:.0f}"
