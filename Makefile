@@ -1,12 +1,12 @@
 # Two commands do everything: `make reproduce` and `make test`.
 PYTHON  ?= python3
 PROFILE ?= laptop
-BIN     := .venv/bin
+BIN     := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMP   := .venv/.installed
 # NVIDIA's wheels exist for Linux on x86-64 only.
 MARK    := sed -E '/^(nvidia-|cuda-|triton)/ s/$$/ ; sys_platform == "linux" and platform_machine == "x86_64"/'
 
-.PHONY: reproduce overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench lock lock-peers clean help
+.PHONY: reproduce overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench api links address lock lock-peers clean help
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
@@ -17,6 +17,8 @@ help:
 	@echo "make record     (maintainer) make the local runs and notebooks the recorded ones"
 	@echo "make peers      compare methods and metrics with anomalib's, in an environment of its own"
 	@echo "make bench      how fast it is beside a plain pipeline and anomalib: a table and a picture"
+	@echo "make api        docs/api.md, from the docstrings"
+	@echo "make address    (maintainer) URL=https://host/owner/name, for badges and citation"
 	@echo "make clean      remove this machine's runs and caches, keep what was recorded"
 
 $(STAMP): requirements.lock pyproject.toml
@@ -77,6 +79,16 @@ peers: .venv-peers/.installed
 # Twenty minutes on two cores that do nothing else; OMP_NUM_THREADS=1 on a busy machine.
 bench: .venv-peers/.installed
 	TQDM_DISABLE=1 .venv-peers/bin/python -W ignore -m benchmarks.speed
+
+# These three need Python and nothing else.
+api:
+	$(PYTHON) -m tools.api
+
+links:
+	$(PYTHON) -m tools.links
+
+address:
+	$(PYTHON) -m tools.address $(URL)
 
 # Exact versions of these environments; the second file has what the peers add.
 lock: $(STAMP)
