@@ -61,7 +61,7 @@ notebooks-strict: $(STAMP)
 		notebooks/00_blogpost.ipynb notebooks/06_results_tables.ipynb
 
 verify: $(STAMP)
-	$(BIN)/python -m aeflow_utils report --profile $(PROFILE) --verify
+	$(BIN)/python -m aeflow_utils tables --profile $(PROFILE) --verify
 
 record: $(STAMP)
 	$(BIN)/python -m aeflow_utils record --profile $(PROFILE)

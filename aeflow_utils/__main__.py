@@ -67,9 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     record.add_argument("--runs-alone", action="store_true", help="and no notebooks")
     add("article", _article, "the committed article as a page, docs/index.html")
     add("reproduce", _reproduce, "everything: runs, notebooks, article, comparison")
-    report = add("report", _report, "tables from the runs")
-    report.add_argument("--regime", default="val_f1", help="how the threshold is found")
-    report.add_argument("--verify", action="store_true", help="only compare; fail if different")
+    tables = add("tables", _tables, "the study's table, from the runs that are here")
+    tables.add_argument("--regime", default="val_f1", help="how the threshold is found")
+    tables.add_argument("--verify", action="store_true", help="only compare; fail if different")
     return parser
 
 
@@ -204,7 +204,7 @@ def _curves(options: Options) -> None:
     record_table("curves", run_curves())
 
 
-def _report(options: Options) -> int:
+def _tables(options: Options) -> int:
     from aeflow_utils.article.notebooks import print_comparison
     from aeflow_utils.show.tables import format_summary
     from aeflow_utils.study.results import REGIMES, find, summary

@@ -46,7 +46,7 @@ def prints(capsys, *arguments):
         ("run --index 99 --profile smoke", "plan has"),
         ("data check imagenet", "elpv, chest_xray, oct2017"),
         ("data check", "elpv, chest_xray, oct2017"),
-        ("report --profile smoke --regime best", "oracle_f1"),
+        ("tables --profile smoke --regime best", "oracle_f1"),
     ],
 )
 def test_a_users_mistake_is_one_line_that_names_the_remedy(arguments, named, capsys):
@@ -145,18 +145,18 @@ def test_run_by_index_is_that_line_of_the_plan(capsys, small_elpv):
 def test_report_shows_every_method_with_its_source(capsys, write_run):
     write_run(variant="conv_like")
     write_run("knn", recorded=True)
-    out = prints(capsys, "report", "--profile", "smoke")
+    out = prints(capsys, "tables", "--profile", "smoke")
     for text in ("AE-FLOW, conv_like", "kNN", "all abnormal", "re-run", "recorded"):
         assert text in out
 
 
 @pytest.mark.parametrize("profile", ["smoke", "laptop"])
 def test_report_without_any_run_is_one_line(profile, capsys):
-    assert "no run" in fails(capsys, "report", "--profile", profile)
+    assert "no run" in fails(capsys, "tables", "--profile", profile)
 
 
 def test_report_verify_fails_only_where_runs_differ(capsys, write_run):
-    verify = ["report", "--profile", "smoke", "--verify"]
+    verify = ["tables", "--profile", "smoke", "--verify"]
     assert main(verify) == 1  # nothing to compare
     for recorded in (True, False):
         write_run(seed=0, recorded=recorded)

@@ -65,8 +65,8 @@ def fit(options: Options) -> None:
     print(listed.table.value_counts(["split", "kind"], sort=False).to_string(), flush=True)
     profile = get_profile(options.profile)
     model, results = fit.fit(listed, profile, options.detector, options.encoder)
-    for pair in fit.near_twins(fit.splits_of(model.config, listed=listed)):
-        print(f"nearly equal images in two splits: {' and '.join(pair)}")
+    for note in fit.near_twins(fit.splits_of(model.config, listed=listed)):
+        print(note)
     folder = report.save_model(model, listed, results, Path(options.out).expanduser())
     print(f"{report.run_name(model)}, in {folder}; the model card is {folder / 'README.md'}")
 

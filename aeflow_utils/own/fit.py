@@ -115,8 +115,8 @@ def _calibrated(model: Model, val: ImageSet) -> Calibration:
     )
 
 
-def near_twins(splits: Splits) -> list[tuple[str, str]]:
-    """Pairs of a validation or test image and a training image that are nearly the same.
+def near_twins(splits: Splits) -> list[str]:
+    """A note on validation and test images that nearly are a training image, if there are any.
 
     Nearly: at 16 x 16 grey pixels, `NEAR` of the median distance of a training image to the next.
     """
@@ -125,12 +125,13 @@ def near_twins(splits: Splits) -> list[tuple[str, str]]:
         return []
     nearest = NearestNeighbors(n_neighbors=2).fit(train)
     usual = np.median(nearest.kneighbors()[0][:, 0])
-    pairs = []
+    found = []
     for part, tiny in zip((splits.val, splits.test), others, strict=True):
         distance, row = (each[:, 0] for each in nearest.kneighbors(tiny, 1))
         for n in np.flatnonzero((distance > 0) & (distance < NEAR * usual)):
-            pairs.append((part.table["path"][n], splits.train.table["path"][row[n]]))
-    return pairs
+            found.append(f"{part.table['path'][n]} and {splits.train.table['path'][row[n]]}")
+    one = f"{len(found)} pairs, {found[0]} one of them" if found else ""
+    return [f"nearly equal images in training and elsewhere: {one}"] if found else []
 
 
 def _tiny(images: ImageSet) -> np.ndarray:

@@ -22,7 +22,7 @@ from aeflow_utils.data import own
 from aeflow_utils.data.images import decoding, read_image, read_mask, upright
 from aeflow_utils.data.table import ImageList
 from aeflow_utils.errors import UserError
-from aeflow_utils.own.fit import AUTO, fit, labels_tell
+from aeflow_utils.own.fit import AUTO, fit, labels_tell, near_twins
 from aeflow_utils.own.model import ABOUT, CARD, Model, scores_of
 from aeflow_utils.own.page import Facts, write_page
 from aeflow_utils.own.score import picture, strength
@@ -30,6 +30,7 @@ from aeflow_utils.profiles import Profile
 from aeflow_utils.show import figures
 from aeflow_utils.show.style import LABEL_NAMES
 from aeflow_utils.show.tables import format_summary
+from aeflow_utils.study.experiments import splits_of
 from aeflow_utils.study.results import run_title, summary
 from aeflow_utils.study.runs import RunResult
 
@@ -69,7 +70,7 @@ def fit_and_report(
         counts=_counts(listed.table),
         methods=_methods(results, table),
         figures=shown,
-        notes=list(listed.notes),
+        notes=[*listed.notes, *near_twins(splits_of(model.config, listed=listed))],
     )
 
 

@@ -1,40 +1,19 @@
-"""A reader's own images: layouts are understood or refused; one command gives a page."""
+"""A reader's own images: layouts, labels and depths are understood, or refused by name."""
 
-import os
-import re
-from pathlib import Path
+import shutil
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
-from helpers import save_noise
 from PIL import Image
 
-from aeflow_utils.__main__ import main
 from aeflow_utils.config import FolderConfig, RunConfig
-from aeflow_utils.data.images import load_masks
+from aeflow_utils.data.images import load_masks, read_image, read_mask
 from aeflow_utils.data.layouts import UNLABELLED
 from aeflow_utils.data.table import list_images
 from aeflow_utils.errors import UserError
-from aeflow_utils.own.report import own_plan
-from aeflow_utils.paths import paths
+from aeflow_utils.own.fit import plan_of
 from aeflow_utils.profiles import get_profile
-from aeflow_utils.study.experiments import run_all
-from aeflow_utils.study.results import find
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """Makes image files from {folder: count}; returns their root."""
-
-    def make(counts, grey=False, suffix=".png"):
-        rng, root = np.random.default_rng(0), tmp_path / "my parts"
-        for folder, count in counts.items():
-            for number in range(count):
-                save_noise(root / folder / f"{number:03}{suffix}", rng, grey)
-        return root
-
-    return make
 
 
 def table_of(root, **options):
@@ -214,63 +193,192 @@ def test_a_csv_that_cannot_be_used_is_refused_with_its_line(csv, text, named):
 
 def test_options_of_a_folder_survive_their_json(tmp_path):
     data = FolderConfig(source=str(tmp_path), name="x", normal=("a", "b"))
-    config = own_plan(data, get_profile("smoke"))[0]
+    config = plan_of(data, get_profile("smoke"), "padim")[0]
     assert RunConfig.from_dict(config.to_dict()) == config
-    other = own_plan(FolderConfig(source="/elsewhere", name="x"), get_profile("smoke"))[0]
+    other = plan_of(replace(data, source="/elsewhere"), get_profile("smoke"), "padim")[0]
     assert other.run_name != config.run_name
 
 
-def study(root, *more):
-    assert main(["folder", str(root), "--profile", "smoke", *more]) == 0
-    return paths().own("smoke")
+@pytest.mark.parametrize("name", ["", "..", "../up", "a/b", ".hidden", "x" * 101])
+def test_a_name_cannot_leave_the_results_folder(name, tmp_path):
+    with pytest.raises(UserError, match="name"):
+        FolderConfig(source=str(tmp_path), name=name)
 
 
-def test_one_command_trains_and_writes_the_page_and_a_second_time_trains_nothing(
-    tree, capsys, monkeypatch
-):
-    root = tree({"train/good": 12, "test/good": 4, "test/<b>odd & name": 4})
-    walked, walk = [], os.scandir
-    monkeypatch.setattr(os, "scandir", lambda top: walked.append(Path(top)) or walk(top))
-    folder = study(root) / "my-parts"
-    assert walked.count(root) == 1
-    assert str(folder / "index.html") in capsys.readouterr().out
-    scores = pd.read_csv(folder / "scores.csv")
-    assert scores["image_score"].is_monotonic_decreasing
-    assert scores["rank"].tolist() == list(range(1, 9))
-    page = (folder / "index.html").read_text()
-    shown = [
-        page.index(path.replace("&", "&amp;").replace("<b>", "&lt;b&gt;"))
-        for path in scores["path"]
-    ]
-    assert shown == sorted(shown)
-    assert "<b>odd" not in page  # names are text, never markup
-    assert not re.search(r'(src|href)="(https?:)?//', page)  # it needs no network
-    assert set(pd.read_csv(folder / "methods.csv")["model"]) >= {"ae_flow", "padim", "knn"}
-    assert {path.stem for path in (folder / "figures").iterdir()} == {"scores", "losses", "roc"}
-
-    def times():
-        return {path: path.stat().st_mtime_ns for path in folder.parent.glob("runs/[!.]*/*")}
-
-    before = times()
-    study(root)
-    assert times() == before
+# What is a label
 
 
-def test_a_folder_that_has_changed_is_noticed(tree):
-    root = tree({"train": 8, "test/good": 3, "test/bad": 3})
-    config = own_plan(FolderConfig(source=str(root), name="x"), get_profile("smoke"))[-1]
-    (before,) = run_all([config])  # one that trains nothing
-    save_noise(root / "test/bad/003.png", np.random.default_rng(1), grey=False)
-    (after,) = run_all([config])
-    assert len(after.split("test")) == len(before.split("test")) + 1
+def test_the_folder_right_below_the_split_is_the_label_whatever_lies_deeper(tree):
+    table = table_of(tree({"train/good": 8, "test/good": 3, "test/crack/0": 2, "test/dent/ok": 2}))
+    by_path = table.set_index("path")["label"]
+    assert (
+        by_path[[path.startswith(("test/crack", "test/dent")) for path in by_path.index]] == 1
+    ).all()
+    assert counts(table)["test", 1] == 4
 
 
-def test_unlabelled_images_get_a_page_without_judgement(tree, write_run):
-    write_run()
-    folder = study(tree({"train": 8, "test": 5}), "--name", "unknown") / "unknown"
-    page = (folder / "index.html").read_text()
-    assert "have no labels" in page
-    assert "AUROC" not in page
-    assert not (folder / "methods.csv").exists()
-    assert len(pd.read_csv(folder / "scores.csv")) == 5
-    assert {run.config.data.dataset for run in find("smoke")} == {"elpv"}  # own runs stay out
+def test_a_folder_around_everything_is_no_label(tree):
+    expected = counts(table_of(tree({"set/images/good": 20, "set/images/crack": 8})))
+    assert expected["test", 1] == 6
+    assert sum(expected.values()) == 28
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        {"Good/train": 10, "Good/test": 4, "Bad/test": 3},
+        {"good/train": 10, "good/test": 4, "dent/test": 1, "scratch/test": 2},
+    ],
+)
+def test_labels_may_lie_outside_the_splits(folders, tree):
+    expected = {("train", 0): 8, ("val", 0): 2, ("test", 0): 4, ("test", 1): 3}
+    assert counts(table_of(tree(folders))) == expected
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        {"bottle/train/good": 9, "cable/test/bad": 2},
+        {"good/train": 9, "good/test/crack": 2, "x/test/good": 2},
+    ],
+)
+def test_labels_both_outside_and_inside_are_refused(folders, tree):
+    with pytest.raises(UserError, match="give the folder of one"):
+        table_of(tree(folders))
+
+
+def test_a_single_folder_that_is_called_normal_is_normal(tree):
+    found = counts(table_of(tree({"good": 10}) / "good"))
+    assert {label for _, label in found} == {0}
+    assert sum(found.values()) == 10
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"normal": ("z",)}, {"abnormal": ("z",)}, {"normal": ("good",), "abnormal": ("GOOD",)}],
+)
+@pytest.mark.parametrize("as_csv", [False, True])
+def test_given_names_count_everywhere_and_match_or_are_refused(options, as_csv, tree):
+    root = tree({"train/good": 8, "test/good": 3, "test/NA": 2})
+    table = table_of(root)
+    if as_csv:
+        labels = table["path"].map(lambda path: path.split("/")[1])
+        lines = zip(table["path"], labels, table["split"], strict=True)
+        root = root / "list.csv"
+        root.write_text(rows(*map(",".join, lines)))
+    for found in (table_of(root), table_of(root, abnormal=("na",))):
+        assert set(found.loc[found["label"] == 1, "kind"]) == {"NA"}
+        assert counts(found)["test", 1] == 2
+    with pytest.raises(UserError, match=r"(?i)z|good"):
+        table_of(root, **options)
+
+
+def test_what_is_neither_normal_nor_abnormal_is_counted(tree):
+    root = tree({"train/good": 8, "test/good": 3, "test/dent": 2, "test/doubt": 4})
+    data = FolderConfig(source=str(root), name="parts", abnormal=("dent",))
+    assert any("4 of doubt" in note for note in list_images(data).notes)
+
+
+# Given splits stand
+
+
+def test_a_blank_label_or_split_is_named_and_deals_nothing_anew(csv):
+    lines = [f"pictures/{n:03}.png,ok,train" for n in range(5)] + ["pictures/005.png,ok,test"]
+    for bad in ("pictures/006.png,ok,", "pictures/006.png,,train", "pictures/006.png,,val"):
+        with pytest.raises(UserError, match="line 8"):
+            table_of(csv(rows(*lines, bad)))
+
+
+def test_without_splits_what_has_no_label_is_scored(csv):
+    lines = [f"pictures/{n:03}.png,ok" for n in range(8)] + ["pictures/008.png,"]
+    table = table_of(csv("\n".join(["path,label", *lines])))
+    assert counts(table)["test", UNLABELLED] == 1
+    assert len(table) == 9
+
+
+def test_a_validation_folder_of_defects_keeps_them_and_gets_normals(tree):
+    found = counts(table_of(tree({"train/ok": 10, "val/ko": 3, "test/ok": 2, "test/ko": 2})))
+    assert found["val", 1] == 3
+    assert found["val", 0] == 2
+    assert found["train", 0] == 8
+
+
+def test_what_is_left_aside_is_told(tree):
+    root = tree({"train/ok": 8, "train/ko": 3, "val/ok": 2, "test/ok": 2, "stray": 1})
+    for name in ("a.heic", "b.heic", "c.txt"):
+        (root / "train/ok" / name).write_bytes(b"x")
+    notes = " | ".join(list_images(FolderConfig(source=str(root), name="x")).notes)
+    for told in ("3 images", "2 .heic", "1 .txt", "stray/000.png"):
+        assert told in notes
+
+
+def test_equal_files_in_two_splits_or_with_two_labels_are_told(tree):
+    root = tree({"train/ok": 8, "test/ok": 3, "test/ko": 3})
+    shutil.copy(root / "train/ok/000.png", root / "test/ok/900.png")
+    shutil.copy(root / "test/ok/001.png", root / "test/ko/901.png")
+    splits, labels = list_images(FolderConfig(source=str(root), name="x")).notes
+    assert "train/ok/000.png" in splits and "test/ok/900.png" in splits
+    assert "test/ok/001.png" in labels and "test/ko/901.png" in labels
+
+
+# Depth, colour and masks
+
+
+def save_deep(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "top", "white"),
+    [
+        (np.uint16, 4095, 4095),
+        (np.uint16, 4096, 16383),
+        (np.uint16, 65535, 65535),
+        (np.uint16, 200, 255),
+        (np.int32, 1000, 1023),
+        (np.float32, 1, 1),
+        (np.float32, 255, 255),
+    ],
+)
+def test_deep_images_are_scaled_by_one_rule_for_the_whole_set(kind, top, white, tmp_path):
+    ramp = np.linspace(0, top, 400).reshape(20, 20).astype(kind)
+    for number in range(8):
+        save_deep(tmp_path / f"train/{number}.tif", ramp // 2 if number else ramp)
+    save_deep(tmp_path / "test/good/x.tif", ramp // 2)
+    listed = list_images(FolderConfig(source=str(tmp_path), name="x", image_size=20))
+    assert (listed.spec.grey, listed.spec.white) == (True, white)
+    half = read_image(tmp_path / "test/good/x.tif", 20, True, 0, white)
+    assert half.max() == pytest.approx(255 * (top // 2 if top > 1 else 0) / white, abs=1.5)
+
+
+@pytest.mark.parametrize("bad", [-1, 70000, np.nan])
+def test_deep_images_beyond_any_rule_are_refused_by_name(bad, tmp_path):
+    for number in range(8):
+        values = np.full((20, 20), bad if number == 5 else 0.5, np.float32)
+        save_deep(tmp_path / f"train/{number}.tif", values)
+    with pytest.raises(UserError, match=r"5\.tif"):
+        table_of(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
+def test_any_pixel_of_a_mask_that_is_not_zero_is_a_defect_in_every_mode(mode, tmp_path):
+    marked = np.zeros((16, 16), np.uint8)
+    marked[4:8, 4:8] = 1
+    if mode == "I;16":
+        mask = Image.fromarray(marked.astype(np.uint16))
+    elif mode == "P":
+        mask = Image.fromarray(marked, "P")
+        mask.putpalette([0, 0, 0, 9, 0, 0])
+    else:
+        mask = Image.fromarray(marked * (255 if mode == "1" else 1)).convert(mode)
+    mask.save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", 16), marked == 1)
+
+
+def test_a_mask_that_is_missing_is_named_and_pixel_results_are_not_of_the_rest(tree, caplog):
+    root = tree({"train/good": 8, "test/good": 2, "test/dent": 3, "ground_truth/dent": 2})
+    listed = list_images(FolderConfig(source=str(root), name="x", image_size=32))
+    test = listed.table[listed.table["split"] == "test"]
+    assert load_masks(listed, test) is None
+    assert "test/dent/002.png" in caplog.text
