@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -11,12 +12,14 @@ from aeflow_utils.__main__ import main
 from aeflow_utils.config import DataConfig
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.data.images import prepare_images
-from aeflow_utils.data.table import list_images
+from aeflow_utils.data.table import available, list_images
 from aeflow_utils.errors import TrainingError
-from aeflow_utils.paths import paths
+from aeflow_utils.paths import paths, switch
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study import experiments
 from aeflow_utils.study.experiments import plan
+from aeflow_utils.study.results import find
+from aeflow_utils.study.runs import load_run
 
 
 def fails(capsys, *arguments):
@@ -93,6 +96,69 @@ def test_data_list_says_what_is_here_and_how_to_get_the_rest(capsys, mvtec_tree)
     assert "absent: download it from" in lines[1]
     assert "bottle train/ has 10 of 209 normal images" in lines[-1]
     assert "absent: cable, capsule" in lines[-1]
+
+
+def test_a_damaged_table_of_one_data_set_stops_no_other(capsys, data_folder, mvtec_tree):
+    table = data_folder / "isic2018/ISIC2018_Task3_Training_GroundTruth.csv"
+    table.parent.mkdir()
+    for content in (b"", b"image\n", b'a,b\n"x', bytes(range(200, 250))):
+        table.write_bytes(content)
+        lines = dict(line.split(maxsplit=1) for line in prints(capsys, "data", "list").splitlines())
+        assert str(table) in lines["isic2018"] or "absent" in lines["isic2018"]
+        assert lines["elpv"].startswith("complete")
+        assert ("mvtec", "bottle", "") in available()
+
+
+@pytest.mark.parametrize("action", ["list", "cached", "clear"])
+def test_an_unknown_name_of_a_data_set_is_refused(action, capsys):
+    assert "elpv" in fails(capsys, "data", action, "elvp")
+
+
+def test_run_by_index_takes_no_options_that_it_would_ignore(capsys):
+    fails(capsys, "run", "--index", "0", "--seed", "3", "--profile", "smoke")
+
+
+def test_a_seed_out_of_range_is_refused(capsys):
+    for seed in ("-1", str(2**32)):
+        fails(capsys, "run", "--seed", seed, "--profile", "smoke")
+
+
+@pytest.mark.parametrize(
+    ("value", "on"), [("1", True), ("true", True), ("YES", True), ("0", False), ("no", False)]
+)
+def test_switches_may_be_said_in_words(value, on, monkeypatch):
+    monkeypatch.setenv("AEFLOW_SKIP_UNREADABLE", value)
+    assert switch("AEFLOW_SKIP_UNREADABLE") is on
+
+
+def test_a_switch_that_says_neither_is_refused(capsys, monkeypatch):
+    monkeypatch.setenv("AEFLOW_SKIP_UNREADABLE", "maybe")
+    fails(capsys, "run", "--profile", "smoke")
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("AEFLOW_CACHE", "~/somewhere")
+    assert paths().cache == Path.home() / "somewhere"
+
+
+@pytest.mark.parametrize("command", [[], ["fit"], ["score"], ["folder"], ["data"]])
+def test_help_imports_nothing_heavy(command):
+    code = "import sys; from aeflow_utils.__main__ import main\n"
+    code += f"try: main({[*command, '--help']})\n"
+    code += "except SystemExit: pass\nsys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_a_stray_file_among_the_runs_is_no_run(write_run):
+    run = write_run("ae_flow", variant="conv_like")
+    (run.folder.parent / "notes.txt").write_text("mine")
+    assert len(find("smoke", "here")) == 1
+
+
+def test_a_kind_may_be_called_na(write_run):
+    run = write_run("ae_flow", variant="conv_like")
+    run.scores.assign(kind="NA").to_csv(run.folder / "scores.csv.gz", index=False)
+    assert set(load_run(run.folder).scores["kind"]) == {"NA"}
 
 
 def test_data_prepare_fills_the_cache_once(capsys, mvtec_tree, monkeypatch):
@@ -197,5 +263,5 @@ def test_the_cache_is_listed_and_cleared_with_its_size(capsys, own_cache, mvtec_
     assert "0.0 MB freed" in prints(capsys, "data", "clear", "elpv")
     cleared = prints(capsys, "data", "clear")
     assert "mvtec-bottle" in cleared and "MB freed" in cleared
-    assert not list(own_cache.glob("*.npy"))
+    assert not list(own_cache.glob("*.rows"))
     assert prints(capsys, "data", "cached").count("\n") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aeflow_utils.config import FolderConfig
 from aeflow_utils.data import cache, check, downloads
 from aeflow_utils.data.catalog import SPECS, get_spec
 from aeflow_utils.errors import UserError
@@ -11,10 +12,14 @@ PROBLEMS_SHOWN = 20
 
 
 def list_all(name: str) -> None:
-    """Every data set: what is here, or how to get it."""
-    for key, spec in SPECS.items():
-        counts = check.counts(key)
-        state = check.describe(counts) if counts["found"].any() else f"absent: {spec.how_to_get}"
+    """Every data set, or the one of this name: what is here, or how to get it."""
+    for key, spec in {name: get_spec(name)}.items() if name else SPECS.items():
+        try:
+            counts = check.counts(key)
+            here = counts["found"].any()
+            state = check.describe(counts) if here else f"absent: {spec.how_to_get}"
+        except UserError as error:  # of one set: the others are told all the same
+            state = f"damaged: {error}"
         print(f"{key:12} {state.replace(chr(10), '; ')}")
 
 
@@ -46,6 +51,10 @@ def fetch(name: str) -> None:
 
 def cached(name: str, clear: bool = False) -> None:
     """What the cache holds and how much room it takes; the action ``clear`` removes it."""
+    if name not in ("", *SPECS, FolderConfig.dataset):
+        raise UserError(
+            f"the cache knows {', '.join(SPECS)} and {FolderConfig.dataset}: not {name}"
+        )
     folder = paths().cache
     arrays = (cache.remove_arrays if clear else cache.stored_arrays)(folder, name)
     for array in arrays:

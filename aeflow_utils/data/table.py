@@ -66,8 +66,12 @@ def available(names: Collection[str] = SPECS) -> list[tuple[str, str, str]]:
     """
     here = []
     for name, spec in SPECS.items():
-        for category in spec.categories if name in names else ():
-            here += [(name, category, split) for split in islice(splits_here(spec, category), 1)]
+        try:
+            for category in spec.categories if name in names else ():
+                splits = islice(splits_here(spec, category), 1)
+                here += [(name, category, split) for split in splits]
+        except UserError as error:  # a damaged set is not here; the others are
+            log.warning(f"{spec.title} is left out: {error}")
     return here
 
 

@@ -77,7 +77,9 @@ def load_run(folder: Path) -> RunResult:
 @lru_cache(maxsize=1024)  # an article's tables, claims and figures ask for the same runs
 def _read_run(folder: Path, source: str, stamp: tuple) -> RunResult:
     config, environment, metrics = (json.loads((folder / name).read_text()) for name in FILES[:3])
-    history, scores = (pd.read_csv(folder / name) for name in FILES[3:])
+    # A kind or file may be called NA: only what is empty is missing.
+    missing = {"keep_default_na": False, "na_values": [""]}
+    history, scores = (pd.read_csv(folder / name, **missing) for name in FILES[3:])
     config = RunConfig.from_dict(config)
     return RunResult(config, folder, scores, history, metrics, environment, source)
 
@@ -86,7 +88,8 @@ def read_runs(profile: str, recorded: bool) -> Iterator[RunResult]:
     """All finished runs of a profile: this machine's, or those that came with the bundle."""
     folder = paths().recorded(profile) if recorded else paths().runs(profile)
     for path in sorted(folder.glob("[!.]*")):
-        yield load_run(path)
+        if path.is_dir():  # a stray file is no run
+            yield load_run(path)
 
 
 def cached_table(file: Path, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
