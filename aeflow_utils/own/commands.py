@@ -1,4 +1,4 @@
-"""What ``python -m aeflow_utils fit``, ``score``, ``report`` and ``folder`` say and do.
+"""What ``python -m aeflow_utils fit``, ``score``, ``export``, ``report``, ``folder`` say and do.
 
 Nothing here imports torch before there is something to compute: help comes at once.
 """
@@ -21,7 +21,7 @@ Add = Callable[[str, object, str], argparse.ArgumentParser]
 
 
 def add_commands(add: Add) -> None:
-    """The four commands, by `add` of their name, function and line of help."""
+    """The commands, by `add` of their name, function and line of help."""
     fitting = add("fit", fit, "fit a detector to your own images")
     _add_source(fitting)
     _add_detector(fitting)
@@ -32,6 +32,9 @@ def add_commands(add: Add) -> None:
     scoring.add_argument("--out", default="", help="file to write; else standard output")
     scoring.add_argument("--format", choices=("csv", "jsonl"), default="csv")
     scoring.add_argument("--maps", default="", help="folder for each image's map, as PNG")
+    scoring.add_argument("--runtime", choices=("torch", "onnx"), default="torch")
+    exporting = add("export", export, "write a fitted model as an ONNX file too")
+    exporting.add_argument("model", help="folder that `fit` wrote")
     telling = add("report", report, "a page of a fitted model's scores, most anomalous first")
     telling.add_argument("model", help="folder that `fit` wrote")
     _add_source(telling)
@@ -76,7 +79,7 @@ def score(options: Options) -> int:
     from aeflow_utils.own.model import load_model
     from aeflow_utils.own.score import images_of, write_scores
 
-    model = load_model(Path(options.model).expanduser())
+    model = load_model(Path(options.model).expanduser(), options.runtime)
     files = images_of(options.images)
     target, maps = (
         Path(each).expanduser() if each else None for each in (options.out, options.maps)
@@ -85,6 +88,15 @@ def score(options: Options) -> int:
     if n_errors:
         print(f"{n_errors} of {len(files)} images have no score: see error", file=sys.stderr)
     return int(n_errors > 0)
+
+
+def export(options: Options) -> None:
+    """Write the model's ONNX file into its folder."""
+    from aeflow_utils.own.export import export
+
+    target, found = export(Path(options.model).expanduser())
+    told = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
+    print(f"{target}; largest relative difference to torch: {told}")
 
 
 def report(options: Options) -> None:

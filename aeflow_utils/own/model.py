@@ -26,7 +26,7 @@ from aeflow_utils.models.system import Shapes, System
 from aeflow_utils.study.runs import write_json
 from aeflow_utils.study.systems import read_weights
 
-WEIGHTS, ABOUT, CARD = "weights.safetensors", "model.json", "README.md"
+WEIGHTS, ABOUT, CARD, ONNX = "weights.safetensors", "model.json", "README.md", "model.onnx"
 BATCH = 8  # images at a time, the last filled up: a score does not depend on who else is there
 
 
@@ -60,6 +60,7 @@ class Model:
         shapes: {stride: (C, h, w)} of the maps that the detector reads.
         compared: the detectors that it was chosen among, a row each, for readers.
         trained_on: hash of the images that it was fitted on.
+        session: of ONNX Runtime, which answers in the system's place where there is one.
     """
 
     config: RunConfig
@@ -71,28 +72,37 @@ class Model:
     trained_on: str
     system: System
 
+    session: object | None = None
+
     @cached_property
     def encoder(self) -> Encoder | None:
         """The frozen network, built when first asked for; None where pixels are all it reads."""
+        if not self.shapes:
+            return None
         bf16 = bf16_here(self.config.train.bf16)
-        return (
-            frozen_encoder(self.config.model.encoder, tuple(self.shapes), bf16)
-            if (self.shapes)
-            else None
-        )
+        return frozen_encoder(self.config.model.encoder, tuple(self.shapes), bf16)
 
     def score(self, images: np.ndarray) -> Iterator[Scores]:
-        """Scores of prepared images (N, 1 or 3, H, W) uint8, in batches of `BATCH` at most."""
+        """Scores of prepared images (N, 1 or 3, H, W) uint8, in batches of `BATCH`.
+
+        The last batch is filled up by repeating its last image.
+        """
+        answer = self._by_torch if self.session is None else self._by_onnx
         for start in range(0, len(images), BATCH):
             some = images[start : start + BATCH]
-            yield self._score(np.pad(some, [(0, BATCH - len(some))] + [(0, 0)] * 3, "edge"))
+            yield answer(np.pad(some, [(0, BATCH - len(some))] + [(0, 0)] * 3, "edge"))
 
     @torch.inference_mode()
-    def _score(self, images: np.ndarray) -> Scores:
+    def _by_torch(self, images: np.ndarray) -> Scores:
         maps = encode(self.encoder, images, BATCH) if self.encoder else {}
         pixels = torch.from_numpy(images).float().div_(255).expand(-1, 3, -1, -1)
         features = {stride: torch.from_numpy(each).float() for stride, each in maps.items()}
         return self.system.score(Batch(pixels, features).to(default_device()))
+
+    def _by_onnx(self, images: np.ndarray) -> Scores:
+        pixels = np.broadcast_to(images, (BATCH, 3, *images.shape[2:])) / np.float32(255)
+        score, *maps = map(torch.from_numpy, self.session.run(None, {"images": pixels}))
+        return Scores(score, *maps)
 
     def save(self, folder: Path) -> Path:
         """Write the model, whole or not at all; an older model in `folder` is replaced.
@@ -127,8 +137,8 @@ class Model:
         }
 
 
-def load_model(folder: Path) -> Model:
-    """The model that was saved in a folder.
+def load_model(folder: Path, runtime: str = "torch") -> Model:
+    """The model that was saved in a folder, to be computed by ``torch`` or by its ``onnx`` file.
 
     Raises:
         UserError: there is none, a file of it is damaged or was changed, or the encoder's weights
@@ -159,7 +169,24 @@ def load_model(folder: Path) -> Model:
     if state.keys() != {"nothing"}:
         system.load_state_dict(state)
     use_bf16(system, bf16_here(config.train.bf16))
-    return Model(config, *known, trained_on, system.eval().to(default_device()))
+    session = _session(folder / ONNX) if runtime == "onnx" else None
+    return Model(config, *known, trained_on, system.eval().to(default_device()), session)
+
+
+def _session(file: Path) -> object:
+    """ONNX Runtime's, of a file.
+
+    Raises:
+        UserError: it is not there, or damaged.
+    """
+    from onnxruntime import InferenceSession  # only who asks for it waits for it
+
+    if not file.is_file():
+        raise UserError(f"{file} is not there: make it with  export {file.parent}")
+    try:
+        return InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except Exception as error:  # of kinds that the runtime does not name
+        raise UserError(f"{file} is damaged ({error}): export it again") from None
 
 
 def scores_of(model: Model, images: Iterable[np.ndarray]) -> Iterator[tuple[float, np.ndarray]]:

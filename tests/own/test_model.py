@@ -18,8 +18,9 @@ from aeflow_utils.config import FolderConfig
 from aeflow_utils.data.table import list_images
 from aeflow_utils.errors import UserError
 from aeflow_utils.own import fit as fitting
+from aeflow_utils.own.export import AGREES, export
 from aeflow_utils.own.fit import DETECTORS, fit, plan_of
-from aeflow_utils.own.model import BATCH, load_model
+from aeflow_utils.own.model import BATCH, ONNX, load_model
 from aeflow_utils.own.score import images_of, score_files
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import get_profile
@@ -303,3 +304,29 @@ def test_normal_names_do_not_eat_the_path(tree, tmp_path):
     root = tree({"train/a": 8, "test/a": 2, "test/b": 2})
     out = ["--out", str(tmp_path / "m"), "--detector", "knn", *SMOKE]
     assert main(["fit", "--normal", "a", str(root), *out]) == 0
+
+
+@pytest.mark.parametrize("detector", ["padim", "ae_flow"])
+def test_the_exported_graph_gives_the_same_scores_and_maps(detector, parts, tmp_path):
+    folder = tmp_path / "model"
+    model = fitted(parts, detector, folder)
+    target, found = export(folder)
+    assert target.is_file()
+    assert max(found.values()) <= AGREES
+    images, other = images_of([str(parts)]), load_model(folder, "onnx")
+    ours, theirs = (
+        np.array([row.score for row in score_files(each, images)]) for each in (model, other)
+    )
+    usual = np.abs(model.calibration.normals).max()
+    np.testing.assert_allclose(theirs, ours, rtol=0, atol=AGREES * usual)
+    target.write_bytes(target.read_bytes()[:2000])
+    with pytest.raises(UserError, match=ONNX):
+        load_model(folder, "onnx")
+
+
+def test_what_cannot_be_exported_says_so(parts, tmp_path):
+    fitted(parts, "knn", tmp_path / "model")
+    with pytest.raises(UserError, match="knn"):
+        export(tmp_path / "model")
+    with pytest.raises(UserError, match=ONNX):
+        load_model(tmp_path / "model", "onnx")
