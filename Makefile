@@ -84,6 +84,9 @@ bench: .venv-peers/.installed
 api:
 	$(PYTHON) -m tools.api
 
+readme: $(STAMP)
+	$(BIN)/python -m tools.readme
+
 links:
 	$(PYTHON) -m tools.links
 

@@ -11,6 +11,7 @@ from helpers import REPOSITORY
 from aeflow_utils.data.catalog import SPECS
 from tools.address import address, badges, set_address
 from tools.api import page
+from tools.readme import RESULTS, results
 
 YAML = [
     "CITATION.cff",
@@ -117,3 +118,8 @@ def test_the_data_statement_says_of_each_set_what_the_catalog_says():
 
 def test_the_reference_is_that_of_these_docstrings():
     assert text("docs/api.md") == page(), "run: make api"
+
+
+def test_the_readme_shows_the_recorded_results_as_they_are(monkeypatch):
+    monkeypatch.setenv("AEFLOW_HOME", str(REPOSITORY))
+    assert RESULTS.search(text("README.md"))[0] == results(), "run: make readme"

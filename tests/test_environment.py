@@ -7,7 +7,6 @@ from importlib.metadata import version
 import pytest
 from helpers import REPOSITORY
 
-from aeflow_utils.profiles import EVIDENCE
 from aeflow_utils.show import tables
 
 PIN = re.compile(r"^[\s-]*([A-Za-z0-9_.-]+)==([^\s;]+)")
@@ -76,9 +75,3 @@ def test_the_recorded_comparison_is_with_the_pinned_peers():
 def test_freia_is_the_release_whose_clamp_and_permutations_are_meant():
     assert version("FrEIA") == "0.2"
     assert pins(direct())["freia"] == "0.2"
-
-
-def test_the_readme_shows_the_recorded_results_as_they_are(monkeypatch):
-    monkeypatch.setenv("AEFLOW_HOME", str(REPOSITORY))
-    recorded = tables.recorded_overview(EVIDENCE).to_string(index=False)
-    assert f"```\n{recorded}\n```" in (REPOSITORY / "README.md").read_text()

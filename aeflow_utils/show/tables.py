@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.data.catalog import SPECS
+from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.methods import method_title, methods_of
 from aeflow_utils.paths import paths
-from aeflow_utils.profiles import Profile
+from aeflow_utils.profiles import PROFILES, Profile
+from aeflow_utils.study.recording import published
 from aeflow_utils.study.results import (
     diverged,
     find,
@@ -22,6 +23,7 @@ from aeflow_utils.study.results import (
     label_title,
     labels_and_scores,
     still_falling,
+    summary,
 )
 from aeflow_utils.study.runs import RunResult
 
@@ -208,14 +210,23 @@ def domain_gap(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def recorded_overview(profile: str) -> pd.DataFrame:
-    """The runs that come with the bundle: mean test AUROC ± sd over seeds, methods by data sets."""
-    cells: dict[str, dict[str, str]] = {}
+    """The runs that come with the bundle: mean test AUROC with its 95 % interval, in percent.
+
+    Methods by data sets; below them the paper's own figures, as far as they are known.
+    """
     main = [run for run in find(profile, "recorded") if not run.config.is_side_run]
-    for (dataset, model, variant), runs in grouped(main).items():
-        each = [100 * run.metrics["auroc"] for run in runs]
-        spread = f" ± {np.std(each, ddof=1):.1f}" if len(each) > 1 else ""
-        of_set = cells.setdefault(label_title(dataset), {})
-        of_set[method_title(model, variant)] = f"{np.mean(each):.1f}{spread}"
+    table = summary(main, "val_f1").dropna(subset="n_seeds")
+    printed = published().query("source == 'paper' and method == 'AE-FLOW' and metric == 'auroc'")
+    printed = printed.set_index("dataset")["value"].map("{:.1f}".format)
+    cells: dict[str, dict[str, str]] = {}
+    for label, rows in table.groupby("dataset", sort=False):
+        values = 100 * rows[["auroc", "auroc_low", "auroc_high"]].to_numpy()
+        methods = map(method_title, rows["model"], rows["variant"])
+        told = (f"{value:.1f} ({low:.1f}–{high:.1f})" for value, low, high in values)
+        of_set = cells[label_title(label)] = dict(zip(methods, told, strict=True))
+        name, split = parse_label(label)
+        if split not in PROFILES[profile].also.values() and name in printed:
+            of_set["AE-FLOW in the paper, second-hand"] = printed[name]
     return pd.DataFrame(cells).rename_axis("test AUROC, %").fillna("").reset_index()
 
 
