@@ -267,6 +267,7 @@ def _run_in_parallel(pending: list[RunConfig], here: dict[DataConfig, ImageList]
 
 def _run_quietly(config: RunConfig, listed: ImageList) -> str:
     """`run` in a worker: its folder's name, or why its loss stopped it."""
+    logging.getLogger("aeflow_utils.data").setLevel(logging.ERROR)  # the parent has told it
     try:
         return f"done: {run(config, listed).folder.name}"
     except TrainingError as error:
