@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 ENCODING_BATCH = 32
 UNREADABLE_SHOWN = 20
-_said: set[str] = set()  # fingerprints of lists whose unreadable images were told
+_said: set[str] = set()  # lists whose unreadable images were told
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,9 @@ def _say_unreadable(prepared: Prepared) -> None:
         raise UserError(f"{message}, or set AEFLOW_SKIP_UNREADABLE=1 to go on without it")
     if prepared.listed.table["split"][prepared.readable].nunique() < len(SPLITS):
         raise UserError(f"{message}\nwithout them a split of {data.label} is empty")
-    if prepared.listed.fingerprint not in _said:
-        _said.add(prepared.listed.fingerprint)
+    this = f"{prepared.listed.root} {prepared.listed.fingerprint}"
+    if this not in _said:
+        _said.add(this)
         log.warning(f"{data.label}: {n_errors} images are left out\n{message}")
 
 
