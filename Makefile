@@ -3,10 +3,8 @@ PYTHON  ?= python3
 PROFILE ?= laptop
 BIN     := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMP   := .venv/.installed
-# NVIDIA's wheels exist for Linux on x86-64 only.
-MARK    := sed -E '/^(nvidia-|cuda-|triton)/ s/$$/ ; sys_platform == "linux" and platform_machine == "x86_64"/'
 
-.PHONY: reproduce overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench api links address lock lock-peers clean help
+.PHONY: reproduce overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench api links address lock clean help
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
@@ -67,10 +65,10 @@ record: $(STAMP)
 	$(BIN)/python -m aeflow_utils record --profile $(PROFILE)
 
 # The peers bring a training framework and more, which nothing else here should depend on.
-.venv-peers/.installed: requirements.lock requirements-peers.lock pyproject.toml
+.venv-peers/.installed: requirements-peers.lock pyproject.toml
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --progress-bar on -c requirements.lock \
-		-c requirements-peers.lock -e ".[peers]"
+	.venv-peers/bin/python -m pip install --progress-bar on -r requirements-peers.lock
+	.venv-peers/bin/python -m pip install --no-deps -e .
 	touch $@
 
 peers: .venv-peers/.installed
@@ -93,13 +91,15 @@ links:
 address:
 	$(PYTHON) -m tools.address $(URL)
 
-# Exact versions of these environments; the second file has what the peers add.
+# (maintainer) Exact versions with hashes, for every system at once; what is locked stays, unless
+# pyproject.toml asks for another: UPGRADE=--upgrade takes the newest.
+LOCK := pip compile --universal --python-version 3.11.5 --generate-hashes --no-annotate -q \
+	--custom-compile-command "make lock"
 lock: $(STAMP)
-	$(BIN)/python -m pip freeze --exclude-editable | $(MARK) > requirements.lock
-
-lock-peers: .venv-peers/.installed
-	.venv-peers/bin/python -m pip freeze --exclude-editable | $(MARK) \
-		| grep -vxFf requirements.lock > requirements-peers.lock
+	$(BIN)/python -m pip install uv
+	$(BIN)/uv $(LOCK) $(UPGRADE) pyproject.toml -o requirements.lock
+	$(BIN)/uv $(LOCK) $(UPGRADE) pyproject.toml --extra peers -c requirements.lock \
+		-o requirements-peers.lock
 
 clean:
 	rm -rf cache results/smoke results/strict results/laptop results/paper results/blogpost.html

@@ -50,23 +50,27 @@ def test_environment_yml_names_nothing_else():
     assert set(read("environment.yml")) == set(pins(direct()))
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-peers.lock"])
-def test_the_locks_pin_every_line(name):
-    lines = (REPOSITORY / name).read_text().splitlines()
-    assert len(pins(lines)) == len([line for line in lines if line.strip()])
+LOCKS = ("requirements.lock", "requirements-peers.lock")
 
 
-def test_the_peers_have_the_same_version_in_their_own_lock():
-    assert len(pins(extra())) == len(extra()) > 0
-    assert pins(extra()).items() <= read("requirements-peers.lock").items()
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_locks_have_a_hash_for_every_package(name):
+    entries = (REPOSITORY / name).read_text().replace("\\\n", " ").splitlines()
+    entries = [entry for entry in entries if not entry.startswith("#")]
+    assert len(pins(entries)) == len(entries) > 100
+    assert all("--hash=sha256:" in entry for entry in entries)
 
 
 def test_the_peers_change_no_version_of_the_bundle_and_are_no_part_of_it():
-    assert not set(read("requirements-peers.lock")) & set(read("requirements.lock"))
+    bundle, peers = map(read, LOCKS)
+    assert bundle.items() <= peers.items()
+    assert len(pins(extra())) == len(extra()) > 0
+    assert pins(extra()).items() <= peers.items()
+    assert not set(pins(extra())) & set(bundle)
 
 
 def test_the_recorded_comparison_is_with_the_pinned_peers():
-    pinned = read("requirements.lock") | read("requirements-peers.lock")
+    pinned = read("requirements-peers.lock")
     for peer in tables.peers()["peer"].unique():
         name, number = peer.split()
         assert pinned[normal(name)] == number
