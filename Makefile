@@ -19,9 +19,10 @@ help:
 	@echo "make address    (maintainer) URL=https://host/owner/name, for badges and citation"
 	@echo "make clean      remove this machine's runs and caches, keep what was recorded"
 
+# CPU=1 takes PyTorch's CPU build, CPU=0 PyPI's; else the machine decides.
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --progress-bar on -r requirements.lock
+	CPU=$(CPU) $(BIN)/python -m tools.install
 	$(BIN)/python -m pip install --no-deps -e .
 	touch $@
 
