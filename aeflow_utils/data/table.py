@@ -153,14 +153,19 @@ def _check_splits(table: pd.DataFrame, name: str, data: DataConfig) -> None:
         )
 
 
-def _identified(data: DataConfig, spec: DatasetSpec, table: pd.DataFrame) -> ImageList:
-    root, find = spec.root, spec.mask or (lambda path: [])
-    masks = [
-        next((file for file in (root / path for path in find(path)) if file.is_file()), None)
+def masks_of(spec: DatasetSpec, table: pd.DataFrame) -> list[Path | None]:
+    """Of each image in the table the file of its mask; None of normal ones and where none is."""
+    find = spec.mask or (lambda path: [])
+    return [
+        next(filter(Path.is_file, map(spec.root.joinpath, find(path))), None)
         if label == 1
         else None
         for path, label in zip(table["path"], table["label"], strict=True)
     ]
+
+
+def _identified(data: DataConfig, spec: DatasetSpec, table: pd.DataFrame) -> ImageList:
+    root, masks = spec.root, masks_of(spec, table)
     files = [root / path for path in table["path"]]
     found = digests([*files, *filter(None, masks)], root)
     images, of_masks = tuple(found[: len(files)]), iter(found[len(files) :])

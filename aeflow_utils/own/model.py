@@ -27,6 +27,7 @@ from aeflow_utils.study.runs import write_json
 from aeflow_utils.study.systems import read_weights
 
 WEIGHTS, ABOUT, CARD, ONNX = "weights.safetensors", "model.json", "README.md", "model.onnx"
+NOTHING = "nothing"  # in the place of weights, where a detector has none
 BATCH = 8  # images at a time, the last filled up: a score does not depend on who else is there
 
 
@@ -104,23 +105,27 @@ class Model:
         score, *maps = map(torch.from_numpy, self.session.run(None, {"images": pixels}))
         return Scores(score, *maps)
 
-    def save(self, folder: Path) -> Path:
-        """Write the model, whole or not at all; an older model in `folder` is replaced.
+    def save(self, folder: Path, card: str) -> Path:
+        """Write the model and its card, whole or not at all; an older one in `folder` is replaced.
 
         Raises:
             UserError: `folder` is there and holds something else.
         """
         if folder.exists() and not (folder / ABOUT).exists() and list(folder.iterdir()):
             raise UserError(f"{folder} holds something else than a model: name another folder")
-        work = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(work, ignore_errors=True)
+        work, old = (folder.with_name(f".{folder.name}.{end}") for end in ("partial", "old"))
+        for rest in (work, old):
+            shutil.rmtree(rest, ignore_errors=True)
         work.mkdir(parents=True)
         state = {n: t.cpu().contiguous() for n, t in self.system.state_dict().items()}
-        save_file(state or {"nothing": torch.zeros(1)}, work / WEIGHTS)
+        save_file(state or {NOTHING: torch.zeros(1)}, work / WEIGHTS)
         write_json(work / ABOUT, self._about() | {"weights": file_sha256(work / WEIGHTS)})
+        (work / CARD).write_text(card, encoding="utf-8")
         if folder.exists():
-            shutil.rmtree(folder)
-        return work.replace(folder)
+            folder.rename(old)
+        work.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
+        return folder
 
     def _about(self) -> dict:
         packages = ("torch", "timm", "FrEIA", "numpy", "pillow")
@@ -166,7 +171,7 @@ def load_model(folder: Path, runtime: str = "torch") -> Model:
         )
     system = build_system(config.model, shapes, config.data.image_size)
     state = read_weights(folder / WEIGHTS)
-    if state.keys() != {"nothing"}:
+    if NOTHING not in state:
         system.load_state_dict(state)
     use_bf16(system, bf16_here(config.train.bf16))
     session = _session(folder / ONNX) if runtime == "onnx" else None

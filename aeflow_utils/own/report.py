@@ -20,10 +20,10 @@ from aeflow_utils import metrics
 from aeflow_utils.config import FolderConfig
 from aeflow_utils.data import own
 from aeflow_utils.data.images import decoding, read_image, read_mask, upright
-from aeflow_utils.data.table import ImageList
+from aeflow_utils.data.table import ImageList, masks_of
 from aeflow_utils.errors import UserError
 from aeflow_utils.own.fit import AUTO, fit, labels_tell, near_twins
-from aeflow_utils.own.model import ABOUT, CARD, Model, scores_of
+from aeflow_utils.own.model import ABOUT, Model, scores_of
 from aeflow_utils.own.page import Facts, write_page
 from aeflow_utils.own.score import picture, strength
 from aeflow_utils.profiles import Profile
@@ -67,6 +67,7 @@ def fit_and_report(
         test.assign(mask=test["path"].map(masks)),
         listed.root,
         folder,
+        title=listed.data.name,
         counts=_counts(listed.table),
         methods=_methods(results, table),
         figures=shown,
@@ -90,18 +91,13 @@ def report(model: Model, data: FolderConfig, folder: Path) -> Path:
     table = spec.scan(spec.root, "")
     if (table["split"] == "test").any():
         table = table[table["split"] == "test"].reset_index(drop=True)
-    places = [
-        next(filter(Path.is_file, map(spec.root.joinpath, spec.mask(path))), None)
-        if spec.mask and label == 1
-        else None
-        for path, label in zip(table["path"], table["label"], strict=True)
-    ]
     methods = [{"detector": row["detector"]} for row in model.compared[:1]]
     return write_report(
         model,
-        table.assign(mask=places),
+        table.assign(mask=masks_of(spec, table)),
         spec.root,
         folder,
+        title=data.name,
         counts=_counts(table),
         methods=methods,
         figures={},
@@ -127,11 +123,11 @@ def write_report(
     )
     facts["notes"] = [*facts["notes"], *(row["error"] for row in errors)]
     columns = ["path", "label", "kind", "image_score", "p_value", "flagged", "pixel_auroc"]
+    ranked.index += 1
     ranked[columns].rename_axis("rank").to_csv(folder / "scores.csv")
     config = model.config
     settings = f"{run_name(model)}, {config.model.encoder}, {config.data.image_size} px"
     told = Facts(
-        title=config.data.name,
         settings=settings,
         threshold=model.calibration.threshold,
         rule=f"95 % quantile of {len(model.calibration.normals)} normal validation images",
@@ -227,7 +223,6 @@ def _methods(results: list[RunResult], table: pd.DataFrame | None) -> list[dict]
 
 def save_model(model: Model, listed: ImageList, results: list[RunResult], folder: Path) -> Path:
     """Write the model with its card; returns its folder."""
-    saved = model.save(folder)
     config, calibration = model.config, model.calibration
     counts = ", ".join(
         f"{row['split']} {row['normal']} normal and {row['abnormal']} abnormal"
@@ -254,8 +249,7 @@ def save_model(model: Model, listed: ImageList, results: list[RunResult], folder
         chosen=told[labels_tell(results[0])] if len(results) > 1 else "",
         compared=compared,
     )
-    (saved / CARD).write_text(card)
-    return saved
+    return model.save(folder, card)
 
 
 def _in_words(name: str, value: str | float) -> str:

@@ -239,7 +239,7 @@ def test_one_command_fits_scores_and_writes_the_page_and_a_second_time_fits_noth
     assert str(folder / "index.html") in capsys.readouterr().out
     scores = pd.read_csv(folder / "scores.csv")
     assert scores["image_score"].is_monotonic_decreasing
-    assert scores["rank"].tolist() == list(range(8))
+    assert scores["rank"].tolist() == list(range(1, 9))
     page = (folder / "index.html").read_text()
     assert "<b>odd" not in page  # names are text, never markup
     assert not re.search(r'(src|href)="(https?:)?//', page)  # it needs no network
