@@ -53,6 +53,10 @@ class Rows:
     def shape(self) -> tuple[int, ...]:
         return (len(self), *self.array.shape[1:])
 
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape)) * self.array.itemsize
+
     def __getitem__(self, which: np.ndarray | slice | int) -> np.ndarray:
         return self.array[self.positions[which]]
 
