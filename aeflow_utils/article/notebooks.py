@@ -29,6 +29,7 @@ from aeflow_utils.study.recording import RESULTS_THAT_COME, TOLERANCES, compare
 ARTICLE, TRAINING = "00_blogpost.ipynb", "02_training.ipynb"
 READ_RESULTS_ALONE = (ARTICLE, "06_results_tables.ipynb")
 AT_A_TIME = 2
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 LONGEST_FIRST = "02 05 06 00 03 04 01"  # a notebook that is not known comes before them
 # Kernels warn about their transport at every start; errors of cells reach the notebook anyway.
 KERNEL = {"kernel_name": "python3", "extra_arguments": ["--IPKernelApp.log_level=50"]}
@@ -41,7 +42,7 @@ def notebook_files() -> list[Path]:
         UserError: there are none, because the home folder is not a checkout.
     """
     folder = paths().home / "notebooks"
-    notebooks = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    notebooks = sorted(folder.glob("[0-9][0-9]*_*.ipynb"))
     if not notebooks:
         raise UserError(f"no notebooks in {folder}: set AEFLOW_HOME to the checkout")
     return notebooks
@@ -137,8 +138,16 @@ def execute_in_place(notebook: Path) -> None:
     """Run a notebook as it stands and keep its outputs: how the committed ones are made."""
     content = nbformat.read(notebook, as_version=4)
     nbclient.execute(content, cwd=str(notebook.parent), record_timing=False, **KERNEL)
-    content.metadata.pop("widgets", None)  # progress bars are no result
+    drop_widgets(content)
     nbformat.write(content, notebook)
+
+
+def drop_widgets(content: nbformat.NotebookNode) -> None:
+    """Take out what a page without a kernel cannot draw: progress bars and sliders."""
+    content.metadata.pop("widgets", None)
+    for cell in content.cells:
+        if "outputs" in cell:
+            cell.outputs = [o for o in cell.outputs if WIDGET_VIEW not in o.get("data", {})]
 
 
 def print_comparison(profile: str) -> pd.DataFrame:

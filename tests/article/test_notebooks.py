@@ -11,6 +11,7 @@ import time
 import nbformat
 import pytest
 from helpers import REPOSITORY
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from aeflow_utils.article import notebooks
 from aeflow_utils.paths import paths
@@ -19,6 +20,11 @@ from aeflow_utils.profiles import PROFILES
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 PRIVATE_PATH = re.compile(
     r"(?<![\w.:/~-])/(?:home|root|tmp|work|Users|private|mnt|var/folders)/|[A-Z]:\\Users\\"
+)
+FROM_SCRATCH = REPOSITORY / "notebooks" / "02a_ae_flow_from_scratch.ipynb"
+MODEL_FROM_SCRATCH = (
+    *("CouplingBlock", "conv_like", "Flow", "energy", "bits_per_dim"),
+    *("make_decoder", "AEFlow", "loss_terms", "ssim", "score_parts"),
 )
 VARIABLE = "OMP_NUM_THREADS"
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -48,8 +54,11 @@ def output_texts(path):
                         yield kind, str(content)
 
 
-def test_there_are_seven_notebooks_in_order():
-    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(7)]
+def test_the_notebooks_are_run_in_the_order_of_their_numbers(monkeypatch):
+    monkeypatch.setenv("AEFLOW_HOME", str(REPOSITORY))
+    assert notebooks.notebook_files() == NOTEBOOKS
+    names = [path.name.partition("_")[0] for path in NOTEBOOKS]
+    assert names == ["00", "01", "02", "02a", "03", "04", "05", "06"]
 
 
 @every_notebook
@@ -68,16 +77,31 @@ def test_one_cell_is_tagged_parameters_and_holds_only_literals(path):
         ast.literal_eval(statement.value)
 
 
+def definitions(cell):
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return [node for node in ast.walk(parsed(cell)) if isinstance(node, kinds)]
+
+
 @every_notebook
-def test_no_cell_defines_a_function_or_a_class(path):
-    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+def test_no_cell_defines_a_function_or_a_class_but_from_scratch(path):
+    assert any(map(definitions, code_cells(path))) == (path == FROM_SCRATCH)
+
+
+@every_notebook
+def test_no_code_cell_is_longer_than_20_lines_but_the_coupling_block(path):
     for cell in code_cells(path):
-        assert not any(isinstance(node, definitions) for node in ast.walk(parsed(cell)))
+        block = any(node.name == "CouplingBlock" for node in definitions(cell))
+        assert len(cell.source.splitlines()) <= (40 if block else 20)
 
 
-@every_notebook
-def test_no_code_cell_is_longer_than_20_lines(path):
-    assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= 20
+def test_the_model_from_scratch_is_about_eighty_lines():
+    """Blank lines left out: what the notebook's first sentence says."""
+    lines = {
+        node.name: [line for line in ast.get_source_segment(cell.source, node).split("\n") if line]
+        for cell in code_cells(FROM_SCRATCH)
+        for node in definitions(cell)
+    }
+    assert 75 <= sum(len(lines[name]) for name in MODEL_FROM_SCRATCH) <= 90
 
 
 @pytest.mark.parametrize("name", notebooks.READ_RESULTS_ALONE)
@@ -108,6 +132,22 @@ def test_outputs_hold_no_error_and_no_path_of_the_machine_that_made_them(path):
         assert kind != "error"
         assert not PRIVATE_PATH.search(text), PRIVATE_PATH.search(text)
         assert str(REPOSITORY) not in text
+
+
+@every_notebook
+def test_outputs_hold_no_widget(path):
+    assert "widgets" not in nbformat.read(path, as_version=4).metadata
+    assert notebooks.WIDGET_VIEW not in {kind for kind, _ in output_texts(path)}
+
+
+def test_widgets_leave_a_notebook_and_all_else_stays():
+    data = {"text/plain": "interactive(...)", notebooks.WIDGET_VIEW: {"model_id": "a"}}
+    outputs = [new_output("display_data", data), new_output("stream", text="kept")]
+    content = new_notebook(cells=[new_markdown_cell("x"), new_code_cell("y", outputs=outputs)])
+    content.metadata["widgets"] = {"state": {}}
+    notebooks.drop_widgets(content)
+    assert [output.output_type for output in content.cells[1].outputs] == ["stream"]
+    assert not content.metadata
 
 
 def test_the_article_waits_for_the_training_notebook(tmp_path):
