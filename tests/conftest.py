@@ -127,9 +127,9 @@ def make_image_set():
         columns = {"label": 0, "kind": "good", "split": "train", "group": paths}
         images = rng.integers(0, 256, (n, 1, size, size), np.uint8)
         features = {s: rng.normal(size=(n, *shape)).astype("f2") for s, shape in shapes.items()}
-        rows = {stride: Rows(maps, np.arange(n)) for stride, maps in features.items()}
+        rows = {stride: Rows.every(maps) for stride, maps in features.items()}
         table = pd.DataFrame({"path": paths} | columns)
-        return ImageSet(table, Rows(images, np.arange(n)), rows)
+        return ImageSet(table, Rows.every(images), rows)
 
     return make
 

@@ -46,6 +46,11 @@ class Rows:
     array: np.ndarray
     positions: np.ndarray
 
+    @classmethod
+    def every(cls, array: np.ndarray) -> Rows:
+        """All rows of an array, in their order."""
+        return cls(array, np.arange(len(array)))
+
     def __len__(self) -> int:
         return len(self.positions)
 

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from anomalib.models.image.padim.torch_model import PadimModel
 
+from aeflow_utils.data.cache import Rows
 from aeflow_utils.data.features import ImageSet
 from aeflow_utils.models import padim
 from aeflow_utils.models.padim import PaDiM
@@ -40,7 +41,8 @@ def check_padim() -> list[Row]:
     features = dict(zip(STRIDES, (maps.numpy() for maps in by_layer.values()), strict=True))
     shapes = {stride: maps.shape[1:] for stride, maps in features.items()}
     pixels = np.zeros((60, 3, SIZE, SIZE), np.uint8)
-    every = ImageSet(pd.DataFrame({"label": [0] * 60}), np.arange(60), pixels, features)
+    rows = {stride: Rows.every(maps) for stride, maps in features.items()}
+    every = ImageSet(pd.DataFrame({"label": [0] * 60}), Rows.every(pixels), rows)
     train, test = every.select(np.arange(60) < 40), every.batch(np.arange(40, 60))
     system = PaDiM(PaDiMConfig(strides=STRIDES, max_channels=100), shapes, SIZE)
     system.fit_statistics(train)

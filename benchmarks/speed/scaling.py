@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 
 from aeflow_utils.config import TrainConfig
+from aeflow_utils.data.cache import Rows
 from aeflow_utils.data.features import ImageSet
 from aeflow_utils.data.precision import bf16_here, use_bf16
 from aeflow_utils.models import build_system
@@ -108,7 +109,7 @@ def sparse_images(folder: str, n_images: int, channels: int) -> ImageSet:
     features = np.memmap(f"{path}-features", np.float16, "w+", shape=shape)
     columns = {"label": 0, "kind": "", "split": "train", "group": ""}
     table = pd.DataFrame({"path": [""] * n_images} | columns)
-    return ImageSet(table, np.arange(n_images), images, {16: features})
+    return ImageSet(table, Rows.every(images), {16: Rows.every(features)})
 
 
 def anonymous_mb() -> float:

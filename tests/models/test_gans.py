@@ -56,7 +56,7 @@ def patterns(make_image_set):
         images = make_image_set(n, 32, seed=seed)
         dim = images.images[:] // 16
         dim[:, :, 8:24, 8:24] += 200
-        return type(images)(images.table, Rows(dim, np.arange(n)), {})
+        return type(images)(images.table, Rows.every(dim), {})
 
     return make(64, 0), make(16, 1)
 
