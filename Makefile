@@ -4,7 +4,7 @@ PROFILE ?= laptop
 BIN     := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMP   := .venv/.installed
 
-.PHONY: reproduce overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench api links address lock clean help
+.PHONY: reproduce overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench bench-own api readme links address lock clean help
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
@@ -15,6 +15,7 @@ help:
 	@echo "make record     (maintainer) make the local runs and notebooks the recorded ones"
 	@echo "make peers      compare methods and metrics with anomalib's, in an environment of its own"
 	@echo "make bench      how fast it is beside a plain pipeline and anomalib: a table and a picture"
+	@echo "make bench-own  fit and score on a folder, beside anomalib: whole processes in turn"
 	@echo "make api        docs/api.md, from the docstrings"
 	@echo "make address    (maintainer) URL=https://host/owner/name, for badges and citation"
 	@echo "make clean      remove this machine's runs and caches, keep what was recorded"
@@ -78,6 +79,10 @@ peers: .venv-peers/.installed
 # Twenty minutes on two cores that do nothing else; OMP_NUM_THREADS=1 on a busy machine.
 bench: .venv-peers/.installed
 	TQDM_DISABLE=1 .venv-peers/bin/python -W ignore -m benchmarks.speed
+
+# About an hour on two cores that do nothing else.
+bench-own: .venv-peers/.installed
+	TQDM_DISABLE=1 .venv-peers/bin/python -W ignore -m benchmarks.own
 
 # These three need Python and nothing else.
 api:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pandas as pd
-from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
 
 from aeflow_utils.config import N_FOLDS
 from aeflow_utils.data.layouts import UNLABELLED
@@ -47,6 +46,10 @@ def _joined(train: pd.DataFrame, val: pd.DataFrame, test: pd.DataFrame) -> pd.Da
 
 def _split_groups(table: pd.DataFrame, share: float, seed: int) -> tuple[pd.DataFrame, ...]:
     """Two parts that have no group in common, the second with about `share` of the groups."""
+    from sklearn.model_selection import (
+        GroupShuffleSplit,
+    )  # takes a second: who splits nothing need not wait
+
     if table["group"].nunique() < 2:
         return table, table.iloc[:0]
     splitter = GroupShuffleSplit(1, test_size=share, random_state=seed)
@@ -56,6 +59,10 @@ def _split_groups(table: pd.DataFrame, share: float, seed: int) -> tuple[pd.Data
 
 def _split_kinds(table: pd.DataFrame, share: float, seed: int) -> list[pd.DataFrame]:
     """Two parts with the same shares of each kind, the second with `share` of the rows."""
+    from sklearn.model_selection import (
+        train_test_split,
+    )  # takes a second: who splits nothing need not wait
+
     return train_test_split(table, test_size=share, stratify=table["kind"], random_state=seed)
 
 
@@ -101,6 +108,10 @@ def take_fold(table: pd.DataFrame, fold: int, seed: int) -> pd.DataFrame:
     Fold `fold` of 1 to `N_FOLDS` is validation; of the others, the normal images are training. The
     test split stays as it is.
     """
+    from sklearn.model_selection import (
+        StratifiedGroupKFold,
+    )  # takes a second: who splits nothing need not wait
+
     test, pool = table[table["split"] == "test"], table[table["split"] != "test"]
     folds = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=seed)
     train, val = list(folds.split(pool, pool["label"], pool["group"]))[fold - 1]

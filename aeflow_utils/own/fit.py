@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 
 from aeflow_utils import metrics
 from aeflow_utils.config import FolderConfig, RunConfig
@@ -40,7 +39,9 @@ def plan_of(
     if detector not in (AUTO, *DETECTORS):
         known = ", ".join((AUTO, *DETECTORS))
         raise UserError(f"unknown detector '{detector}': choose one of {known}")
-    profile = replace(profile, encoder=encoder or profile.encoder)
+    # Several share the cores, one a run; one alone has them all.
+    threads = profile.threads if detector == AUTO else 0
+    profile = replace(profile, encoder=encoder or profile.encoder, threads=threads)
     configs = []
     for name in (*DETECTORS, *methods_of("trivial")) if detector == AUTO else (detector,):
         variant, row = next(iter(METHODS[name].variants.items()))
@@ -120,6 +121,8 @@ def near_twins(splits: Splits) -> list[str]:
 
     Nearly: at 16 x 16 grey pixels, `NEAR` of the median distance of a training image to the next.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     train, *others = (_tiny(part) for part in (splits.train, splits.val, splits.test))
     if len(train) < 3:
         return []
