@@ -3,6 +3,8 @@
 Every function takes a table of `layouts.COLUMNS` and gives one with the splits ``train``, ``val``
 and ``test``. What is carved here shares no group (patient, lesion) with the rest; an official test
 split may. Rows keep their index: it says where they stand in the table that was given.
+
+scikit-learn is imported by who splits: it takes a second, which scoring need not wait.
 """
 
 from __future__ import annotations
@@ -46,9 +48,7 @@ def _joined(train: pd.DataFrame, val: pd.DataFrame, test: pd.DataFrame) -> pd.Da
 
 def _split_groups(table: pd.DataFrame, share: float, seed: int) -> tuple[pd.DataFrame, ...]:
     """Two parts that have no group in common, the second with about `share` of the groups."""
-    from sklearn.model_selection import (
-        GroupShuffleSplit,
-    )  # takes a second: who splits nothing need not wait
+    from sklearn.model_selection import GroupShuffleSplit
 
     if table["group"].nunique() < 2:
         return table, table.iloc[:0]
@@ -59,9 +59,7 @@ def _split_groups(table: pd.DataFrame, share: float, seed: int) -> tuple[pd.Data
 
 def _split_kinds(table: pd.DataFrame, share: float, seed: int) -> list[pd.DataFrame]:
     """Two parts with the same shares of each kind, the second with `share` of the rows."""
-    from sklearn.model_selection import (
-        train_test_split,
-    )  # takes a second: who splits nothing need not wait
+    from sklearn.model_selection import train_test_split
 
     return train_test_split(table, test_size=share, stratify=table["kind"], random_state=seed)
 
@@ -108,9 +106,7 @@ def take_fold(table: pd.DataFrame, fold: int, seed: int) -> pd.DataFrame:
     Fold `fold` of 1 to `N_FOLDS` is validation; of the others, the normal images are training. The
     test split stays as it is.
     """
-    from sklearn.model_selection import (
-        StratifiedGroupKFold,
-    )  # takes a second: who splits nothing need not wait
+    from sklearn.model_selection import StratifiedGroupKFold
 
     test, pool = table[table["split"] == "test"], table[table["split"] != "test"]
     folds = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=seed)
