@@ -23,14 +23,13 @@ from aeflow_utils.data.encoders import Encoder, get_encoder_spec, weights_hash
 from aeflow_utils.data.images import Prepared, prepare_images
 from aeflow_utils.data.precision import bf16_here, default_device
 from aeflow_utils.data.table import SPLITS, ImageList, list_images
-from aeflow_utils.errors import UserError
+from aeflow_utils.errors import UserError, warn_once
 from aeflow_utils.paths import paths
 
 log = logging.getLogger(__name__)
 
 ENCODING_BATCH = 32
 UNREADABLE_SHOWN = 20
-_said: set[str] = set()  # lists whose unreadable images were told
 
 
 @dataclass(frozen=True)
@@ -167,10 +166,8 @@ def _say_unreadable(prepared: Prepared) -> None:
         raise UserError(f"{message}, or set AEFLOW_SKIP_UNREADABLE=1 to go on without it")
     if prepared.listed.table["split"][prepared.readable].nunique() < len(SPLITS):
         raise UserError(f"{message}\nwithout them a split of {data.label} is empty")
-    this = f"{prepared.listed.root} {prepared.listed.fingerprint}"
-    if this not in _said:
-        _said.add(this)
-        log.warning(f"{data.label}: {n_errors} images are left out\n{message}")
+    about = (prepared.listed.root, prepared.listed.fingerprint)
+    warn_once(log, about, f"{data.label}: {n_errors} images are left out\n{message}")
 
 
 def encode_images(

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from aeflow_utils.data.cache import Rows, cached_rows
 from aeflow_utils.data.depth import WHITE, is_deep
 from aeflow_utils.data.table import ImageList
-from aeflow_utils.errors import UserError
+from aeflow_utils.errors import UserError, warn_once
 from aeflow_utils.paths import paths
 
 log = logging.getLogger(__name__)
@@ -140,9 +140,11 @@ def load_masks(listed: ImageList, table: pd.DataFrame) -> np.ndarray | None:
     abnormal = table.loc[table["label"] == 1, "path"]
     missing = [path for path in abnormal if files[path] is None]
     if 0 < len(missing) < len(abnormal):
-        log.warning(
+        warn_once(
+            log,
+            (listed.root, missing[0]),
             f"{listed.data.label}: no pixel results, for {len(missing)} of {len(abnormal)} "
-            f"abnormal images have no mask, {missing[0]} among them"
+            f"abnormal images have no mask, {missing[0]} among them",
         )
     if missing or abnormal.empty:
         return None

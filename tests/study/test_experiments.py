@@ -291,12 +291,12 @@ def test_a_run_that_its_loss_stops_does_not_stop_the_others(
 def test_run_all_looks_a_data_set_up_once(mvtec_tree, monkeypatch):
     models = ("brightness", "knn", "padim")
     configs = [smoke(model, dataset="mvtec", category="bottle") for model in models]
-    walked, walk = [], os.walk
-    monkeypatch.setattr(os, "walk", lambda top: walked.append(top) or walk(top))
+    walked, walk = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda top: walked.append(str(top)) or walk(top))
     run_all(configs)
-    assert walked == [mvtec_tree / "bottle"]
+    assert walked.count(str(mvtec_tree / "bottle")) == 1
     run_all(configs, [list_images(BRIGHTNESS.data)])
-    assert walked == [mvtec_tree / "bottle"] * 2  # by `list_images`
+    assert walked.count(str(mvtec_tree / "bottle")) == 1 * 2  # by `list_images`
 
 
 def test_prepare_encodes_what_every_model_of_a_data_set_needs(mvtec_tree, monkeypatch):
