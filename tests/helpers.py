@@ -1,6 +1,10 @@
 """What tests of several rooms need beside fixtures."""
 
+import html
 import mmap
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -19,3 +23,31 @@ def fresh_memory(n_bytes):
 def save_noise(path, rng, grey):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(rng.integers(0, 256, (20, 24) if grey else (20, 24, 3), np.uint8)).save(path)
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def framed(tmp_path, page, message, width, dark, *options):
+    """What a page in a frame of this width posts to its parent, by headless Chromium.
+
+    In a frame, because a window is never as narrow as a phone.
+
+    Args:
+        page: name of the file in `tmp_path`.
+        message: JavaScript for the text to keep of the event `e`.
+    """
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f"<body><script>onmessage = e => document.body.dataset.seen = {message}</script>"
+        f'<iframe width="{width}" height="800" style="border:0" src="{page}"></iframe>'
+    )
+    command = [
+        *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+        *("--hide-scrollbars", "--disable-background-networking", *options),
+        f"--user-data-dir={tmp_path / 'browser'}",
+        f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+        frame.as_uri(),
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    return html.unescape(re.search(r'data-seen="([^"]*)"', shown)[1])

@@ -10,11 +10,15 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aeflow_utils.config import FolderConfig
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths, switch
 from aeflow_utils.profiles import get_profile
+
+if TYPE_CHECKING:
+    from aeflow_utils.data.table import ImageList
 
 Options = argparse.Namespace
 Add = Callable[[str, object, str], argparse.ArgumentParser]
@@ -61,11 +65,9 @@ def _add_detector(parser: argparse.ArgumentParser) -> None:
 
 def fit(options: Options) -> None:
     """Fit a model into ``--out``."""
-    from aeflow_utils.data.table import list_images
     from aeflow_utils.own import fit, report
 
-    listed = list_images(_data(options))
-    print(listed.table.value_counts(["split", "kind"], sort=False).to_string(), flush=True)
+    listed = _listed(_data(options))
     profile = get_profile(options.profile)
     model, results = fit.fit(listed, profile, options.detector, options.encoder)
     for note in fit.near_twins(fit.splits_of(model.config, listed=listed)):
@@ -111,12 +113,10 @@ def report(options: Options) -> None:
 
 def folder(options: Options) -> None:
     """Fit, score and report in the results folder."""
-    from aeflow_utils.data.table import list_images
     from aeflow_utils.own.report import fit_and_report
 
     profile, data = get_profile(options.profile), _data(options)
-    listed = list_images(data)
-    print(listed.table.value_counts(["split", "kind"], sort=False).to_string(), flush=True)
+    listed = _listed(data)
     target = paths().own(profile.name) / data.name
     page = fit_and_report(listed, profile, target, options.detector, options.encoder)
     print(f"\nmost anomalous first: {page}\nthe model, for  score: {target / 'model'}")
@@ -138,3 +138,12 @@ def _data(options: Options) -> FolderConfig:
         abnormal=tuple(options.abnormal),
         skip_unreadable=switch("AEFLOW_SKIP_UNREADABLE"),
     )
+
+
+def _listed(data: FolderConfig) -> ImageList:
+    """The images, whose numbers by split and kind are printed."""
+    from aeflow_utils.data.table import list_images
+
+    listed = list_images(data)
+    print(listed.table.value_counts(["split", "kind"], sort=False).to_string(), flush=True)
+    return listed

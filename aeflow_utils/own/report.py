@@ -19,13 +19,13 @@ from tqdm.auto import tqdm
 from aeflow_utils import metrics
 from aeflow_utils.config import FolderConfig
 from aeflow_utils.data import own
-from aeflow_utils.data.images import decoding, read_image, read_mask, upright
+from aeflow_utils.data.images import decoding, read_mask, upright
 from aeflow_utils.data.table import ImageList, masks_of
 from aeflow_utils.errors import UserError
 from aeflow_utils.own.fit import AUTO, fit, labels_tell, near_twins
-from aeflow_utils.own.model import ABOUT, Model, scores_of
+from aeflow_utils.own.model import ABOUT, Model
 from aeflow_utils.own.page import Facts, write_page
-from aeflow_utils.own.score import picture, strength
+from aeflow_utils.own.score import answers, picture, strength
 from aeflow_utils.profiles import Profile
 from aeflow_utils.show import figures
 from aeflow_utils.show.style import LABEL_NAMES
@@ -144,26 +144,16 @@ def run_name(model: Model) -> str:
 
 def _scored(model: Model, table: pd.DataFrame, root: Path, thumbs: Path) -> Iterator[dict]:
     """A row an image, with its score and pictures, or with the error why there are none."""
-    data, failed = model.config.data, {}
-
-    def pixels() -> Iterator[np.ndarray]:
-        blank = np.zeros((1 if model.grey else 3, data.image_size, data.image_size), np.uint8)
-        for row in table.itertuples():
-            try:
-                file = root / row.path
-                yield read_image(file, data.image_size, model.grey, data.resize, model.white)
-            except UserError as error:
-                failed[row.Index] = str(error)
-                yield blank
-
-    found = tqdm(scores_of(model, pixels()), "report", len(table), mininterval=1)
-    for row, (score, anomaly_map) in zip(table.itertuples(), found, strict=True):
-        if row.Index in failed:
-            yield {"error": failed[row.Index]}
+    files = [str(root / path) for path in table["path"]]
+    found = tqdm(answers(model, files), "report", len(files), mininterval=1)
+    for row, (file, answer) in zip(table.itertuples(), found, strict=True):
+        if isinstance(answer, UserError):
+            yield {"error": str(answer)}
             continue
+        score, anomaly_map = answer
         of_image = {"path": row.path, "label": row.label, "kind": row.kind, "image_score": score}
-        of_image["pixel_auroc"] = _pixel_auroc(row.mask, anomaly_map, data)
-        yield of_image | _thumbnails(model, root / row.path, anomaly_map, thumbs, row.Index)
+        of_image["pixel_auroc"] = _pixel_auroc(row.mask, anomaly_map, model.config.data)
+        yield of_image | _thumbnails(model, Path(file), anomaly_map, thumbs, row.Index)
 
 
 def _pixel_auroc(mask: Path | None, anomaly_map: np.ndarray, data: FolderConfig) -> float:

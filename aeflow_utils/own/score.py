@@ -93,23 +93,29 @@ def score_files(model: Model, files: list[str], maps: Path | None = None) -> Ite
     Args:
         maps: folder that each image's map is written to as a PNG, named after its number and file.
     """
-    calibration, numbers = model.calibration, iter(range(len(files)))
+    calibration = model.calibration
     if maps:
         maps.mkdir(parents=True, exist_ok=True)
+    for number, (file, answer) in enumerate(answers(model, files)):
+        if isinstance(answer, UserError):
+            yield Scored(file, float("nan"), float("nan"), False, str(answer))
+            continue
+        score, anomaly_map = answer
+        if maps and anomaly_map.size:
+            picture(model, anomaly_map).save(maps / f"{number:06}-{Path(file).stem}.png")
+        p_value = float(calibration.p_values(np.array(score)))
+        yield Scored(file, score, p_value, score >= calibration.threshold)
+
+
+def answers(
+    model: Model, files: list[str]
+) -> Iterator[tuple[str, tuple[float, np.ndarray] | UserError]]:
+    """Each file, in their order, with its score and map (H, W), or why it has none."""
     for some in _in_blocks(files, AHEAD):
-        pixels = dict(zip(some, _decoded(model, some), strict=True))
-        whole = [file for file in some if not isinstance(pixels[file], UserError)]
-        scores = dict(zip(whole, scores_of(model, (pixels[f] for f in whole)), strict=True))
-        for file in some:
-            number = next(numbers)
-            if file not in scores:
-                yield Scored(file, float("nan"), float("nan"), False, str(pixels[file]))
-                continue
-            score, anomaly_map = scores[file]
-            if maps and anomaly_map.size:
-                picture(model, anomaly_map).save(maps / f"{number:06}-{Path(file).stem}.png")
-            p_value = float(calibration.p_values(np.array(score)))
-            yield Scored(file, score, p_value, score >= calibration.threshold)
+        pixels = _decoded(model, some)
+        found = scores_of(model, (each for each in pixels if not isinstance(each, UserError)))
+        for file, each in zip(some, pixels, strict=True):
+            yield file, each if isinstance(each, UserError) else next(found)
 
 
 def picture(model: Model, anomaly_map: np.ndarray) -> Image.Image:

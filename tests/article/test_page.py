@@ -3,15 +3,13 @@
 import base64
 import html
 import re
-import shutil
-import subprocess
 from io import BytesIO
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import REPOSITORY
+from helpers import CHROMIUM, REPOSITORY, framed
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
@@ -21,7 +19,6 @@ from aeflow_utils.errors import UserError
 from aeflow_utils.show.alt_texts import palette_png
 
 CODE = re.compile(r"<(pre|code|style|math)\b.*?</\1>", re.DOTALL)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def png():
@@ -266,26 +263,8 @@ matchMedia("(prefers-color-scheme: dark)").matches].join(), "*"))</script></body
 @pytest.mark.parametrize("dark", [True, False])
 @pytest.mark.parametrize("width", [400, 1280])
 def test_nothing_is_wider_than_the_screen_and_no_picture_is_missing(page, tmp_path, width, dark):
-    """In a frame, because a window is never as narrow as a phone."""
     (tmp_path / "page.html").write_text(page.read_text().replace("</body>", REPORT))
-    frame = tmp_path / "frame.html"
-    frame.write_text(
-        '<body><script>onmessage = e => document.body.dataset.seen = "<" + e.data + ">"</script>'
-        f'<iframe width="{width}" height="800" style="border:0" src="page.html"></iframe>'
-    )
-    shown = subprocess.run(
-        [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-            *("--hide-scrollbars", "--disable-background-networking"),
-            f"--user-data-dir={tmp_path / 'browser'}",
-            f"--blink-settings=preferredColorScheme={0 if dark else 1}",
-            frame.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    ).stdout
-    seen = html.unescape(re.search(r'data-seen="([^"]*)"', shown)[1])
+    seen = framed(tmp_path, "page.html", '"<" + e.data + ">"', width, dark)
     assert seen == f"<{width},{width},0,{str(dark).lower()}>"
 
 

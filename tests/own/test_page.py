@@ -1,20 +1,17 @@
 """The page for a reader's own images, driven in a browser: threshold, filters, keys, file names."""
 
-import html
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import CHROMIUM, framed
 from PIL import Image
 
 from aeflow_utils.own.page import COLUMNS, Facts, write_page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
 
 FACTS = Facts(
@@ -99,24 +96,8 @@ def seen(tmp_path, table, steps, facts=FACTS, width=1200, dark=False):
     driven.write_text(
         text.replace("</body>", DRIVER.replace("STEPS", steps)), errors="surrogateescape"
     )
-    frame = tmp_path / "frame.html"
-    frame.write_text(
-        "<body><script>onmessage = e => document.body.dataset.seen = e.data</script>"
-        f'<iframe width="{width}" height="800" style="border:0" src="driven.html"></iframe>'
-    )
-    shown = subprocess.run(
-        [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-            *("--hide-scrollbars", "--disable-background-networking"),
-            *("--virtual-time-budget=30000", f"--user-data-dir={tmp_path / 'browser'}"),
-            f"--blink-settings=preferredColorScheme={0 if dark else 1}",
-            frame.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    ).stdout
-    result = json.loads(html.unescape(re.search(r'data-seen="([^"]*)"', shown)[1]))
+    budget = "--virtual-time-budget=30000"
+    result = json.loads(framed(tmp_path, "driven.html", "e.data", width, dark, budget))
     assert "error" not in result, result["error"]
     return result
 
