@@ -12,7 +12,7 @@ from FrEIA.framework import SequenceINN
 from torch import Tensor, nn
 
 from aeflow_utils.data.precision import autocast
-from aeflow_utils.models.kernels import IndexedBlock
+from aeflow_utils.models.coupling import IndexedBlock
 
 CLAMP = 2.0  # bounds the logarithm of a block's factors; FrEIA's `affine_clamping`
 
@@ -64,7 +64,7 @@ class Flow(nn.Module):
         log|det| = sum CLAMP tanh(0.1 s) + H W sum log(scale)
 
     z1 is not changed, so the inverse runs the same subnet on it. The block is FrEIA's
-    `AllInOneBlock`; `kernels.IndexedBlock` computes it.
+    `AllInOneBlock`; `coupling.IndexedBlock` computes it.
 
     Args:
         shape: (C, H, W) of the features; C of at least 2.

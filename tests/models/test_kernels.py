@@ -11,7 +11,7 @@ from FrEIA.modules import AllInOneBlock
 from models.flows import KINDS, SHAPES, build, normal, randomised, subnets_of, trainable
 from torch import nn
 
-from aeflow_utils.models import kernels
+from aeflow_utils.models import coupling
 from aeflow_utils.models.flow import CLAMP
 from aeflow_utils.models.kernels import BAND, FastSequential, gaussian_blur
 from aeflow_utils.models.layers import Decoder
@@ -45,7 +45,7 @@ def twin(flow, kind):
 @pytest.fixture
 def plain_layout(monkeypatch):
     """Subnets see maps as FrEIA's do; another layout of the same numbers rounds otherwise."""
-    monkeypatch.setattr(kernels, "CHANNELS_LAST_UP_TO", 0)
+    monkeypatch.setattr(coupling, "CHANNELS_LAST_UP_TO", 0)
 
 
 @pytest.fixture(params=[((6, 3, 2), 0), ((5, 2, 3), 0), ((40, 16, 16), 0), ((6, 3, 2), 9)])
@@ -88,7 +88,7 @@ def test_gradients_of_the_inverse_are_freias(kind, plain_layout):
 def test_subnets_with_the_channels_last_differ_by_rounding(kind, monkeypatch):
     shape, x, found = (40, 16, 16), normal(4, 40, 16, 16), []
     for up_to in (64, 0):
-        monkeypatch.setattr(kernels, "CHANNELS_LAST_UP_TO", up_to)
+        monkeypatch.setattr(coupling, "CHANNELS_LAST_UP_TO", up_to)
         flow = randomised(build(kind, shape))
         z, log_jac_det = flow(x)
         loss = bits_per_dim(z, log_jac_det).mean()
