@@ -77,7 +77,9 @@ class PatchCore(System):
 
     def _score_image(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Image score () and the distance of each patch (P,), from patches (P, C)."""
-        distances, nearest = torch.cdist(patches, self.coreset).min(dim=1)
+        nearest = torch.cdist(patches, self.coreset).argmin(dim=1)
+        # `cdist` multiplies matrices: what it says of a patch in the coreset is rounding error.
+        distances = (patches - self.coreset[nearest]).norm(dim=1)
         worst = distances.argmax()
         member = self.coreset[nearest[worst]]
         n_neighbors = min(self.config.n_neighbors, len(self.coreset))

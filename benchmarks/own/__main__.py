@@ -23,7 +23,7 @@ from aeflow_utils.data.table import list_images
 from aeflow_utils.own.fit import plan_of
 from aeflow_utils.profiles import get_profile
 from aeflow_utils.study.training import epochs_of
-from benchmarks.own.pairs import Costs, Job, ours, theirs
+from benchmarks.own.pairs import ALL, FEW, ONNX, Costs, Job, ours, theirs
 from benchmarks.own.report import STOPPED, table
 from benchmarks.speed.measuring import Row, describe_machine, table_of
 from benchmarks.speed.pipelines import LITE0, VERSION
@@ -39,7 +39,7 @@ CASES = {
 }
 PATIENCE = 300  # seconds of rounds after which no new one begins
 RATED = 400  # test images from which on one core is measured: fewer are too quick
-FEW = 20
+N_FEW = 20
 
 
 def elpv_folder(target: Path, n_images: int) -> Path:
@@ -68,7 +68,7 @@ def jobs(folder: Path, work: Path, titles: list[str]) -> Iterator[tuple[str, Job
     n = list_images(data).table["split"].value_counts()
     test, few = image_paths(folder / "test"), None
     if len(test) >= RATED:
-        some = test[:: len(test) // FEW]
+        some = test[:: len(test) // N_FEW]
         few = _copy(folder / "test", some, work / f"few of {folder.name}")
     spec, weights = get_encoder_spec(LITE0), work / "encoder.pth"
     torch.save(spec.rename(torch.load(spec.weights(), weights_only=True)), weights)
@@ -112,9 +112,11 @@ def _quantities(costs: Costs, job: Job) -> dict[tuple[str, str], float]:
         ("peak memory", "MB"): max(cost["memory"] for cost in both.values()),
     }
     found |= {(f"wall time of {name}", "s"): cost["wall"] for name, cost in both.items()}
-    if "few" in costs and not costs["all"]["stopped"]:
-        n_more = len(image_paths(job.folder / "test")) - len(image_paths(job.few))
-        found["one core", "images/s"] = n_more / (costs["all"]["wall"] - costs["few"]["wall"])
+    for runtime in ("", ONNX):
+        if FEW + runtime in costs and not costs[ALL + runtime]["stopped"]:
+            n_more = len(image_paths(job.folder / "test")) - len(image_paths(job.few))
+            seconds = costs[ALL + runtime]["wall"] - costs[FEW + runtime]["wall"]
+            found[f"one core{runtime}", "images/s"] = n_more / seconds
     return found
 
 

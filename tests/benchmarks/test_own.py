@@ -49,7 +49,7 @@ def test_a_process_at_its_limit_is_stopped_and_one_that_fails_is_an_error():
 
 def test_both_are_given_the_same_folder_steps_and_shares(tmp_path, monkeypatch):
     monkeypatch.setattr(own, "RATED", 10)
-    monkeypatch.setattr(own, "FEW", 5)
+    monkeypatch.setattr(own, "N_FEW", 5)
     folder = own.elpv_folder(tmp_path / "ELPV", 40)
     parts = {part: len(list((folder / part).iterdir())) for part in ("train/good", "test/bad")}
     assert parts == {"train/good": 24, "test/bad": 10}
@@ -77,6 +77,7 @@ def job(tmp_path):
 
 def test_rows_are_of_both_processes_and_the_rate_is_without_the_start(job):
     mine = {"fit": cost(2), "score": cost(1, memory=1200), "all": cost(3), "few": cost(1)}
+    mine |= {"all by ONNX": cost(2), "few by ONNX": cost(1)}
     peers = {"fit": cost(8), "score": cost(4), "all": cost(9), "few": cost(4)}
     rows = table_of(own.rows_of("2 of ELPV", "PaDiM", job, [(mine, peers)]))
     median = rows.set_index(["case", "quantity"])["median"]
@@ -85,6 +86,8 @@ def test_rows_are_of_both_processes_and_the_rate_is_without_the_start(job):
     assert median[f"{peer} / PaDiM", "wall time"] == 4
     assert median["PaDiM", "peak memory"] == 1200
     assert (median["PaDiM", "one core"], median[peer, "one core"]) == (5, 2)
+    assert median["PaDiM", "one core by ONNX"] == 10
+    assert "| 1,200 and 1,000 | 10, 5, 2 |" in table(rows)
     assert "| 2 of ELPV | PaDiM | 3 s | 12 s | 4.0 (4.0 to 4.0) | 2 |" in table(rows)
 
 

@@ -306,7 +306,7 @@ def test_normal_names_do_not_eat_the_path(tree, tmp_path):
     assert main(["fit", "--normal", "a", str(root), *out]) == 0
 
 
-@pytest.mark.parametrize("detector", ["padim", "ae_flow"])
+@pytest.mark.parametrize("detector", ["padim", "patchcore", "ae_flow"])
 def test_the_exported_graph_gives_the_same_scores_and_maps(detector, parts, tmp_path):
     folder = tmp_path / "model"
     model = fitted(parts, detector, folder)
