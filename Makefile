@@ -4,13 +4,16 @@ PROFILE ?= laptop
 BIN     := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMP   := .venv/.installed
 
-.PHONY: reproduce overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench bench-own api readme links address lock clean help
+.PHONY: reproduce paper notebook test-slurm overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench bench-own api readme links address lock clean help
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
 	@echo "make overnight  the article's evidence, every data set here: hours, in any number of sittings"
+	@echo "make paper      reproduce at the paper's size, after saying what that takes: for a GPU"
+	@echo "make notebook   NB=02_training PROFILE=paper: one notebook, its copy beside the results"
 	@echo "make article    the committed article as one page, docs/index.html"
 	@echo "make test       lint, unit tests, and all notebooks in the smoke profile"
+	@echo "make test-slurm a plan on a real Slurm on this machine, where there is one"
 	@echo "make verify     compare your runs with the recorded ones; fails where they differ"
 	@echo "make record     (maintainer) make the local runs and notebooks the recorded ones"
 	@echo "make peers      compare methods and metrics with anomalib's, in an environment of its own"
@@ -29,6 +32,13 @@ $(STAMP): requirements.lock pyproject.toml
 
 reproduce: $(STAMP)
 	$(BIN)/python -m aeflow_utils reproduce --profile $(PROFILE)
+
+paper: $(STAMP)
+	$(BIN)/python -m aeflow_utils plan --profile paper --needs
+	$(BIN)/python -m aeflow_utils reproduce --profile paper
+
+notebook: $(STAMP)
+	$(BIN)/python -m aeflow_utils notebooks $(NB) --profile $(PROFILE) $(if $(SET),--set $(SET))
 
 overnight: $(STAMP)
 	$(BIN)/python -m aeflow_utils overnight
@@ -59,6 +69,10 @@ notebooks-strict: $(STAMP)
 	AEFLOW_HOME=$(CURDIR)/results/strict AEFLOW_PROFILE=laptop $(BIN)/python -m pytest --nbval \
 		--nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider \
 		notebooks/00_blogpost.ipynb notebooks/06_results_tables.ipynb
+
+# As root, with Debian's slurm-wlm and munge; about a quarter of an hour.
+test-slurm: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tools.slurm_here
 
 verify: $(STAMP)
 	$(BIN)/python -m aeflow_utils tables --profile $(PROFILE) --verify
@@ -103,7 +117,7 @@ LOCK := pip compile --universal --python-version 3.11.5 --generate-hashes --no-a
 	--custom-compile-command "make lock"
 lock: $(STAMP)
 	$(BIN)/python -m pip install uv
-	$(BIN)/uv $(LOCK) $(UPGRADE) pyproject.toml -o requirements.lock
+	$(BIN)/uv $(LOCK) $(UPGRADE) pyproject.toml --extra test -o requirements.lock
 	$(BIN)/uv $(LOCK) $(UPGRADE) pyproject.toml --extra peers -c requirements.lock \
 		-o requirements-peers.lock
 

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aeflow_utils.config import RunConfig
 from aeflow_utils.errors import TrainingError, UserError
-from aeflow_utils.methods import get_method
 from aeflow_utils.own import commands as own
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import EVIDENCE, PROFILES, Profile, get_profile
+from aeflow_utils.study import commands as runs
 
 Options = argparse.Namespace
 
@@ -30,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
         return options.command(options) or 0
     except (UserError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:  # the install reads results, and this wants to run
+        print(f"error: {error.name} is not installed: pip install '.[read,run]'", file=sys.stderr)
         return 2
     except OSError as error:  # a disk that is full, a folder that is read-only, a name too long
         where = f"{error.filename}: " if error.filename else ""
@@ -54,10 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     data = add("data", _data, "which data sets are here")
     data.add_argument("action", choices=_DATA)
     data.add_argument("name", nargs="?", default="")
-    _add_run_options(add("run", _run, "train and score one system"))
+    runs.add_commands(add)
     own.add_commands(add)
-    plan = add("plan", _plan, "list the study's runs")
-    plan.add_argument("--grid", action="store_true", help="ablations, folds and members instead")
     add("grid", _grid, "the study, ablations, cross-validation, ensemble: every run")
     overnight = add("overnight", _overnight, "the article's evidence: every run, resumable")
     overnight.add_argument("datasets", nargs="*", help="these alone, in the order of the study")
@@ -65,33 +66,15 @@ def _parser() -> argparse.ArgumentParser:
     add("curves", _curves, "loss and AUROC by step, for the record")
     record = add("record", _record, "make this machine's runs and notebooks the recorded ones")
     record.add_argument("--runs-alone", action="store_true", help="and no notebooks")
+    notebooks = add("notebooks", _notebooks, "run notebooks, and the article into a page")
+    notebooks.add_argument("names", nargs="+", help="such as 06, or 06_results_tables")
+    notebooks.add_argument("--set", nargs="+", default=[], help="parameters, as name=value")
     add("article", _article, "the committed article as a page, docs/index.html")
     add("reproduce", _reproduce, "everything: runs, notebooks, article, comparison")
     tables = add("tables", _tables, "the study's table, from the runs that are here")
     tables.add_argument("--regime", default="val_f1", help="how the threshold is found")
     tables.add_argument("--verify", action="store_true", help="only compare; fail if different")
     return parser
-
-
-def _add_run_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument("--index", type=int, help="line of `plan` to run, from 0: for a job array")
-    run.add_argument("--grid", action="store_true", help="of `plan --grid`")
-    texts = {"category": "product of a set that has several"}
-    texts |= {"split": "named alternative to the study's split"}
-    texts |= {"variant": "row of the study, e.g. resnet_like"}
-    for name, default in _RUN.items():
-        run.add_argument(f"--{name}", default=default, type=type(default), help=texts.get(name))
-
-
-# What `run` does where it is told nothing.
-_RUN = {
-    "dataset": "elpv",
-    "category": "",
-    "split": "",
-    "model": "ae_flow",
-    "variant": "",
-    "seed": 0,
-}
 
 
 def _data_prepare(profile: Profile, name: str) -> None:
@@ -123,49 +106,6 @@ def _data(options: Options) -> None:
         "clear": partial(commands.cached, clear=True),
     }
     actions[options.action](options.name)
-
-
-def _run(options: Options) -> None:
-    from aeflow_utils.study.experiments import run_all
-
-    choose = _config_from_options if options.index is None else _config_from_plan
-    (result,) = run_all([choose(options)])
-    print(f"{result.folder}\ntest AUROC {result.metrics['auroc']:.4f}")
-
-
-def _config_from_plan(options: Options) -> RunConfig:
-    given = [name for name, default in _RUN.items() if getattr(options, name) != default]
-    if given:
-        raise UserError(f"--index takes a whole run of the plan: leave out --{', --'.join(given)}")
-    configs = _planned(options)
-    if not 0 <= options.index < len(configs):
-        raise UserError(f"--index {options.index}: the plan has {len(configs)} runs, from 0")
-    return configs[options.index]
-
-
-def _config_from_options(options: Options) -> RunConfig:
-    variants = get_method(options.model).variants
-    variant = options.variant or next(iter(variants))
-    if variant not in variants:
-        raise UserError(f"unknown variant '{variant}' of {options.model}: {', '.join(variants)}")
-    profile, rest = get_profile(options.profile), variants[variant].options
-    which = (options.seed, options.category, variant, options.split)
-    return RunConfig.build(profile, options.dataset, options.model, *which, **rest)
-
-
-def _planned(options: Options) -> list[RunConfig]:
-    from aeflow_utils.study.experiments import plan
-    from aeflow_utils.study.grid import grid_plan
-
-    return (grid_plan if options.grid else plan)(get_profile(options.profile))
-
-
-def _plan(options: Options) -> None:
-    from aeflow_utils.study.runs import run_folder
-
-    for config in _planned(options):
-        done = run_folder(config).exists()
-        print(f"{'done   ' if done else 'missing'} {config.run_name}")
 
 
 def _grid(options: Options) -> None:
@@ -205,8 +145,7 @@ def _curves(options: Options) -> None:
 
 
 def _tables(options: Options) -> int:
-    from aeflow_utils.article.notebooks import print_comparison
-    from aeflow_utils.show.tables import format_summary
+    from aeflow_utils.show.tables import format_summary, print_comparison
     from aeflow_utils.study.results import REGIMES, find, summary
 
     profile = get_profile(options.profile).name
@@ -245,6 +184,16 @@ def _record(options: Options) -> None:
     _article(options)
 
 
+def _notebooks(options: Options) -> None:
+    from aeflow_utils.article.notebooks import execute_some
+
+    parameters = dict(each.split("=", 1) for each in options.set if "=" in each)
+    if len(parameters) < len(options.set):
+        raise UserError(f"--set {' '.join(options.set)}: say name=value")
+    for written in execute_some(options.names, get_profile(options.profile), parameters):
+        print(written)
+
+
 def _article(options: Options) -> None:
     from aeflow_utils.article.notebooks import ARTICLE
     from aeflow_utils.article.page import render_html
@@ -259,5 +208,11 @@ def _reproduce(options: Options) -> None:
     reproduce(get_profile(options.profile))
 
 
+def command_line() -> int:
+    """`main`, in a process of its own: SIGTERM stops it as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return main()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line())

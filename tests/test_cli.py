@@ -46,7 +46,10 @@ def prints(capsys, *arguments):
         ("run --dataset mvtec --category vase --model knn --profile smoke", "bottle"),
         ("run --dataset chest_xray --model knn --profile smoke", "AEFLOW_DATA"),
         ("run --dataset mvtec --category bottle --model knn --profile smoke", "mvtec.com"),
-        ("run --index 99 --profile smoke", "plan has"),
+        ("run --rows 3", "--plan"),
+        ("plan --datasets elvp --profile smoke", "elpv"),
+        ("plan --methods vae --profile smoke", "ae_flow"),
+        ("plan --seeds 9 --profile smoke", "no such run"),
         ("data check imagenet", "elpv, chest_xray, oct2017"),
         ("data check", "elpv, chest_xray, oct2017"),
         ("tables --profile smoke --regime best", "oracle_f1"),
@@ -112,10 +115,6 @@ def test_a_damaged_table_of_one_data_set_stops_no_other(capsys, data_folder, mvt
 @pytest.mark.parametrize("action", ["list", "cached", "clear"])
 def test_an_unknown_name_of_a_data_set_is_refused(action, capsys):
     assert "elpv" in fails(capsys, "data", action, "elvp")
-
-
-def test_run_by_index_takes_no_options_that_it_would_ignore(capsys):
-    fails(capsys, "run", "--index", "0", "--seed", "3", "--profile", "smoke")
 
 
 def test_a_seed_out_of_range_is_refused(capsys):
@@ -202,12 +201,6 @@ def test_run_trains_once_and_says_where_the_result_is(capsys, mvtec_tree):
     assert prints(capsys, *arguments).splitlines() == [folder, auroc]
 
 
-def test_run_by_index_is_that_line_of_the_plan(capsys, small_elpv):
-    last = len(plan(PROFILES["smoke"])) - 1
-    out = prints(capsys, "run", "--index", str(last), "--profile", "smoke")
-    assert plan(PROFILES["smoke"])[last].run_name in out
-
-
 def test_report_shows_every_method_with_its_source(capsys, write_run):
     write_run(variant="conv_like")
     write_run("knn", recorded=True)
@@ -247,13 +240,10 @@ def test_the_module_runs_as_a_command(home):
     assert "elpv         complete" in done.stdout
 
 
-def test_the_grid_is_listed_and_run_by_index(capsys):
+def test_the_grid_is_listed(capsys):
     lines = prints(capsys, "plan", "--grid", "--profile", "smoke").splitlines()
     assert len(lines) > 15
     assert all("+" in line or "fold" in line or "seed0" not in line for line in lines)
-    number = next(i for i, line in enumerate(lines) if "n_blocks=4" in line)
-    line = ("run", "--grid", "--index", str(number), "--profile", "smoke")
-    assert "n_blocks=4" in prints(capsys, *line)
 
 
 def test_the_cache_is_listed_and_cleared_with_its_size(capsys, own_cache, mvtec_tree):

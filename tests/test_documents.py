@@ -55,6 +55,7 @@ def test_the_workflow_runs_the_oldest_python_that_the_project_allows():
 def copy(tmp_path):
     for name in ("CITATION.cff", "README.md"):
         shutil.copy(REPOSITORY / name, tmp_path)
+    shutil.copytree(REPOSITORY / "notebooks", tmp_path / "notebooks")
     return tmp_path
 
 
@@ -69,7 +70,7 @@ def test_the_badges_are_those_of_the_address_in_the_citation():
 
 def test_an_address_is_written_once_and_can_be_taken_away(copy):
     set_address("", copy)
-    before = [(copy / name).read_bytes() for name in ("CITATION.cff", "README.md")]
+    before = {file: file.read_bytes() for file in copy.rglob("*.*") if file.is_file()}
     set_address(f"{EXAMPLE}.git", copy)
     set_address(f"{EXAMPLE}/", copy)
     citation = yaml.safe_load((copy / "CITATION.cff").read_text(encoding="utf-8"))
@@ -78,8 +79,10 @@ def test_an_address_is_written_once_and_can_be_taken_away(copy):
     assert f"({EXAMPLE}/actions/workflows/test.yml)" in between_markers(copy)
     assert "/v2/git/https%3A%2F%2Fexample.org%2Fowner%2Fname/HEAD" in between_markers(copy)
     assert "colab" not in between_markers(copy)
+    for notebook in (copy / "notebooks").glob("*.ipynb"):
+        assert f'"address = \\"{EXAMPLE}\\"' in notebook.read_text(encoding="utf-8")
     set_address("", copy)
-    assert [(copy / name).read_bytes() for name in ("CITATION.cff", "README.md")] == before
+    assert {file: file.read_bytes() for file in before} == before
 
 
 def test_without_an_address_every_badge_leads_into_the_repository():

@@ -1,7 +1,7 @@
 """``make address URL=https://host/owner/name``: say once where this repository lives.
 
-`CITATION.cff` keeps the address, as ``repository-code``; the README's badges follow from it. With
-no URL both are as they were before there was one.
+`CITATION.cff` keeps the address, as ``repository-code``; the README's badges follow from it, and
+what a notebook clones where it is opened alone. With no URL all are as they were without one.
 """
 
 import re
@@ -13,6 +13,7 @@ HOME = Path(__file__).resolve().parent.parent
 ARTICLE = "notebooks/00_blogpost.ipynb"
 BADGES = re.compile(r"(?<=<!-- badges -->\n).*?(?=<!-- /badges -->)", re.DOTALL)
 ADDRESS = re.compile(r"^repository-code: (.*)\n", re.MULTILINE)
+IN_NOTEBOOK = re.compile(r'(?<="address = \\")[^"\\]*')
 
 
 def badges(url: str) -> str:
@@ -38,7 +39,7 @@ def address(home: Path = HOME) -> str:
 
 
 def set_address(url: str, home: Path = HOME) -> None:
-    """Write the address, or its absence, into `CITATION.cff` and `README.md` under `home`.
+    """Write the address, or its absence, into citation, README and notebooks under `home`.
 
     Raises:
         ValueError: `url` is neither empty nor ``https://host/owner/name``.
@@ -54,6 +55,9 @@ def set_address(url: str, home: Path = HOME) -> None:
     (home / "CITATION.cff").write_text(citation, encoding="utf-8")
     readme = (home / "README.md").read_text(encoding="utf-8")
     (home / "README.md").write_text(BADGES.sub(lambda _: badges(url), readme), encoding="utf-8")
+    for notebook in home.glob("notebooks/*.ipynb"):
+        text = IN_NOTEBOOK.sub(url, notebook.read_text(encoding="utf-8"))
+        notebook.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

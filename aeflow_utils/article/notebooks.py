@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from functools import partial
 from itertools import pairwise
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import nbclient
 import nbformat
-import pandas as pd
 import papermill
 
 from aeflow_utils.article.page import render_html
@@ -22,9 +21,10 @@ from aeflow_utils.data.table import available, list_images
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import Profile
+from aeflow_utils.show.tables import print_comparison
 from aeflow_utils.study.experiments import plan, run_all
 from aeflow_utils.study.machine import environment
-from aeflow_utils.study.recording import RESULTS_THAT_COME, TOLERANCES, compare
+from aeflow_utils.study.recording import RESULTS_THAT_COME
 
 ARTICLE, TRAINING = "00_blogpost.ipynb", "02_training.ipynb"
 READ_RESULTS_ALONE = (ARTICLE, "06_results_tables.ipynb")
@@ -63,6 +63,36 @@ def reproduce(profile: Profile) -> None:
     print_comparison(profile.name)
     for (_, since), (stage, until) in pairwise(times.items()):
         print(f"{until - since:8.1f} s  {stage}")
+
+
+def execute_some(names: Sequence[str], profile: Profile, parameters: dict[str, str]) -> list[Path]:
+    """Run notebooks, in the order of their names, and render the article if it is one of them.
+
+    Args:
+        names: each a number or a name without ending: ``06`` or ``06_results_tables``.
+        parameters: of the notebooks' first cells.
+
+    Returns:
+        The executed copies, then the article's page.
+
+    Raises:
+        UserError: there is no such notebook, or it has no such parameter.
+    """
+    files = notebook_files()
+    known = {key: file for file in files for key in (file.stem, file.stem.partition("_")[0])}
+    some = [known[name] for name in names if name in known]
+    if len(some) != len(names):
+        raise UserError(f"{', '.join(names)}: choose of {', '.join(file.stem for file in files)}")
+    for file in some:
+        its = papermill.inspect_notebook(str(file))
+        if unknown := parameters.keys() - its:
+            raise UserError(f"{file.name} has no parameter {min(unknown)}, only {', '.join(its)}")
+    shared = shared_inputs(profile)
+    written = [execute_with_papermill(file, profile, shared, parameters) for file in some]
+    for notebook in written:
+        if notebook.name == ARTICLE:
+            written.append(render_html(notebook, paths().home / "results" / "blogpost.html"))
+    return written
 
 
 def execute_all(notebooks: list[Path], execute: Callable[[Path], object]) -> None:
@@ -106,22 +136,26 @@ def shared_inputs(profile: Profile) -> str:
     return digest.hexdigest()
 
 
-def execute_with_papermill(notebook: Path, profile: Profile, shared: str) -> Path:
+def execute_with_papermill(
+    notebook: Path, profile: Profile, shared: str, parameters: dict[str, str] | None = None
+) -> Path:
     """Run one notebook into ``results/<profile>/notebooks``; it appears there when whole.
 
-    One that was run there from the same text and `shared_inputs` is left as it is.
+    One that was run there from the same text, parameters and `shared_inputs` is left as it is.
     """
+    parameters = {"profile": profile.name} | (parameters or {})
     folder = paths().results(profile.name) / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
     unfinished, final = folder / f".{notebook.name}", folder / notebook.name
-    inputs = hashlib.sha256(shared.encode() + notebook.read_bytes()).hexdigest()
+    given = f"{shared} {parameters}".encode()
+    inputs = hashlib.sha256(given + notebook.read_bytes()).hexdigest()
     known = final.with_suffix(".inputs")
     if final.exists() and known.exists() and known.read_text() == inputs:
         return final
     papermill.execute_notebook(
         str(notebook),
         str(unfinished),
-        parameters={"profile": profile.name},
+        parameters=parameters,
         cwd=str(notebook.parent),
         progress_bar=False,
         request_save_on_cell_execute=False,  # it appears when it is whole, so once is enough
@@ -148,17 +182,3 @@ def drop_widgets(content: nbformat.NotebookNode) -> None:
     for cell in content.cells:
         if "outputs" in cell:
             cell.outputs = [o for o in cell.outputs if WIDGET_VIEW not in o.get("data", {})]
-
-
-def print_comparison(profile: str) -> pd.DataFrame:
-    """Print recorded against re-run; returns the table."""
-    table = compare(profile)
-    if table.empty:
-        print(f"nothing to compare: no recorded runs of profile {profile} on these data")
-        return table
-    shown = table.round({"recorded": 4, "re-run": 4, "difference": 4})
-    tolerances = ", ".join(f"{kind} ±{value}" for kind, value in TOLERANCES.items())
-    print(f"\nrecorded against re-run (tolerance {tolerances}):\n{shown.to_string(index=False)}")
-    counts = table["verdict"].value_counts()
-    print("\n" + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
-    return table

@@ -28,7 +28,7 @@ from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 
 PLUGINS = (*MarkdownWithMath.DEFAULT_PLUGINS, "footnotes")
-PARAMETERS = {"parameters", "injected-parameters"}
+LEFT_OUT = {"parameters", "injected-parameters", "setup"}
 IMPORT = re.compile(r"^(?:import|from) ", re.MULTILINE)
 LOADS = re.compile(r"<(?:script|link|iframe|object)\b[^>]*|<[^>]+\ssrc=[\"'](?!data:)[^>]*", re.I)
 LONG_CELL = re.compile(r"<(t[dh])([^>]*)>([^<]{25,})</t")
@@ -120,7 +120,7 @@ class _Writer:
         return re.sub(r'((?:id="|href="#)fn(?:ref)?-)', rf"\g<1>{len(self.pieces)}-", rendered)
 
     def _code(self, cell: NotebookNode, number: int) -> str:
-        set_up = PARAMETERS & set(cell.metadata.get("tags", ())) or IMPORT.search(cell.source)
+        set_up = LEFT_OUT & set(cell.metadata.get("tags", ())) or IMPORT.search(cell.source)
         if set_up or not cell.source:
             return ""
         source = f'<a href="../notebooks/{self.notebook}">{self.notebook}</a>, cell {number}'

@@ -153,6 +153,13 @@ def get_encoder_spec(name: str) -> EncoderSpec:
     return EncoderSpec(name, weights.mean, weights.std, lambda: _timm_weights(name))
 
 
+def download_of(name: str) -> str:
+    """What has to be fetched before the encoder can be built; empty where nothing has."""
+    url = _WRN_URL if name == "wide_resnet50_2" else ""
+    here = not url or (paths().weights / Path(url).name).exists()
+    return "" if here else f"{url} (132 MB)"
+
+
 def weights_hash(name: str) -> str:
     """SHA-256 of an encoder's weights file, which is fetched if need be; no network is built."""
     return file_sha256(get_encoder_spec(name).weights())
@@ -220,6 +227,12 @@ class Encoder(nn.Module):
         with autocast(images, self.bf16 and self.survives_bf16):
             maps = self.network(images)
         return {stride: each.float() for stride, each in zip(self.strides, maps, strict=True)}
+
+
+def map_channels(name: str) -> dict[int, int]:
+    """Channels of the encoder's map at each stride; its weights are not needed."""
+    network = _timm().create_model(get_encoder_spec(name).timm_name, features_only=True)
+    return dict(zip(network.feature_info.reduction(), network.feature_info.channels(), strict=True))
 
 
 def _feature_network(name: str, timm_name: str, strides: tuple[int, ...]) -> nn.Module:

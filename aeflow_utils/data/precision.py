@@ -6,19 +6,30 @@ log-determinant, statistics, losses and the formulas of scores are float32 whate
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from aeflow_utils.errors import UserError
+
 # A GPU would convolve in TF32, ten bits of mantissa, where float32 is asked for.
 torch.backends.cudnn.allow_tf32 = False
 
 
 def default_device() -> str:
-    """``cuda`` where there is one, else ``cpu``."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """What ``AEFLOW_DEVICE`` says, ``cpu`` or ``cuda``; else ``cuda`` where there is one.
+
+    Raises:
+        UserError: it says something else, or there is none.
+    """
+    asked, cuda = os.environ.get("AEFLOW_DEVICE", "auto"), torch.cuda.is_available()
+    if asked not in ("auto", "cpu", "cuda") or (asked == "cuda" and not cuda):
+        here = "cpu or cuda" if cuda else "cpu, for this PyTorch sees no card"
+        raise UserError(f"AEFLOW_DEVICE is '{asked}': choose auto, {here}")
+    return "cuda" if cuda and asked != "cpu" else "cpu"
 
 
 @lru_cache

@@ -13,7 +13,7 @@ from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.methods import method_title, methods_of
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES, Profile
-from aeflow_utils.study.recording import published
+from aeflow_utils.study.recording import TOLERANCES, compare, published
 from aeflow_utils.study.results import (
     diverged,
     find,
@@ -228,6 +228,20 @@ def recorded_overview(profile: str) -> pd.DataFrame:
         if split not in PROFILES[profile].also.values() and name in printed:
             of_set["AE-FLOW in the paper, second-hand"] = printed[name]
     return pd.DataFrame(cells).rename_axis("test AUROC, %").fillna("").reset_index()
+
+
+def print_comparison(profile: str) -> pd.DataFrame:
+    """Print recorded against re-run; returns the table."""
+    table = compare(profile)
+    if table.empty:
+        print(f"nothing to compare: no recorded runs of profile {profile} on these data")
+        return table
+    shown = table.round({"recorded": 4, "re-run": 4, "difference": 4})
+    tolerances = ", ".join(f"{kind} ±{value}" for kind, value in TOLERANCES.items())
+    print(f"\nrecorded against re-run (tolerance {tolerances}):\n{shown.to_string(index=False)}")
+    counts = table["verdict"].value_counts()
+    print("\n" + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    return table
 
 
 def save_table(table: pd.DataFrame, name: str, profile: Profile) -> Path:

@@ -36,7 +36,16 @@ from aeflow_utils.models.system import System
 from aeflow_utils.profiles import PROFILES, Profile
 from aeflow_utils.study.machine import in_parallel, machine, peak_memory_mb, reset_peak_memory
 from aeflow_utils.study.pixels import evaluate_pixels, pixel_columns, pixel_maps
-from aeflow_utils.study.runs import SCORES, RunResult, load_run, run_folder, write_json
+from aeflow_utils.study.runs import (
+    SCORES,
+    RunResult,
+    failure_file,
+    load_run,
+    lock_file,
+    partial_folder,
+    run_folder,
+    write_json,
+)
 from aeflow_utils.study.systems import CHECKPOINT, new_system, read_weights, restored
 from aeflow_utils.study.training import fit, score_images
 
@@ -84,15 +93,19 @@ def run(config: RunConfig, listed: ImageList | None = None) -> RunResult:
     Raises:
         UserError: the data are absent, or the folder is damaged.
     """
-    folder = run_folder(config)
     if not is_current(config, listed):
-        splits = splits_of(config, listed=listed)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # A second process waits, then loads.
-        with FileLock(folder.with_name(f".{folder.name}.lock")):
-            if not is_current(config, splits.listed):
-                _make(config, splits, folder)
-    return load_run(folder)
+        run_folder(config).parent.mkdir(parents=True, exist_ok=True)
+        failed = failure_file(config)
+        try:
+            splits = splits_of(config, listed=listed)
+            with FileLock(lock_file(config)):  # a second process waits, then loads
+                if not is_current(config, splits.listed):
+                    _make(config, splits, run_folder(config))
+            failed.unlink(missing_ok=True)
+        except Exception as error:
+            failed.write_text(f"{error or type(error).__name__}\n", encoding="utf-8")
+            raise
+    return load_run(run_folder(config))
 
 
 def is_current(config: RunConfig, listed: ImageList | None = None) -> bool:
@@ -111,8 +124,7 @@ def is_current(config: RunConfig, listed: ImageList | None = None) -> bool:
 
 def _make(config: RunConfig, splits: Splits, folder: Path) -> None:
     """Compute beside `folder`, and put the whole run in its place."""
-    # With the fingerprint in its name, an unfinished run is never continued on other images.
-    work = folder.with_name(f".{folder.name}.{splits.fingerprint}.partial")
+    work = partial_folder(config, splits.fingerprint)
     work.mkdir(exist_ok=True)
     before = load_run(folder) if folder.exists() else None
     if before:

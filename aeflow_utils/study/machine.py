@@ -15,6 +15,8 @@ import joblib
 import torch
 from tqdm.auto import tqdm
 
+from aeflow_utils.data.precision import default_device
+
 PACKAGES = ("torch", "torchvision", "timm", "FrEIA", "numpy", "scikit-learn", "scipy", "pillow")
 
 
@@ -23,14 +25,14 @@ def machine() -> dict:
     return {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name() if default_device() == "cuda" else "cpu",
         "packages": {name: version(name) for name in PACKAGES},
     }
 
 
 def reset_peak_memory() -> None:
     """Count from here; where the system cannot, the peak is that since the process began."""
-    if torch.cuda.is_available():
+    if default_device() == "cuda":
         torch.cuda.reset_peak_memory_stats()
     else:
         with suppress(OSError):  # not Linux, or a container that does not allow it
@@ -42,7 +44,7 @@ def peak_memory_mb() -> float | None:
 
     Of the GPU where there is one, else of the process.
     """
-    if torch.cuda.is_available():
+    if default_device() == "cuda":
         return round(torch.cuda.max_memory_allocated() / 1e6)
     status = Path("/proc/self/status")
     if not status.exists():  # not Linux

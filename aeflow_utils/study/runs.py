@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -54,6 +55,32 @@ def run_folder(config: RunConfig) -> Path:
     profile = config.profile
     runs = paths().own(profile) / "runs" if config.data.own else paths().runs(profile)
     return runs / config.run_name
+
+
+def lock_file(config: RunConfig) -> Path:
+    """Held by the process that makes the run."""
+    return _beside(config, "lock")
+
+
+def failure_file(config: RunConfig) -> Path:
+    """Says why the run could not be made, the last time that it was tried."""
+    return _beside(config, "failed")
+
+
+def partial_folder(config: RunConfig, fingerprint: str) -> Path:
+    """Where a run on images of this fingerprint is made, and never one on others continued."""
+    return _beside(config, f"{fingerprint}.partial")
+
+
+def is_begun(config: RunConfig) -> bool:
+    """Whether there is something to go on with."""
+    folder = run_folder(config)
+    return any(folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"))
+
+
+def _beside(config: RunConfig, ending: str) -> Path:
+    folder = run_folder(config)
+    return folder.with_name(f".{folder.name}.{ending}")
 
 
 def load_run(folder: Path) -> RunResult:

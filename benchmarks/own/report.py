@@ -14,7 +14,10 @@ def table(rows: pd.DataFrame) -> str:
     """Markdown; numbers that rest on a process that was stopped are "at least"."""
     lines = [HEADS, " | ".join(["---"] * (HEADS.count("|") + 1))]
     ratios = rows[rows["unit"] == "ratio"]
-    for section, case in ratios[["section", "case"]].drop_duplicates().itertuples(index=False):
+    lines_of = ratios[["section", "case"]].drop_duplicates().itertuples(index=False)
+    for section, case in sorted(
+        lines_of, key=lambda line: (len(line[0]), *line)
+    ):  # few images first
         of_section = rows[rows["section"] == section].set_index(["case", "quantity"])
         lines.append(f"{section} | {_line(of_section, case)}")
     return "\n".join(f"| {line} |" for line in lines)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -14,6 +15,7 @@ from helpers import REPOSITORY
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from aeflow_utils.article import notebooks
+from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
 
@@ -216,6 +218,27 @@ def test_a_notebook_is_run_again_only_if_something_that_it_reads_has_changed(
     output = paths().results("smoke") / "notebooks" / notebook.name
     assert runs_after(output.unlink) == 5
     assert runs_after(lambda: None) == 5
+
+
+def test_notebooks_are_run_by_number_or_name_and_unknown_parameters_refused(monkeypatch, home):
+    ran = []
+    (home / "notebooks").symlink_to(REPOSITORY / "notebooks")
+
+    def execute(source, target, parameters, **options):
+        ran.append((Path(source).name, parameters))
+        shutil.copy(source, target)
+
+    monkeypatch.setattr(notebooks.papermill, "execute_notebook", execute)
+    smoke = PROFILES["smoke"]
+    written = notebooks.execute_some(["06", "02_training"], smoke, {"profile": "laptop"})
+    assert [name for name, _ in ran] == ["06_results_tables.ipynb", "02_training.ipynb"]
+    assert ran[0][1] == {"profile": "laptop"}
+    assert [path.parent for path in written] == [paths().results("smoke") / "notebooks"] * 2
+    with pytest.raises(UserError, match="no parameter steps"):
+        notebooks.execute_some(["06"], smoke, {"steps": "3"})
+    with pytest.raises(UserError, match="06_results_tables"):
+        notebooks.execute_some(["07"], smoke, {})
+    assert len(ran) == 2
 
 
 # Levels, names and identifiers; every other decimal is a result, and a cell prints it.
