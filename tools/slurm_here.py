@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +22,7 @@ from aeflow_utils.config import RunConfig
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study import manifest
 from aeflow_utils.study.experiments import plan
+from aeflow_utils.study.grid import grid_plan
 from aeflow_utils.study.machine import environment
 from aeflow_utils.study.recording import recorded_home
 from aeflow_utils.study.runs import run_folder
@@ -51,8 +52,8 @@ KillWait=10
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-LONG_RUN = ("laptop", "elpv", "ae_flow", "conv_like")
-RESOURCES = {"GPUS": "0", "CPUS": "1", "MEMORY": "2G", "TIME": "2", "STOP_AHEAD": "30"}
+LONG_RUN = ("overnight", "elpv", "ae_flow", "conv_like")
+RESOURCES = {"GPUS": "0", "CPUS": "1", "MEMORY": "2G", "TIME": "2", "STOP_AHEAD": "60"}
 PATIENCE = 1800  # seconds for all of it
 
 
@@ -106,21 +107,24 @@ def _said(*command: str) -> str:
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
 
 
-def _wait(condition: object, seconds: float, told: str = "it took too long") -> None:
+def _wait(
+    condition: Callable[[], bool], seconds: float, told: str = "too long", pause: float = 1
+) -> None:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             if told:
                 raise SystemExit(told)
             return
-        time.sleep(1)
+        time.sleep(pause)
 
 
 def runs_of_test() -> list[RunConfig]:
-    """All of the smoke study on solar cells, and one run that is too long for the time limit."""
+    """Small runs on solar cells, and one that is too long for the time limit."""
     profile, *rest = LONG_RUN
     long_run = RunConfig.build(PROFILES[profile], rest[0], rest[1], variant=rest[2])
-    return [*plan(PROFILES["smoke"], datasets=["elpv"]), long_run]
+    smoke = PROFILES["smoke"]
+    return [long_run, *plan(smoke, datasets=["elpv"]), *grid_plan(smoke, ["elpv"])[:8]]
 
 
 def submit(plan_file: Path, logs: Path) -> None:
@@ -129,24 +133,20 @@ def submit(plan_file: Path, logs: Path) -> None:
     _wait(lambda: not _said("squeue", "-h"), PATIENCE, f"the queue does not end: see {logs}")
 
 
-def kill_one(of_job: str = "runs") -> str:
-    """SIGKILL to the process of a task that is running; returns the task's number."""
-    seen: list[str] = []
+def kill_one(configs: list[RunConfig]) -> None:
+    """SIGKILL to a task whose run is being made."""
+    row: list[int] = []
 
-    def running() -> bool:
-        lines = _said("squeue", "-h", "-t", "R", "-n", of_job, "-o", "%K %A").splitlines()
-        seen[:] = [line for line in lines if line.split()[0] != "N/A"]
-        return bool(seen)
+    def begun() -> bool:
+        row[:] = [n for n, c in enumerate(configs) if manifest.state_of(c) == "running"][-1:]
+        return bool(row)
 
-    _wait(running, PATIENCE)
-    time.sleep(4)  # it has begun to compute
-    number = seen[0].split()[0]
-    found = _said("pgrep", "-f", f"aeflow_utils run --plan .* --task {number}$").split()
+    _wait(begun, PATIENCE, pause=0.05)
+    found = _said("pgrep", "-f", f"aeflow_utils run --plan .* --task {row[0]}$").split()
     for process in found:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(process), signal.SIGKILL)
-    print(f"task {number}: SIGKILL to {len(found)} processes", flush=True)
-    return number
+    print(f"row {row[0]}: SIGKILL while its run was made", flush=True)
 
 
 def main() -> None:
@@ -174,9 +174,10 @@ def main() -> None:
             slurm(cluster),
         ):
             subprocess.run([HOME / "slurm/submit.sh", file], check=True)
-            kill_one()
+            kill_one(configs)
             _wait(lambda: not _said("squeue", "-h"), PATIENCE, f"the queue does not end: {logs}")
             print(_said(sys.executable, "-m", "aeflow_utils", "status", str(file)), flush=True)
+            left = [c for c in configs if not run_folder(c).exists()]
             submit(file, logs)
             found = {c.run_name: _bytes_of(c) for c in configs if run_folder(c).exists()}
             print((logs / "report.log").read_text()[-1500:])
@@ -185,7 +186,7 @@ def main() -> None:
         minutes = (time.monotonic() - start) / 60
         print(f"{len(same)} of {len(expected)} runs have the same scores, byte by byte")
         print(f"{cut} tasks were stopped by their time limit and went on; {minutes:.1f} min")
-        sys.exit(0 if len(same) == len(expected) and cut else 1)
+        sys.exit(0 if len(same) == len(expected) and cut and left else 1)
 
 
 def _bytes_of(config: RunConfig) -> bytes:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -214,12 +216,18 @@ class Encoder(nn.Module):
         self.requires_grad_(False).to(memory_format=torch.channels_last)
         return self
 
-    @torch.inference_mode()
     def forward(self, images: Tensor) -> dict[int, Tensor]:
-        """`maps` without gradients; a CPU is given `CPU_BATCH` images at a time."""
-        size = CPU_BATCH if images.device.type == "cpu" else len(images)
-        parts = [self.maps(some) for some in images.split(size)]
+        """`maps` without gradients; each core of a CPU takes `CPU_BATCH` images at a time."""
+        if images.device.type == "cpu":
+            pool = _one_thread_each(torch.get_num_threads())
+            parts = list(pool.map(self._maps, images.split(CPU_BATCH)))
+        else:
+            parts = [self._maps(images)]
         return {stride: torch.cat([part[stride] for part in parts]) for stride in self.strides}
+
+    @torch.inference_mode()
+    def _maps(self, images: Tensor) -> dict[int, Tensor]:
+        return self.maps(images)
 
     def maps(self, images: Tensor) -> dict[int, Tensor]:
         """Images (N, 3, H, W) in [0, 1] to maps {stride: (N, C, H/stride, W/stride)}, float32."""
@@ -233,6 +241,12 @@ def map_channels(name: str) -> dict[int, int]:
     """Channels of the encoder's map at each stride; its weights are not needed."""
     network = _timm().create_model(get_encoder_spec(name).timm_name, features_only=True)
     return dict(zip(network.feature_info.reduction(), network.feature_info.channels(), strict=True))
+
+
+@lru_cache
+def _one_thread_each(count: int) -> ThreadPoolExecutor:
+    """So many workers that compute with one thread: sums have one order, however many there are."""
+    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _feature_network(name: str, timm_name: str, strides: tuple[int, ...]) -> nn.Module:
