@@ -146,12 +146,13 @@ def _curves(options: Options) -> None:
 
 def _tables(options: Options) -> int:
     from aeflow_utils.show.tables import format_summary, print_comparison
+    from aeflow_utils.study.recording import BEYOND
     from aeflow_utils.study.results import REGIMES, find, summary
 
     profile = get_profile(options.profile).name
     if options.verify:
         table = print_comparison(profile)
-        return int(table.empty or (table["verdict"] == "different").any())
+        return int(table.empty or (table["verdict"] == BEYOND).any())
     table = summary(find(profile), options.regime)
     print(f"profile {profile}; threshold: {REGIMES[options.regime]}")
     print(format_summary(table).to_string())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +59,36 @@ def paths() -> Paths:
         raise UserError(f"AEFLOW_DATA is {data}, which is not a folder: set it to your data folder")
     cache = given("CACHE", home / "cache")
     return Paths(home, data, cache, given("WEIGHTS", cache / "weights"))
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """A file beside `target` to write into, which takes its place when that went well.
+
+    Who looks at `target` sees the old content or the new one, never a part. What killed processes
+    of this machine left beside it is removed.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    mine = f".{target.name}.{platform.node()}-"
+    for old in target.parent.glob(f"{glob.escape(mine)}*.partial"):
+        if not _is_alive(old.name.removeprefix(mine).removesuffix(".partial")):
+            old.unlink(missing_ok=True)
+    partial = target.with_name(f"{mine}{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _is_alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def switch(name: str) -> bool:

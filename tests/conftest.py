@@ -21,7 +21,7 @@ from aeflow_utils.data.features import ImageSet, load_splits
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.experiments import evaluate
-from aeflow_utils.study.runs import load_run
+from aeflow_utils.study.runs import load_run, seal
 
 torch.set_num_threads(1)
 
@@ -185,6 +185,7 @@ def write_run():
         ):
             (folder / f"{name}.json").write_text(json.dumps(content))
         (folder / "checkpoint.safetensors").write_bytes(b"large")
+        seal(folder)
         return load_run(folder)
 
     return write

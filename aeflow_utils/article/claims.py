@@ -18,7 +18,7 @@ from aeflow_utils.article.audit import printed_row
 from aeflow_utils.article.evidence import Case, Evidence
 from aeflow_utils.errors import UserError
 from aeflow_utils.metrics.verdicts import VERDICTS, Measurement, in_family, verdict_of
-from aeflow_utils.paths import paths
+from aeflow_utils.paths import paths, whole
 from aeflow_utils.profiles import Profile
 
 PUBLISHED = "results/published.csv"
@@ -129,6 +129,6 @@ def save_ledger(table: pd.DataFrame, profile: Profile) -> Path:
     """Write ``results/claims.csv``; other profiles than `laptop` keep theirs apart."""
     name = profile.name
     folder = paths().home / "results" if name == "laptop" else paths().results(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    table.drop(columns="measured").to_csv(folder / "claims.csv")
+    with whole(folder / "claims.csv") as partial:
+        table.drop(columns="measured").to_csv(partial)
     return folder / "claims.csv"

@@ -19,7 +19,7 @@ from aeflow_utils.article.page import render_html
 from aeflow_utils.config import DataConfig
 from aeflow_utils.data.table import available, list_images
 from aeflow_utils.errors import UserError
-from aeflow_utils.paths import paths
+from aeflow_utils.paths import paths, whole
 from aeflow_utils.profiles import Profile
 from aeflow_utils.show.tables import print_comparison
 from aeflow_utils.study.experiments import plan, run_all
@@ -173,7 +173,8 @@ def execute_in_place(notebook: Path) -> None:
     content = nbformat.read(notebook, as_version=4)
     nbclient.execute(content, cwd=str(notebook.parent), record_timing=False, **KERNEL)
     drop_widgets(content)
-    nbformat.write(content, notebook)
+    with whole(notebook) as partial:
+        nbformat.write(content, partial)
 
 
 def drop_widgets(content: nbformat.NotebookNode) -> None:

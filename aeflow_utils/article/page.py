@@ -25,7 +25,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from aeflow_utils.errors import UserError
-from aeflow_utils.paths import paths
+from aeflow_utils.paths import paths, whole
 
 PLUGINS = (*MarkdownWithMath.DEFAULT_PLUGINS, "footnotes")
 LEFT_OUT = {"parameters", "injected-parameters", "setup"}
@@ -56,10 +56,9 @@ def render_html(notebook: Path, target: Path) -> Path:
             writer.add(cell, number)
         except UserError as error:
             raise UserError(f"{notebook.name}, cell {number}: {error}") from None
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_suffix(".partial")
-    unfinished.write_text(writer.page(), encoding="utf-8")
-    return unfinished.replace(target)
+    with whole(target) as partial:
+        partial.write_text(writer.page(), encoding="utf-8")
+    return target
 
 
 def mathml(latex: str, display: bool) -> str:

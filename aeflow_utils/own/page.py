@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from aeflow_utils.paths import whole
 from aeflow_utils.show.style import ABNORMAL, LABEL_NAMES, NORMAL, VALIDATION, WRONG
 
 THUMBNAILS = ["thumb", "overlay", "map"]
@@ -82,9 +83,9 @@ def write_page(folder: Path, table: pd.DataFrame, facts: Facts) -> Path:
         colours={"normal": NORMAL, "abnormal": ABNORMAL, "wrong": WRONG, "validation": VALIDATION},
         data=_json(table, facts, {"low": low, "high": high, "digits": digits}),
     )
-    partial = folder / ".index.html"  # names of files need not be UTF-8: their bytes stay
-    partial.write_text(page, encoding="utf-8", errors="surrogateescape")
-    return partial.replace(folder / "index.html")
+    with whole(folder / "index.html") as partial:  # names need not be UTF-8: their bytes stay
+        partial.write_text(page, encoding="utf-8", errors="surrogateescape")
+    return folder / "index.html"
 
 
 def _check(table: pd.DataFrame, facts: Facts) -> None:

@@ -26,6 +26,7 @@ from aeflow_utils.own.fit import AUTO, fit, labels_tell, near_twins
 from aeflow_utils.own.model import ABOUT, Model
 from aeflow_utils.own.page import Facts, write_page
 from aeflow_utils.own.score import answers, picture, strength
+from aeflow_utils.paths import whole
 from aeflow_utils.profiles import Profile
 from aeflow_utils.show import figures
 from aeflow_utils.show.style import LABEL_NAMES
@@ -52,7 +53,8 @@ def fit_and_report(
     judged = {0, 1} <= set(results[0].labelled("test")["label"])
     table = summary(results, "normal_quantile") if judged else None
     if table is not None:
-        table.to_csv(folder / "methods.csv", index=False)
+        with whole(folder / "methods.csv") as partial:
+            table.to_csv(partial, index=False)
     test = listed.table[listed.table["split"] == "test"].reset_index(drop=True)
     masks = dict(zip(listed.table["path"], listed.masks, strict=True))
     pictures = {"losses in training": figures.loss_curves, "ROC curves": figures.roc_curves}
@@ -124,7 +126,8 @@ def write_report(
     facts["notes"] = [*facts["notes"], *(row["error"] for row in errors)]
     columns = ["path", "label", "kind", "image_score", "p_value", "flagged", "pixel_auroc"]
     ranked.index += 1
-    ranked[columns].rename_axis("rank").to_csv(folder / "scores.csv")
+    with whole(folder / "scores.csv") as partial:
+        ranked[columns].rename_axis("rank").to_csv(partial)
     config = model.config
     settings = f"{run_name(model)}, {config.model.encoder}, {config.data.image_size} px"
     told = Facts(

@@ -24,6 +24,7 @@ from aeflow_utils.data.images import read_image
 from aeflow_utils.data.layouts import image_paths
 from aeflow_utils.errors import UserError
 from aeflow_utils.own.model import Model, scores_of
+from aeflow_utils.paths import whole
 
 FORMATS = ("csv", "jsonl")
 STDIN = "-"
@@ -153,7 +154,7 @@ def write_scores(
 ) -> int:
     """Score files into `target`, or onto standard output; returns how many have no score.
 
-    A file appears when it is whole; until then it is beside it, as ``.partial``.
+    A file appears when it is whole.
     """
     n_errors = 0
     with _opened(target) as file:
@@ -172,8 +173,5 @@ def _opened(target: Path | None) -> Iterator[TextIO]:
     if target is None:
         yield sys.stdout
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    with whole(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         yield file
-    partial.replace(target)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from aeflow_utils.data.layouts import UNLABELLED
-from aeflow_utils.paths import paths
+from aeflow_utils.paths import paths, whole
 from aeflow_utils.profiles import Profile
 from aeflow_utils.show.alt_texts import alt_text, palette_png, show_alt_texts
 from aeflow_utils.study.results import label_title
@@ -104,11 +104,10 @@ def _title(name: object) -> object:
 
 def save_figure(figure: Figure, name: str, profile: Profile) -> None:
     """Write ``<name>.png`` with its alt text to the profile's figure folder; close the figure."""
-    folder = paths().images(profile.name)
-    folder.mkdir(parents=True, exist_ok=True)
     file, told = BytesIO(), {"Description": alt_text(figure)}
     figure.savefig(file, bbox_inches="tight", facecolor="white", metadata=told)
-    (folder / f"{name}.png").write_bytes(palette_png(file.getvalue()))
+    with whole(paths().images(profile.name) / f"{name}.png") as partial:
+        partial.write_bytes(palette_png(file.getvalue()))
     plt.close(figure)  # or Jupyter shows it, once more
 
 

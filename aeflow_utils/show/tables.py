@@ -11,9 +11,9 @@ import pandas as pd
 from aeflow_utils import metrics
 from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.methods import method_title, methods_of
-from aeflow_utils.paths import paths
+from aeflow_utils.paths import paths, whole
 from aeflow_utils.profiles import PROFILES, Profile
-from aeflow_utils.study.recording import TOLERANCES, compare, published
+from aeflow_utils.study.recording import compare, published
 from aeflow_utils.study.results import (
     diverged,
     find,
@@ -236,9 +236,8 @@ def print_comparison(profile: str) -> pd.DataFrame:
     if table.empty:
         print(f"nothing to compare: no recorded runs of profile {profile} on these data")
         return table
-    shown = table.round({"recorded": 4, "re-run": 4, "difference": 4})
-    tolerances = ", ".join(f"{kind} ±{value}" for kind, value in TOLERANCES.items())
-    print(f"\nrecorded against re-run (tolerance {tolerances}):\n{shown.to_string(index=False)}")
+    numbers = ("recorded", "re-run", "difference", "a seed moves")
+    print(f"\nrecorded against re-run:\n{table.round(dict.fromkeys(numbers, 4)).to_string(index=False)}")
     counts = table["verdict"].value_counts()
     print("\n" + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     return table
@@ -247,8 +246,8 @@ def print_comparison(profile: str) -> pd.DataFrame:
 def save_table(table: pd.DataFrame, name: str, profile: Profile) -> Path:
     """Write ``results/<profile>/tables/<name>.csv``, full precision."""
     path = paths().results(profile.name) / "tables" / f"{name}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False)
+    with whole(path) as partial:
+        table.to_csv(partial, index=False)
     return path
 
 

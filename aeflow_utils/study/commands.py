@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from aeflow_utils.config import RunConfig
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import get_method
-from aeflow_utils.paths import paths
+from aeflow_utils.paths import paths, whole
 from aeflow_utils.profiles import get_profile
 
 if TYPE_CHECKING:
@@ -172,9 +172,8 @@ def _freeze(configs: list[RunConfig], file: Path, limit: int) -> None:
     from aeflow_utils.study import manifest
 
     table = manifest.freeze(configs, limit)
-    partial = file.with_name(f".{file.name}.partial")
-    table.to_csv(partial, index=False)
-    partial.replace(file)
+    with whole(file) as partial:
+        table.to_csv(partial, index=False)
     hours, longest = table["seconds"].sum() / 3600, table["seconds"].max() / 3600
     print(f"{file}: {len(table)} runs in {table['task'].nunique()} tasks")
     print(f"about {hours:.1f} h by one worker of the recorded machine, the longest {longest:.1f} h")

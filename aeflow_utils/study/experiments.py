@@ -37,6 +37,7 @@ from aeflow_utils.profiles import PROFILES, Profile
 from aeflow_utils.study.machine import in_parallel, machine, peak_memory_mb, reset_peak_memory
 from aeflow_utils.study.pixels import evaluate_pixels, pixel_columns, pixel_maps
 from aeflow_utils.study.runs import (
+    CHECKPOINT,
     SCORES,
     RunResult,
     failure_file,
@@ -44,9 +45,10 @@ from aeflow_utils.study.runs import (
     lock_file,
     partial_folder,
     run_folder,
+    seal,
     write_json,
 )
-from aeflow_utils.study.systems import CHECKPOINT, new_system, read_weights, restored
+from aeflow_utils.study.systems import new_system, restored, weights_of
 from aeflow_utils.study.training import fit, score_images
 
 log = logging.getLogger(__name__)
@@ -184,7 +186,7 @@ def _trained(config: RunConfig, splits: Splits, resume: Path) -> tuple[System, p
     system = new_system(config, splits)
     if config.train.carry_over and config.data.fold > 1:  # the weights of the fold before go on
         before = run(replace(config, data=replace(config.data, fold=config.data.fold - 1)))
-        system.load_state_dict(read_weights(before.folder / CHECKPOINT))
+        system.load_state_dict(weights_of(before))
     label = f"{config.data.label} {config.model.name} seed {config.seed}"
     return system, fit(system, splits.train, splits.val, config.train, config.seed, resume, label)
 
@@ -200,7 +202,9 @@ def _record(config: RunConfig, splits: Splits, system: System, costs: dict, work
     state = {name: tensor.cpu().contiguous() for name, tensor in system.state_dict().items()}
     if state:
         save_file(state, work / CHECKPOINT)
-    (work / RESUME).unlink(missing_ok=True)
+    for rest in (work / RESUME, *work.glob(".*")):
+        rest.unlink(missing_ok=True)
+    seal(work)
 
 
 def evaluate(scores: pd.DataFrame) -> dict:

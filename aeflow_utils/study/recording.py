@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils.errors import UserError
-from aeflow_utils.paths import paths
+from aeflow_utils.paths import paths, whole
 from aeflow_utils.profiles import EVIDENCE
 from aeflow_utils.study.results import find, grouped, run_title
-from aeflow_utils.study.runs import RunResult
+from aeflow_utils.study.runs import CHECKPOINT, RunResult
 
 SYSTEM_ERRORS = "system-demonstrations"  # table of what errors do to trained systems
 RESULTS_THAT_COME = ("recorded", "published.csv", "peers.csv", "claims_in_print.csv")
-# By how much a metric may move on another machine before it counts as different, by kind of method.
-# From one processor to another, same seeds: likelihood models moved by up to 0.02; adversarial
-# ones, whose training follows its own rounding, by up to 0.08, as far as another seed takes them.
-TOLERANCES = {"trained": 0.03, "gan": 0.1, "untrained": 0.03, "trivial": 0.03}
-COLUMNS = ["data set", "method", "seed", "metric", "recorded", "re-run", "difference", "verdict"]
+# What a method without seeds may move from one processor to another.
+SEEDLESS_MOVE = 0.001
+EQUAL, AS_RERUN, BEYOND = "equal", "as a re-run", "beyond a seed"
+COLUMNS = ["data set", "method", "seed", "metric", "recorded", "re-run", "difference"]
+COLUMNS += ["a seed moves", "verdict"]
 
 
 def published() -> pd.DataFrame:
@@ -35,14 +35,33 @@ def published() -> pd.DataFrame:
 
 
 def compare(profile: str) -> pd.DataFrame:
-    """Recorded against re-run, metric by metric: equal, within tolerance, or different.
+    """Recorded against re-run, metric by metric: `EQUAL`, `AS_RERUN` or `BEYOND`.
 
+    A run that moved by no more than the recorded seeds of its method lie apart, on this data set
+    and in this metric, is as good as the recorded one: another seed would have moved as much.
     Only runs that exist on both sides; metrics lie in [0, 1]. Columns are `COLUMNS`.
     """
     recorded = {run.config.run_name: run for run in find(profile, "recorded")}
     both = [run for run in find(profile, "here") if run.config.run_name in recorded]
-    rows = [row for run in both for row in _compared(recorded[run.config.run_name], run)]
+    rows = []
+    for (label, *_), runs in grouped(both).items():
+        like = [r for r in recorded.values() if grouped([r]).keys() == grouped(runs[:1]).keys()]
+        moves = seed_moves(like)
+        for run in runs:
+            names = (label, run_title(run), run.config.seed)
+            rows += [(*names, *row) for row in _compared(recorded[run.config.run_name], run, moves)]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def seed_moves(runs: list[RunResult]) -> dict[str, float]:
+    """How far each metric's values lie apart over runs of several seeds; of one, `SEEDLESS_MOVE`.
+
+    One seed of a method that has seeds does not say how far another would be: NaN.
+    """
+    if runs[0].config.method.deterministic:
+        return dict.fromkeys(_metrics(runs[0]), SEEDLESS_MOVE)
+    table = pd.DataFrame(map(_metrics, runs))
+    return (table.max() - table.min() if len(runs) > 1 else table.iloc[0] * np.nan).to_dict()
 
 
 def _metrics(run: RunResult) -> dict[str, float]:
@@ -51,16 +70,16 @@ def _metrics(run: RunResult) -> dict[str, float]:
     return {name: run.metrics[name] for name in ("auroc", "val_auroc")} | {"f1": f1}
 
 
-def _compared(recorded: RunResult, mine: RunResult) -> list[tuple]:
-    """A row a metric that either side has."""
-    names = (mine.config.data.label, run_title(mine), mine.config.seed)
+def _compared(
+    recorded: RunResult, mine: RunResult, moves: dict[str, float]
+) -> list[tuple[str, float, float, float, float, str]]:
+    """Of each metric that either side has: both values, their difference, a seed's, the verdict."""
     before, after, rows = _metrics(recorded), _metrics(mine), []
-    for metric in before:
+    for metric, move in moves.items():
         a, b = before[metric], after[metric]
-        within = abs(b - a) <= TOLERANCES[mine.config.method.kind]
-        verdict = "equal" if a == b else "within tolerance" if within else "different"
+        verdict = EQUAL if a == b else AS_RERUN if abs(b - a) <= move else BEYOND
         if not np.isnan([a, b]).all():
-            rows.append((*names, metric, a, b, b - a, verdict))
+            rows.append((metric, a, b, b - a, move, verdict))
     return rows
 
 
@@ -74,14 +93,20 @@ def record(profile: str) -> list[Path]:
     for old in find(profile, "recorded"):
         if grouped([old]).keys() & grouped(mine).keys():
             shutil.rmtree(old.folder)
-    ignore = shutil.ignore_patterns("checkpoint.safetensors")
-    return [shutil.copytree(run.folder, target / run.folder.name, ignore=ignore) for run in mine]
+    ignore, new = shutil.ignore_patterns(CHECKPOINT), []
+    for run in mine:
+        partial = target / f".{run.folder.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(run.folder, partial, ignore=ignore)
+        new.append(partial.rename(target / run.folder.name))
+    return new
 
 
 def record_demonstrations(profile: str) -> None:
     """Copy what was shown on trained systems to the recorded results."""
     demonstrations = paths().results(profile) / "tables" / f"{SYSTEM_ERRORS}.csv"
-    shutil.copy(demonstrations, paths().recorded(profile).parent)
+    with whole(paths().recorded(profile).parent / demonstrations.name) as partial:
+        shutil.copy(demonstrations, partial)
 
 
 def recorded_table(name: str) -> pd.DataFrame:
@@ -99,8 +124,8 @@ def recorded_table(name: str) -> pd.DataFrame:
 def record_table(name: str, table: pd.DataFrame) -> None:
     """Write a table that `recorded_table` reads."""
     path = paths().recorded(EVIDENCE).parent / f"{name}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False, float_format="%.7g")
+    with whole(path) as partial:
+        table.to_csv(partial, index=False, float_format="%.7g")
 
 
 def recorded_home(folder: Path) -> Path:

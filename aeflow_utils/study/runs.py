@@ -12,11 +12,12 @@ from pathlib import Path
 import pandas as pd
 
 from aeflow_utils.config import RunConfig
+from aeflow_utils.data.cache import file_sha256
 from aeflow_utils.data.layouts import UNLABELLED
 from aeflow_utils.errors import UserError
-from aeflow_utils.paths import paths
+from aeflow_utils.paths import paths, whole
 
-SCORES = "scores.csv.gz"
+SCORES, CHECKPOINT, SEAL = "scores.csv.gz", "checkpoint.safetensors", "files.json"
 FILES = ("config.json", "environment.json", "metrics.json", "history.csv", SCORES)
 
 
@@ -87,28 +88,52 @@ def load_run(folder: Path) -> RunResult:
     """Read a run folder; once, as long as its files stay as they are.
 
     Raises:
-        UserError: a file of it is missing or damaged.
+        UserError: a file of it is missing, was cut, changed or exchanged, or is another run's.
     """
     recorded = paths().home / "results" / "recorded"
     source = "recorded" if folder.is_relative_to(recorded) else "re-run"
     try:
-        states = [(folder / name).stat() for name in FILES]
+        states = [(folder / name).stat() for name in (SEAL, *FILES)]
         stamp = tuple((state.st_mtime_ns, state.st_size) for state in states)
         return _read_run(folder, source, stamp)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{folder} is damaged, or of another version ({error}): delete it and run again"
+            f"{folder} is damaged, or of another version ({error}): delete it and run again; a "
+            "recorded one comes with the bundle"
         ) from None
 
 
 @lru_cache(maxsize=1024)  # an article's tables, claims and figures ask for the same runs
 def _read_run(folder: Path, source: str, stamp: tuple) -> RunResult:
+    sealed = json.loads((folder / SEAL).read_text())
+    for name in FILES:
+        check_seal(folder, name, sealed)
     config, environment, metrics = (json.loads((folder / name).read_text()) for name in FILES[:3])
     # A kind or file may be called NA: only what is empty is missing.
     missing = {"keep_default_na": False, "na_values": [""]}
     history, scores = (pd.read_csv(folder / name, **missing) for name in FILES[3:])
     config = RunConfig.from_dict(config)
+    if config.run_name != folder.name:
+        raise ValueError(f"it is the folder of {config.run_name}")
     return RunResult(config, folder, scores, history, metrics, environment, source)
+
+
+def seal(folder: Path) -> None:
+    """Write down the files of a run and what is in them, by their SHA-256."""
+    names = [name for name in (*FILES, CHECKPOINT) if (folder / name).exists()]
+    write_json(folder / SEAL, {name: file_sha256(folder / name) for name in names})
+
+
+def check_seal(folder: Path, name: str, sealed: dict[str, str] | None = None) -> None:
+    """Compare a file of a run with what was written down of it.
+
+    Raises:
+        ValueError: it was changed since.
+        OSError: it is not there.
+    """
+    sealed = sealed or json.loads((folder / SEAL).read_text())
+    if file_sha256(folder / name) != sealed.get(name):
+        raise ValueError(f"{name} is not as the run left it")
 
 
 def read_runs(profile: str, recorded: bool) -> Iterator[RunResult]:
@@ -122,10 +147,9 @@ def read_runs(profile: str, recorded: bool) -> Iterator[RunResult]:
 def cached_table(file: Path, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """The table in a CSV file, which is made if it is not there, whole or not at all."""
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        compute().to_csv(partial, index=False)
-        partial.replace(file)
+        table = compute()
+        with whole(file) as partial:
+            table.to_csv(partial, index=False)
     return pd.read_csv(file)
 
 

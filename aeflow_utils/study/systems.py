@@ -14,10 +14,8 @@ from aeflow_utils.data.precision import bf16_here, use_bf16
 from aeflow_utils.errors import UserError
 from aeflow_utils.models import build_system
 from aeflow_utils.models.system import System
-from aeflow_utils.study.runs import RunResult
+from aeflow_utils.study.runs import CHECKPOINT, RunResult, check_seal
 from aeflow_utils.study.training import seed_everything
-
-CHECKPOINT = "checkpoint.safetensors"
 
 
 def new_system(config: RunConfig, splits: Splits) -> System:
@@ -45,14 +43,26 @@ def restored(result: RunResult, splits: Splits) -> System:
     """As `load_system`, on images of which only the trained ones need be the same."""
     system = new_system(result.config, splits)
     use_bf16(system, bf16_here(result.config.train.bf16))
-    checkpoint = result.folder / CHECKPOINT
-    if checkpoint.exists():
-        system.load_state_dict(read_weights(checkpoint))
-    elif result.config.method.deterministic:
-        system.fit_statistics(splits.train)
+    if (result.folder / CHECKPOINT).exists() or not result.config.method.deterministic:
+        system.load_state_dict(weights_of(result))
     else:
-        raise UserError(f"{checkpoint} is missing: delete {result.folder} and run again")
+        system.fit_statistics(splits.train)
     return system.eval()
+
+
+def weights_of(result: RunResult) -> dict[str, Tensor]:
+    """The tensors of a run's checkpoint.
+
+    Raises:
+        UserError: it is missing, or not as the run left it.
+    """
+    try:
+        check_seal(result.folder, CHECKPOINT)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{result.folder} has no checkpoint of its own ({error}): delete it and run again"
+        ) from None
+    return read_weights(result.folder / CHECKPOINT)
 
 
 def read_weights(checkpoint: Path) -> dict[str, Tensor]:

@@ -17,9 +17,10 @@ from tqdm.auto import tqdm
 from aeflow_utils.config import WARM_UP, TrainConfig
 from aeflow_utils.data.features import Batch, ImageSet, stream
 from aeflow_utils.data.precision import bf16_here, default_device, use_bf16
-from aeflow_utils.errors import TrainingError
+from aeflow_utils.errors import TrainingError, UserError
 from aeflow_utils.models.scores import Scores
 from aeflow_utils.models.system import Optimizers, System
+from aeflow_utils.paths import whole
 
 SCORING_BATCH = 64
 FLOOR = 0.02  # of a cosine schedule: lowest share of the peak
@@ -180,7 +181,10 @@ def _resume(
     """Put back the state of the last whole epoch; the history and the lowest epoch's state."""
     if resume_file is None or not resume_file.exists():
         return [], None
-    saved = torch.load(resume_file, map_location=default_device(), weights_only=True)
+    try:
+        saved = torch.load(resume_file, map_location=default_device(), weights_only=True)
+    except Exception as error:  # torch raises many kinds for a broken file
+        raise UserError(f"{resume_file} is damaged ({error}): delete it and run again") from None
     system.load_state_dict(saved["system"])
     for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
         optimizer.load_state_dict(state)
@@ -196,11 +200,10 @@ def _save_progress(
 ) -> None:
     if resume_file is None:
         return
-    partial = resume_file.with_suffix(".partial")
     states = [optimizer.state_dict() for optimizer in optimizers]
     saved = {"system": system.state_dict(), "optimizers": states, "history": history}
-    torch.save(saved | {"lowest": lowest}, partial)
-    partial.replace(resume_file)
+    with whole(resume_file) as partial:
+        torch.save(saved | {"lowest": lowest}, partial)
 
 
 def _device_of(system: System) -> str:
