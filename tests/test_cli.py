@@ -19,7 +19,7 @@ from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study import experiments
 from aeflow_utils.study.experiments import plan
 from aeflow_utils.study.results import find
-from aeflow_utils.study.runs import load_run
+from aeflow_utils.study.runs import load_run, seal
 
 
 def fails(capsys, *arguments):
@@ -157,6 +157,7 @@ def test_a_stray_file_among_the_runs_is_no_run(write_run):
 def test_a_kind_may_be_called_na(write_run):
     run = write_run("ae_flow", variant="conv_like")
     run.scores.assign(kind="NA").to_csv(run.folder / "scores.csv.gz", index=False)
+    seal(run.folder)
     assert set(load_run(run.folder).scores["kind"]) == {"NA"}
 
 

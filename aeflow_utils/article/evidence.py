@@ -20,11 +20,11 @@ from aeflow_utils.show.ensemble_measurements import PREFIXES, ensemble_measureme
 from aeflow_utils.show.tables import SCORE_COLUMNS
 from aeflow_utils.study.ensemble import ensembles
 from aeflow_utils.study.grid import BASE, variant_of
+from aeflow_utils.study.histories import diverged
 from aeflow_utils.study.results import (
     auroc_of,
     classification_of,
     dataset_title,
-    diverged,
     find,
     grouped,
     grouped_by,

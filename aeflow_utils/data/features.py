@@ -186,11 +186,18 @@ def encode_images(
     def network() -> Encoder:  # built only where something is to be encoded
         return frozen_encoder(encoder_name, strides, bf16)
 
-    def fill(block: list[int]) -> dict[int, np.ndarray]:
-        return encode(network(), prepared.images[np.array(block)])
+    listed, numbers = prepared.listed, np.flatnonzero(prepared.readable)
 
-    listed, readable = prepared.listed, prepared.readable
-    digests = [listed.digests[number] for number in np.flatnonzero(readable)]
+    def fill(block: list[int]) -> dict[int, np.ndarray]:
+        maps = encode(network(), prepared.images[np.array(block)])
+        finite = [np.isfinite(m).all(axis=(1, 2, 3)) for m in maps.values()]
+        if not np.all(finite):
+            lost = numbers[np.array(block)[~np.all(finite, axis=0)]]
+            names = ", ".join(listed.table["path"].iloc[lost[:UNREADABLE_SHOWN]])
+            raise UserError(f"features of {encoder_name} are not finite: {names}. Take another")
+        return maps
+
+    digests = [listed.digests[number] for number in numbers]
     return cached_rows(
         paths().cache, keys, digests, fill, f"{listed.data.label}: {encoder_name} features"
     )

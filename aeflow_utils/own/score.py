@@ -102,6 +102,9 @@ def score_files(model: Model, files: list[str], maps: Path | None = None) -> Ite
             yield Scored(file, float("nan"), float("nan"), False, str(answer))
             continue
         score, anomaly_map = answer
+        if not np.isfinite(score):
+            yield Scored(file, float("nan"), float("nan"), False, f"{file}: its score is {score}")
+            continue
         if maps and anomaly_map.size:
             picture(model, anomaly_map).save(maps / f"{number:06}-{Path(file).stem}.png")
         p_value = float(calibration.p_values(np.array(score)))

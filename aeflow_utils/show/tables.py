@@ -13,16 +13,13 @@ from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.methods import method_title, methods_of
 from aeflow_utils.paths import paths, whole
 from aeflow_utils.profiles import PROFILES, Profile
+from aeflow_utils.study.histories import diverged, judged_losses, kept_row, still_falling
 from aeflow_utils.study.recording import compare, published
 from aeflow_utils.study.results import (
-    diverged,
     find,
     grouped,
-    judged_losses,
-    kept_row,
     label_title,
     labels_and_scores,
-    still_falling,
     summary,
 )
 from aeflow_utils.study.runs import RunResult
@@ -48,6 +45,8 @@ def format_summary(table: pd.DataFrame) -> pd.DataFrame:
 
     out = pd.DataFrame({"data set": table["dataset"].map(label_title)}, index=table.index)
     out["method"] = list(map(method_title, table["model"], table["variant"]))
+    notes = table.get("note", pd.Series("", table.index)).fillna("")
+    out["method"] += notes.where(notes == "", " (" + notes + ")")
     out["reads"] = table["reads"]
     out["seeds"] = ["" if pd.isna(n) else str(int(n)) for n in table["n_seeds"]]
     for name, title in METRIC_TITLES.items():
@@ -237,7 +236,8 @@ def print_comparison(profile: str) -> pd.DataFrame:
         print(f"nothing to compare: no recorded runs of profile {profile} on these data")
         return table
     numbers = ("recorded", "re-run", "difference", "a seed moves")
-    print(f"\nrecorded against re-run:\n{table.round(dict.fromkeys(numbers, 4)).to_string(index=False)}")
+    shown = table.round(dict.fromkeys(numbers, 4))
+    print(f"\nrecorded against re-run:\n{shown.to_string(index=False)}")
     counts = table["verdict"].value_counts()
     print("\n" + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     return table

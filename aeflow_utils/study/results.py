@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aeflow_utils import metrics
-from aeflow_utils.config import WARM_UP, DataConfig, RunConfig
+from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.catalog import SPECS, parse_label
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import FLOOR, METHODS, method_title
@@ -138,7 +138,8 @@ def summary(results: list[RunResult], regime: str = "val_f1") -> pd.DataFrame:
 
     Columns: dataset (label), domain, model, variant, reads (`ModelConfig.reads`); n_seeds; auroc,
     its standard deviation over seeds, its interval over seeds and images; the metrics of
-    `metrics.CLASSIFICATION` (mean over seeds) with F1's interval; val_auroc; source. Metrics are
+    `metrics.CLASSIFICATION` (mean over seeds) with F1's interval; val_auroc; note, of a run that
+    tells nothing apart; source. Metrics are
     recomputed from the stored scores. NaN where a data set does not allow a regime (no abnormal
     validation image).
     """
@@ -187,8 +188,22 @@ def _row(categories: list[list[RunResult]], regime: str) -> dict:
         "val_auroc": np.mean(validation),
     }
     row |= _at_thresholds(categories, regime)
+    row["note"] = _note(categories, regime)
     row["source"] = ", ".join(sorted({run.source for runs in categories for run in runs}))
     return row
+
+
+def _note(categories: list[list[RunResult]], regime: str) -> str:
+    """What is wrong with a detector that tells nothing apart, in any of its runs; else empty."""
+    for runs in categories:
+        _, scores = labels_and_scores(runs)
+        if (np.ptp(scores, axis=1) == 0).any():
+            return "constant scores"
+        cuts = np.array([run.metrics["thresholds"][regime] for run in runs], dtype=float)
+        shares = (scores >= cuts[:, None]).mean(axis=1)
+        if np.isfinite(cuts).all() and np.isin(shares, (0, 1)).any():
+            return "calls all alike"
+    return ""
 
 
 def _at_thresholds(categories: list[list[RunResult]], regime: str) -> dict[str, float]:
@@ -232,49 +247,6 @@ def _groups(runs: list[RunResult]) -> np.ndarray | None:
     """Which test images are drawn together; None in runs that do not say."""
     test = runs[0].labelled("test")
     return test["group"].to_numpy() if "group" in test else None
-
-
-def kept_row(run: RunResult) -> pd.Series:
-    """The losses of the epoch whose weights a run kept."""
-    lowest = run.config.train.keep == "lowest"
-    return run.history.loc[judged_losses(run).idxmin() if lowest else run.history.index[-1]]
-
-
-def judged_losses(run: RunResult) -> pd.Series:
-    """The loss on validation normals that rate and epoch are chosen by, where it is finite."""
-    losses = run.history.get(f"val_{run.config.method.judged_by}", pd.Series(dtype=float))
-    return losses[np.isfinite(losses)]
-
-
-def diverged(run: RunResult) -> bool:
-    """Whether the weights that were kept have learnt nothing at the full rate, or were lost.
-
-    So are those of an epoch with no lower loss on validation normals than the first; and those of
-    the first, if that ended within the warm-up, or if no loss after it was finite. A GAN's losses
-    rise and fall with its adversary's, and say nothing of the kind.
-    """
-    losses, n_epochs = judged_losses(run), len(run.history)
-    if run.config.method.kind != "trained" or losses.empty or n_epochs < 2:
-        return False
-    kept, first = kept_row(run).name, losses.index[0]
-    if kept == first:
-        return 1 / n_epochs <= WARM_UP or len(losses) == 1
-    return not losses[kept] < losses[first]
-
-
-def still_falling(run: RunResult) -> float:
-    """By what share of itself the loss on validation normals fell in the last tenth of training.
-
-    Of the lowest loss so far, at the end and a tenth before it, over the fall since the first
-    epoch: 0.1 would be a loss that falls as fast at the end as on average. NaN without a loss.
-    """
-    losses = judged_losses(run)
-    if len(losses) < 2:
-        return float("nan")
-    lowest = losses.cummin().to_numpy()
-    before = lowest[-1 - max(1, round(len(lowest) / 10))]
-    whole = lowest[0] - lowest[-1]
-    return float((before - lowest[-1]) / whole) if whole else 0.0
 
 
 def labels_and_scores(

@@ -233,6 +233,9 @@ def score_images(system: System, images: ImageSet) -> pd.DataFrame:
 
     Images of one patient, lesion or block have one number in ``group``. The system is in eval
     mode, so no score depends on the other images of its batch.
+
+    Raises:
+        TrainingError: a score is not finite; names the image.
     """
     batches = []
     for scores in _scores(system, images):
@@ -241,7 +244,11 @@ def score_images(system: System, images: ImageSet) -> pd.DataFrame:
         batches.append(pd.DataFrame(columns))
     table = images.table[["path", "label", "kind", "split"]]
     table = table.assign(group=pd.factorize(images.table["group"])[0])
-    return table.join(pd.concat(batches, ignore_index=True))
+    table = table.join(pd.concat(batches, ignore_index=True))
+    lost = table.loc[~np.isfinite(table["image_score"]), "path"]
+    if len(lost):
+        raise TrainingError(f"{len(lost)} scores are not finite, the first that of {lost.iloc[0]}")
+    return table
 
 
 def _scores(system: System, images: ImageSet) -> Iterator[Scores]:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from aeflow_utils.show.tables import rate_table, training_table
-from aeflow_utils.study.results import diverged, kept_row, still_falling
+from aeflow_utils.study.histories import diverged, kept_row, still_falling
 
 NAN = float("nan")
 
