@@ -76,9 +76,10 @@ def main_table(table: pd.DataFrame) -> Styler:
     validation = (100 * table["val_auroc"]).map("; validation {:.1f}".format)
     told += np.where(table["val_auroc"].isna(), "", validation)
     short = out[["AUROC", "F1"]].reset_index()
-    tips = pd.DataFrame({"AUROC": told.where(out["seeds"] != "", "").to_numpy()})
-    shown = short.style.hide().set_uuid("main")
-    return shown.set_tooltips(tips, as_title_attribute=True)
+    told = told.where(out["seeds"] != "", "").to_numpy()
+    cells = zip(short["AUROC"], told, strict=True)
+    short["AUROC"] = [f'<span title="{tip}">{value}</span>' for value, tip in cells]
+    return short.style.hide().set_uuid("main")
 
 
 def cost_table(results: list[RunResult]) -> pd.DataFrame:

@@ -150,4 +150,4 @@ def test_the_main_table_tells_seeds_and_interval_where_one_points(write_run):
         write_run("ae_flow", seed=seed, variant="conv_like", test=test)
     page = tables.main_table(summary(find("smoke"), "val_f1")).to_html()
     assert page.count("seeds: 2; 95 % interval ") == 1  # the floor has none
-    assert ">87.5 ± 17.7</td>" in page
+    assert ">87.5 ± 17.7</span></td>" in page
