@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from aeflow_utils.config import RunConfig
 from aeflow_utils.data.cache import file_sha256
@@ -24,7 +23,7 @@ from aeflow_utils.models import build_system
 from aeflow_utils.models.scores import Scores
 from aeflow_utils.models.system import Shapes, System
 from aeflow_utils.study.runs import write_json
-from aeflow_utils.study.systems import read_weights
+from aeflow_utils.study.systems import read_weights, write_weights
 
 WEIGHTS, ABOUT, CARD, ONNX = "weights.safetensors", "model.json", "README.md", "model.onnx"
 NOTHING = "nothing"  # in the place of weights, where a detector has none
@@ -117,8 +116,8 @@ class Model:
         for rest in (work, old):
             shutil.rmtree(rest, ignore_errors=True)
         work.mkdir(parents=True)
-        state = {n: t.cpu().contiguous() for n, t in self.system.state_dict().items()}
-        save_file(state or {NOTHING: torch.zeros(1)}, work / WEIGHTS)
+        state = self.system.state_dict() or {NOTHING: torch.zeros(1)}
+        write_weights(state, work / WEIGHTS)
         write_json(work / ABOUT, self._about() | {"weights": file_sha256(work / WEIGHTS)})
         (work / CARD).write_text(card, encoding="utf-8")
         if folder.exists():

@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock
-from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from aeflow_utils import metrics
@@ -48,7 +47,7 @@ from aeflow_utils.study.runs import (
     seal,
     write_json,
 )
-from aeflow_utils.study.systems import new_system, restored, weights_of
+from aeflow_utils.study.systems import new_system, restored, weights_of, write_weights
 from aeflow_utils.study.training import fit, score_images
 
 log = logging.getLogger(__name__)
@@ -199,9 +198,8 @@ def _record(config: RunConfig, splits: Splits, system: System, costs: dict, work
     model = {"trainable_parameters": size, "bf16": bf16_here(config.train.bf16)}
     write_json(work / "environment.json", images | costs | model | machine())
     write_json(work / "config.json", config.to_dict())
-    state = {name: tensor.cpu().contiguous() for name, tensor in system.state_dict().items()}
-    if state:
-        save_file(state, work / CHECKPOINT)
+    if state := system.state_dict():
+        write_weights(state, work / CHECKPOINT)
     for rest in (work / RESUME, *work.glob(".*")):
         rest.unlink(missing_ok=True)
     seal(work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from aeflow_utils.config import RunConfig
@@ -63,6 +63,15 @@ def weights_of(result: RunResult) -> dict[str, Tensor]:
             f"{result.folder} has no checkpoint of its own ({error}): delete it and run again"
         ) from None
     return read_weights(result.folder / CHECKPOINT)
+
+
+def write_weights(state: dict[str, Tensor], file: Path) -> None:
+    """Tensors to a safetensors file.
+
+    Raises:
+        OSError: the disk is full, which the library would raise as another kind.
+    """
+    file.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in state.items()}))
 
 
 def read_weights(checkpoint: Path) -> dict[str, Tensor]:

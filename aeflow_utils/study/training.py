@@ -6,6 +6,7 @@ import copy
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -202,8 +203,10 @@ def _save_progress(
         return
     states = [optimizer.state_dict() for optimizer in optimizers]
     saved = {"system": system.state_dict(), "optimizers": states, "history": history}
+    file = BytesIO()  # of a full disk torch would raise another kind than OSError
+    torch.save(saved | {"lowest": lowest}, file)
     with whole(resume_file) as partial:
-        torch.save(saved | {"lowest": lowest}, partial)
+        partial.write_bytes(file.getvalue())
 
 
 def _device_of(system: System) -> str:
