@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import REPOSITORY, save_noise
+from helpers import REPOSITORY, rewrite, save_noise
 
 from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.cache import Rows
@@ -204,6 +204,6 @@ def write_ensemble(write_run):
             val, test = ((labels, values + 0.3 * rng.normal(size=n)) for values in shared)
             run = write_run(seed=seed, val=val, test=test, variant="conv_like")
             scores = run.scores.assign(flow_score=run.scores["image_score"], recon_score=more)
-            scores.to_csv(run.folder / "scores.csv.gz", index=False)
+            rewrite(run.folder, "scores.csv.gz", scores)
 
     return write

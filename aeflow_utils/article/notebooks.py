@@ -29,6 +29,7 @@ from aeflow_utils.study.recording import RESULTS_THAT_COME
 ARTICLE, TRAINING = "00_blogpost.ipynb", "02_training.ipynb"
 READ_RESULTS_ALONE = (ARTICLE, "06_results_tables.ipynb")
 AT_A_TIME = 2
+PATIENCE = 3600  # seconds for a cell that trains nothing: a kernel that lost a message is silent
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 LONGEST_FIRST = "02 05 06 00 03 04 01"  # a notebook that is not known comes before them
 # Kernels warn about their transport at every start; errors of cells reach the notebook anyway.
@@ -55,7 +56,8 @@ def reproduce(profile: Profile) -> None:
     run_all(plan(profile))
     times["data, features and training"] = time.perf_counter()
     shared = shared_inputs(profile)
-    execute_all(notebooks, partial(execute_with_papermill, profile=profile, shared=shared))
+    execute = partial(execute_with_papermill, profile=profile, shared=shared, patience=PATIENCE)
+    execute_all(notebooks, execute)
     times["notebooks"] = time.perf_counter()
     article = paths().results(profile.name) / "notebooks" / ARTICLE
     print(f"article: {render_html(article, paths().home / 'results' / 'blogpost.html')}")
@@ -137,7 +139,11 @@ def shared_inputs(profile: Profile) -> str:
 
 
 def execute_with_papermill(
-    notebook: Path, profile: Profile, shared: str, parameters: dict[str, str] | None = None
+    notebook: Path,
+    profile: Profile,
+    shared: str,
+    parameters: dict[str, str] | None = None,
+    patience: int | None = None,
 ) -> Path:
     """Run one notebook into ``results/<profile>/notebooks``; it appears there when whole.
 
@@ -160,6 +166,7 @@ def execute_with_papermill(
         progress_bar=False,
         request_save_on_cell_execute=False,  # it appears when it is whole, so once is enough
         autosave_cell_every=0,
+        execution_timeout=patience,
         **KERNEL,
     )
     known.unlink(missing_ok=True)  # never that of other outputs

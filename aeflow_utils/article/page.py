@@ -8,6 +8,7 @@ import posixpath
 import re
 import textwrap
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -29,7 +30,7 @@ from aeflow_utils.paths import paths, whole
 
 PLUGINS = (*MarkdownWithMath.DEFAULT_PLUGINS, "footnotes")
 LEFT_OUT = {"parameters", "injected-parameters", "setup"}
-IMPORT = re.compile(r"^(?:import|from) ", re.MULTILINE)
+TO_REFERENCE = re.compile(r'href="#References">\[(\d+)\]')
 LOADS = re.compile(r"<(?:script|link|iframe|object)\b[^>]*|<[^>]+\ssrc=[\"'](?!data:)[^>]*", re.I)
 LONG_CELL = re.compile(r"<(t[dh])([^>]*)>([^<]{25,})</t")
 TWO_HEADS = re.compile(r"<thead>\s*<tr>(.*?)</tr>\s*<tr>(.*?)</tr>\s*</thead>", re.DOTALL)
@@ -42,7 +43,7 @@ def render_html(notebook: Path, target: Path) -> Path:
     """Write an executed notebook as one self-contained page; returns `target`.
 
     What a cell shows stands before its code, which is folded and says where in the notebook it is;
-    parameters and imports are left out, equations become MathML, which browsers draw themselves,
+    parameters are left out, equations become MathML, which browsers draw themselves,
     and pictures are inside the file. Links to files of the bundle hold in any folder of the
     checkout's top level.
 
@@ -85,6 +86,8 @@ class _Writer:
         self.highlight = Highlight2HTML()
 
     def page(self) -> str:
+        self.pieces = [TO_REFERENCE.sub(r'href="#ref-\1">[\1]', p) for p in self.pieces]
+        self.pieces = [_with_numbers(p) if 'id="References"' in p else p for p in self.pieces]
         body = "\n".join(self.pieces)
         if found := LOADS.search(body):
             raise UserError(f"the page would load something from elsewhere: {found[0]}")
@@ -119,10 +122,10 @@ class _Writer:
         return re.sub(r'((?:id="|href="#)fn(?:ref)?-)', rf"\g<1>{len(self.pieces)}-", rendered)
 
     def _code(self, cell: NotebookNode, number: int) -> str:
-        set_up = LEFT_OUT & set(cell.metadata.get("tags", ())) or IMPORT.search(cell.source)
-        if set_up or not cell.source:
+        if LEFT_OUT & set(cell.metadata.get("tags", ())) or not cell.source:
             return ""
-        source = f'<a href="../notebooks/{self.notebook}">{self.notebook}</a>, cell {number}'
+        source = f'<a href="../notebooks/{self.notebook}">{self.notebook}</a>, '
+        source += f"In [{cell.execution_count or number}]"
         return f"{self.highlight(cell.source)}<p>{source}</p>"
 
     def _output(self, output: NotebookNode) -> str:
@@ -187,6 +190,13 @@ class _Renderer(IPythonRenderer):
         if kind is None or not path.is_file():
             raise UserError(f"the picture {url} is not a PNG or JPEG file beside the notebooks")
         return _picture(path.read_bytes(), kind, _words(text), look="photo")
+
+
+def _with_numbers(references: str) -> str:
+    """The list of references, each item with an anchor of its own."""
+    before, heading, rest = references.partition('id="References"')
+    numbers = count(1)
+    return before + heading + re.sub("<li>", lambda _: f'<li id="ref-{next(numbers)}">', rest)
 
 
 def _words(markup: str) -> str:

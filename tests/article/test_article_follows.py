@@ -6,7 +6,7 @@ import shutil
 import nbformat
 import pandas as pd
 import pytest
-from helpers import REPOSITORY
+from helpers import REPOSITORY, rewrite
 from nbclient import NotebookClient
 
 from aeflow_utils.article.claims import ledger
@@ -23,7 +23,7 @@ def perturbed(home, monkeypatch):
     for folder in recorded.glob("*/runs/elpv--ae_flow*"):
         scores = pd.read_csv(folder / "scores.csv.gz")
         scores["image_score"] = scores["label"] + scores["image_score"].rank(pct=True) / 10
-        scores.to_csv(folder / "scores.csv.gz", index=False)
+        rewrite(folder, "scores.csv.gz", scores)
     monkeypatch.setenv("AEFLOW_PROFILE", "laptop")
 
 

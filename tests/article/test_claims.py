@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import REPOSITORY
+from helpers import REPOSITORY, rewrite
 
 from aeflow_utils.article import audit_figures, claims, judges, judges_of_print, standings
 from aeflow_utils.article.evidence import Evidence, auroc_gap
@@ -187,7 +187,7 @@ def test_the_residual_is_held_against_the_likelihood_map_within_each_image(write
         noise = np.random.default_rng(run.config.seed).normal(0, 0.01, len(defects))
         maps = {"map_auroc": 0.9 + noise, "residual_auroc": 0.7 - noise}
         scores = run.scores.assign(**{k: np.where(defects, v, np.nan) for k, v in maps.items()})
-        scores.to_csv(run.folder / "scores.csv.gz", index=False)
+        rewrite(run.folder, "scores.csv.gz", scores)
     (gap,) = judges.residual_maps(Evidence("overnight")).measurements
     assert gap.estimate.value == pytest.approx(-20, abs=0.5)
     assert gap.relation == "against"
@@ -204,7 +204,7 @@ def test_the_residual_is_held_against_the_likelihood_map_within_each_image(write
 def test_losses_cancel_where_their_sum_comes_to_rest_at_zero(write_run, totals, word):
     run = write_run("ae_flow", variant="conv_like+likelihood_unit=nats")
     history = pd.DataFrame({"epoch": [1, 2, 3], "train_total": totals})
-    history.to_csv(run.folder / "history.csv", index=False)
+    rewrite(run.folder, "history.csv", history)
     write_run("ae_flow", variant="conv_like")
     assert judges.losses_cancel(Evidence("smoke")).verdict == word
 

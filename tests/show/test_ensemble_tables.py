@@ -16,7 +16,7 @@ from aeflow_utils.show.ensemble_measurements import ensemble_measurements
 from aeflow_utils.study import ensemble
 from aeflow_utils.study.ensemble import ensembles
 from aeflow_utils.study.recording import published
-from aeflow_utils.study.runs import write_json
+from aeflow_utils.study.runs import seal, write_json
 
 
 @pytest.fixture
@@ -177,6 +177,7 @@ def test_folds_are_an_ensemble_too(write_run, members):
         run = write_run(seed=0, variant="conv_like", n_blocks=fold, test=(labels, labels * 1.0))
         config = replace(run.config, data=replace(run.config.data, fold=fold))
         write_json(run.folder / "config.json", config.to_dict())
+        seal(run.folder.rename(run.folder.with_name(config.run_name)))
     table = tables.members_by_seed_and_fold("smoke", members).set_index("members differ by")
     assert table["members"].to_dict() == {"seeds": 3, "folds": 2}
 

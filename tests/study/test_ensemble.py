@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import rewrite
 
 from aeflow_utils.errors import UserError
 from aeflow_utils.metrics import auroc
@@ -50,8 +51,8 @@ def test_members_that_scored_other_images_are_named(write_run):
 
 def test_members_in_another_order_are_refused(write_run):
     first, second = members(write_run, (1, 2, 3, 4), (1, 2, 3, 4))
-    scores = second.folder / "scores.csv.gz"
-    pd.read_csv(scores)[::-1].to_csv(scores, index=False)
+    scores = pd.read_csv(second.folder / "scores.csv.gz")
+    rewrite(second.folder, "scores.csv.gz", scores[::-1])
     with pytest.raises(UserError, match="other images"):
         ensemble.readings([first, load_run(second.folder)], "test")
 
@@ -299,11 +300,10 @@ def test_validation_without_abnormal_images_cannot_calibrate():
 @pytest.mark.parametrize("column", ["image_score", "flow_score"])
 def test_a_hole_in_a_members_scores_names_the_run(column, write_run):
     runs = members(write_run, (1, 2, 3, 4), (1, 2, 3, 4))
-    path = runs[1].folder / "scores.csv.gz"
-    scores = pd.read_csv(path)
+    scores = pd.read_csv(runs[1].folder / "scores.csv.gz")
     scores["flow_score"] = np.arange(8.0)
     scores.loc[5, column] = np.nan
-    scores.to_csv(path, index=False)
+    rewrite(runs[1].folder, "scores.csv.gz", scores)
     with pytest.raises(UserError, match="not finite") as error:
         ensemble.readings([runs[0], load_run(runs[1].folder)], "test")
     assert runs[1].folder.name in str(error.value)

@@ -29,8 +29,8 @@ from aeflow_utils.study.experiments import (
 )
 from aeflow_utils.study.machine import peak_memory_mb, reset_peak_memory
 from aeflow_utils.study.results import find
-from aeflow_utils.study.runs import load_run
-from aeflow_utils.study.systems import CHECKPOINT, load_system
+from aeflow_utils.study.runs import CHECKPOINT, SEAL, load_run, seal
+from aeflow_utils.study.systems import load_system
 from aeflow_utils.study.training import fit, score_images
 
 SMOKE = PROFILES["smoke"]
@@ -61,7 +61,7 @@ def test_a_run_writes_everything_that_it_depends_on_and_says(small_elpv):
     result = run(config, small_elpv.listed)
     names = {path.name for path in result.folder.iterdir()}
     tables = {"history.csv", "scores.csv.gz", "metrics.json"}
-    assert names == tables | {"config.json", "environment.json", "checkpoint.safetensors"}
+    assert names == tables | {"config.json", "environment.json", CHECKPOINT, SEAL}
     assert result.config == config
     assert result.folder == paths().runs("smoke") / config.run_name
     assert result.source == "re-run"
@@ -192,6 +192,7 @@ def test_a_configuration_of_another_version_is_named(model, write_run):
     folder = write_run().folder
     content = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(content | {"model": model}))
+    seal(folder)
     with pytest.raises(UserError, match="damaged"):
         load_run(folder)
 

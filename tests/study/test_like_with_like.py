@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import rewrite
 
 from aeflow_utils.options import CHOICES
 from aeflow_utils.study import like_with_like
@@ -25,7 +26,7 @@ def write_parts(write_run):
         both = (LABELS, ranked(0))
         run = write_run(model, seed, val=both, test=both, profile="overnight", **options)
         columns = {name: np.tile(values, 2) for name, values in dict(columns).items()}
-        run.scores.assign(**columns).to_csv(run.folder / "scores.csv.gz", index=False)
+        rewrite(run.folder, "scores.csv.gz", run.scores.assign(**columns))
         return load_run(run.folder)
 
     return write

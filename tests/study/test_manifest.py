@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
+from joblib.externals.loky import get_reusable_executor
 
 from aeflow_utils.__main__ import main
 from aeflow_utils.config import RunConfig
@@ -116,6 +117,7 @@ def test_a_run_that_fails_says_why_until_it_is_made(monkeypatch, small_elpv):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_fails_stops_no_other_row(jobs, small_elpv):
+    get_reusable_executor().shutdown()  # old workers have the folders of an older test
     good = plan(SMOKE, methods=QUICK)
     bad = replace(good[0], data=replace(good[0].data, dataset="chest_xray"))
     if jobs == 1:  # several at a time read their features together before
