@@ -5,11 +5,13 @@ import mmap
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from aeflow_utils.data.cache import cached_rows
 from aeflow_utils.study.runs import seal
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -31,6 +33,20 @@ def rewrite(folder, name, table):
     """Another table in the place of a run's, as if the run had written it."""
     table.to_csv(folder / name, index=False)
     seal(folder)
+
+
+def compute_rows(folder, key, digests, log, barrier):
+    """One of several processes that ask for the same rows at the same time: row n holds n."""
+
+    def fill(block):
+        with log.open("a") as file:
+            file.write("filled\n")
+        time.sleep(0.3)
+        return {"a": [np.full(3, number, "float32") for number in block]}
+
+    barrier.wait(timeout=30)
+    rows = cached_rows(folder, {"a": key}, digests, fill, "test")["a"]
+    np.testing.assert_array_equal(rows[:], np.repeat(range(len(digests)), 3).reshape(-1, 3))
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

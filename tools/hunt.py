@@ -31,7 +31,8 @@ for command in commands:
     if command_line():
         sys.exit(1)
 """
-OF_THIS_MACHINE = ("fit_seconds", "score_seconds", "peak_memory_mb")
+# Of a run's environment, and of the checksums of its files that environment's.
+OF_THIS_MACHINE = ("fit_seconds", "score_seconds", "peak_memory_mb", "environment.json")
 NOT_COMPARED = (".lock",)  # what holds nothing
 # Moments beyond the end are of no use; the first half second is Python's own start.
 EARLIEST = 0.5
@@ -62,13 +63,13 @@ def live(home: Path, seconds: float | None = None) -> tuple[int, str]:
 def left_by(home: Path) -> dict[str, bytes]:
     """Every file of a life, without what times and machines change."""
     found = {}
-    for file in sorted(home.rglob("*")):
+    for file in sorted((home / "home").rglob("*")):  # the cache may hold a row twice
         if file.is_file() and file.suffix not in NOT_COMPARED:
             content = file.read_bytes()
-            if file.name == "environment.json":
+            if file.name in ("environment.json", "files.json"):
                 kept = json.loads(content)
                 for name in OF_THIS_MACHINE:
-                    kept.pop(name)
+                    kept.pop(name, None)
                 content = json.dumps(kept).encode()
             found[str(file.relative_to(home))] = content
     return found

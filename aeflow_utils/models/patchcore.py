@@ -80,13 +80,13 @@ class PatchCore(System):
         nearest = torch.cdist(patches, self.coreset).argmin(dim=1)
         # `cdist` multiplies matrices: what it says of a patch in the coreset is rounding error.
         distances = (patches - self.coreset[nearest]).norm(dim=1)
-        worst = distances.argmax()
+        worst = distances.argmax(dim=0, keepdim=True)
         member = self.coreset[nearest[worst]]
         n_neighbors = min(self.config.n_neighbors, len(self.coreset))
         around = (self.coreset - member).norm(dim=1).topk(n_neighbors, largest=False).indices
         # `around` begins with the member itself, at distance 0.
         shares = (self.coreset[around] - patches[worst]).norm(dim=1).softmax(dim=0)
-        return (1 - shares[0]) * distances[worst], distances
+        return (1 - shares[0]) * distances[worst[0]], distances
 
 
 def project(points: Tensor) -> Tensor:

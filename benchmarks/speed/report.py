@@ -132,11 +132,11 @@ def aims_table(table: pd.DataFrame) -> str:
 def _ratio(rows, encoder, section, slow, fast, cached, least) -> list[str]:
     default, alone = default_arithmetic(encoder, rows["machine"].iloc[0]), ""
     case = f"{slow} / {fast} {{}}{cached}"
-    found = {kind: rows.loc[section, encoder, case.format(kind)] for kind in SHARES}
+    found = {kind: rows.loc[[(section, encoder, case.format(kind))]].iloc[0] for kind in SHARES}
     cells = [_spread(row, bold=kind == default) for kind, row in found.items()]
     held = [found[default]]
     if not cached:
-        held.append(rows.loc[section + ALONE, encoder, case.format(default)])
+        held.append(rows.loc[[(section + ALONE, encoder, case.format(default))]].iloc[0])
         alone = _spread(held[1])
     what = f"{section}{cached}, {fast} against {slow}"
     reached = _verdict(*(row["median"] >= least for row in held))
@@ -145,7 +145,9 @@ def _ratio(rows, encoder, section, slow, fast, cached, least) -> list[str]:
 
 def _others(rows: pd.DataFrame) -> list[list[str]]:
     """The share of the peak, and what an epoch and memory depend on the number of images."""
-    shares = [rows.loc[PEAK, WIDE_RESNET, f"AE-FLOW {kind}"]["median"] for kind in SHARES]
+    shares = [
+        rows.loc[[(PEAK, WIDE_RESNET, f"AE-FLOW {kind}")], "median"].iloc[0] for kind in SHARES
+    ]
     least = list(SHARES.values())
     epoch = rows[(rows["section"] == EPOCH) & (rows["unit"] == "ratio")].iloc[-1]
     memory = rows[rows["section"] == MEMORY]

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from filelock import FileLock
+from helpers import compute_rows
 
 from aeflow_utils.data import cache
 from aeflow_utils.data.cache import cached_rows, key_hash, remove_arrays, stored_arrays
@@ -176,25 +177,11 @@ def test_arrays_are_read_only_whether_computed_or_loaded(tmp_path):
             ask(tmp_path)[0].array[0] = 1
 
 
-def slow_worker(folder, log, barrier):
-    """One of several processes that ask for the same rows at the same time."""
-
-    def slow_fill(block):
-        with log.open("a") as file:
-            file.write("filled\n")
-        time.sleep(0.3)
-        return CountingFill(ALL)(block)
-
-    slow_fill.calls = []
-    barrier.wait(timeout=30)
-    assert_rows(ask(folder, fill=slow_fill)[0])
-
-
 def test_several_processes_compute_a_row_once(tmp_path):
     context, log = multiprocessing.get_context("spawn"), tmp_path / "log"
     barrier = context.Barrier(3)
-    arguments = (tmp_path / "cache", log, barrier)
-    processes = [context.Process(target=slow_worker, args=arguments) for _ in range(3)]
+    arguments = (tmp_path / "cache", KEY, list(map(digest, ALL)), log, barrier)
+    processes = [context.Process(target=compute_rows, args=arguments) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
