@@ -54,6 +54,7 @@ class Method:
             are chosen. A GAN's total hangs on its critic's scale, FastFlow's on its LayerNorm's.
         converged: fields of `TrainConfig` with which its loss on validation normals falls
             furthest (see `study.trials`); of a variant; on other maps of the encoder, by strides.
+        has_map: whether it gives an anomaly map, and not a score alone.
     """
 
     title: str
@@ -66,6 +67,7 @@ class Method:
     judged_by: str = "total"
     converged: dict = field(default_factory=dict)
     converged_on_maps: dict[tuple[int, ...], dict] = field(default_factory=dict)
+    has_map: bool = True
 
     @property
     def deterministic(self) -> bool:
@@ -149,9 +151,9 @@ METHODS: dict[str, Method] = {
         ),
         Method("PaDiM", "untrained", PaDiMConfig, "padim:PaDiM", {}, _STRIDES),
         Method("PatchCore", "untrained", PatchCoreConfig, "patchcore:PatchCore"),
-        Method("kNN, pooled features", "untrained", KNNConfig, "knn:KNN"),
-        Method("trivial: dark", "trivial", BrightnessConfig, "trivial:Brightness"),
-        Method("trivial: smooth", "trivial", SmoothnessConfig, "trivial:Smoothness"),
+        Method("kNN, pooled features", "untrained", KNNConfig, "knn:KNN", has_map=False),
+        Method("trivial: dark", "trivial", BrightnessConfig, "trivial:Brightness", has_map=False),
+        Method("trivial: smooth", "trivial", SmoothnessConfig, "trivial:Smoothness", has_map=False),
     )
 }
 

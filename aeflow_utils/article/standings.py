@@ -30,6 +30,8 @@ def standings(evidence: Evidence) -> pd.DataFrame:
                 names = {"data set": label, "domain": domain, "rival": title}
                 names["trained"] = title != UNTRAINED
                 rows.append((names, {"AE-FLOW": auroc_of(ours), "other": auroc_of(theirs)}))
+    if not rows:
+        return compared(rows).assign(domain="", rival="", trained=False)
     return compared(rows)
 
 

@@ -86,7 +86,7 @@ class PatchCore(System):
         around = (self.coreset - member).norm(dim=1).topk(n_neighbors, largest=False).indices
         # `around` begins with the member itself, at distance 0.
         shares = (self.coreset[around] - patches[worst]).norm(dim=1).softmax(dim=0)
-        return (1 - shares[0]) * distances[worst[0]], distances
+        return (1 - shares[0]) * distances[worst].squeeze(0), distances
 
 
 def project(points: Tensor) -> Tensor:

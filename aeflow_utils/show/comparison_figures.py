@@ -32,6 +32,11 @@ def forest(table: pd.DataFrame, by: list[str], xlabel: str) -> Figure:
         table: columns data set, difference, low, high, relation, and those of `by`.
         by: columns that name a row.
     """
+    if table.empty:
+        figure, (axis,) = panels(1, (4, 0.5))
+        axis.set_axis_off()
+        axis.text(0, 0.5, "no runs to compare")
+        return described(figure, f"{xlabel}: there are no runs to compare.")
     parts = list(table.groupby("data set", sort=False))
     names = table[by].astype(str).agg(", ".join, axis=1)
     rows = {name: -number for number, name in enumerate(names.unique())}

@@ -124,7 +124,9 @@ def parts_and_smoothness(profile: str) -> pd.DataFrame:
                 each = [_likeness(run, smooth[0], "val", column, normals=True) for run in of_row]
                 row[f"ρ {title}"] = np.mean(each)
             rows.append(row)
-    return pd.DataFrame(rows)
+    numbers = ["flow", "reconstruction", "smooth", "ρ flow", "ρ reconstruction"]
+    table = pd.DataFrame(rows, columns=["data set", "subnet", *numbers])
+    return table.astype(dict.fromkeys(numbers, float))
 
 
 def _likeness(
@@ -156,6 +158,8 @@ def compared(rows: list[tuple[dict[str, str], dict[str, Sample]]]) -> pd.DataFra
     Columns beside the names: both means; difference, low, high (interval over seeds and images);
     seeds; relation (`Measurement.relation`, after Holm for all rows).
     """
+    if not rows:  # a profile that is not whole
+        return pd.DataFrame(columns=["data set", "difference", "low", "high", "seeds", "relation"])
     table, gaps = [], []
     for names, sides in rows:
         gap = metrics.difference(*sides.values()).times(100)

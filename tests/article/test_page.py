@@ -106,7 +106,7 @@ def test_title_and_description_come_from_the_first_heading_and_paragraph(tmp_pat
     assert '<meta name="description" content="Lead.">' in text
 
 
-def test_code_is_folded_and_set_up_is_left_out(tmp_path):
+def test_code_is_folded_and_parameters_are_left_out(tmp_path):
     text = render(
         tmp_path,
         code("a = 1", tags=["parameters"]),
@@ -117,11 +117,23 @@ def test_code_is_folded_and_set_up_is_left_out(tmp_path):
     assert text.count("<details>") == 1
     folded = re.search(r"<details>.*?</details>", text, re.DOTALL)[0]
     assert "answer" in folded
-    assert '<a href="../notebooks/article.ipynb">article.ipynb</a>, cell 5' in folded
+    assert '<a href="../notebooks/article.ipynb">article.ipynb</a>, In [5]' in folded
     assert text.index("forty-two") < text.index("<details>")
     assert '<pre class="output">forty-two &lt;b&gt;</pre>' in text
     assert "<em>where from</em>" in text
-    assert "numpy" not in text
+    behind = text.index('<details class="behind">')
+    assert behind < text.index("numpy")  # what all code starts from
+    assert "a = 1" not in text and "b = 2" not in text
+
+
+def test_a_citation_leads_to_its_own_entry(tmp_path):
+    text = render(
+        tmp_path,
+        new_markdown_cell("As was shown [[2]](#References)."),
+        new_markdown_cell("* not this\n\n## References\n\n1. First.\n2. Second.\n"),
+    )
+    assert '<a href="#ref-2">[2]</a>' in text
+    assert re.search(r'<li id="ref-2">(<p>)?Second', text) and text.count('id="ref-') == 2
 
 
 def test_the_code_behind_sentences_stands_at_the_end(tmp_path):
@@ -129,7 +141,7 @@ def test_the_code_behind_sentences_stands_at_the_end(tmp_path):
     text = render(tmp_path, code("say(7)", said), new_markdown_cell("The last word."))
     assert "<details>" not in text
     behind = text.index('<details class="behind">')
-    assert text.index("The last word.") < behind < text.index("cell 2</p>")
+    assert text.index("The last word.") < behind < text.index("In [2]</p>")
 
 
 def test_names_of_rows_and_columns_share_a_line_where_they_can(tmp_path):

@@ -17,7 +17,6 @@ from aeflow_utils.study.training import fit, score_images, seed_everything
 STUDY = [(m, v, row.options) for m in METHODS for v, row in METHODS[m].variants.items()]
 TRAINED = [row for row in STUDY if METHODS[row[0]].kind == "trained"]
 GANS = [row for row in STUDY if METHODS[row[0]].kind == "gan"]  # more in test_gans.py
-WITHOUT_MAP = {"knn", "brightness", "smoothness"}
 
 
 def systems(rows):
@@ -68,7 +67,7 @@ def test_scores_are_finite_one_an_image_with_a_map_of_its_size(model, options, s
     assert scores.shape == (n_images,)
     assert scores.isfinite().all()
     assert scores.std() > 0
-    assert (maps is None) == (model in WITHOUT_MAP)
+    assert (maps is not None) == METHODS[model].has_map
     if maps is not None:
         assert maps.shape == (n_images, 1, 64, 64)
         assert maps.isfinite().all()

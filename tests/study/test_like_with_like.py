@@ -5,7 +5,11 @@ import pandas as pd
 import pytest
 from helpers import rewrite
 
+from aeflow_utils.article import standings
+from aeflow_utils.article.evidence import Evidence
 from aeflow_utils.options import CHOICES
+from aeflow_utils.show.alt_texts import alt_text
+from aeflow_utils.show.comparison_figures import forest
 from aeflow_utils.study import like_with_like
 from aeflow_utils.study.grid import BASE
 from aeflow_utils.study.runs import load_run
@@ -130,3 +134,15 @@ def test_parts_are_compared_with_smoothness_on_validation_normals(write_parts):
     (row,) = like_with_like.parts_and_smoothness("overnight").to_dict("records")
     assert (row["flow"], row["reconstruction"]) == (100, 0)
     assert (row["ρ flow"], row["ρ reconstruction"]) == (1, -1)
+
+
+def test_of_one_run_there_is_nothing_to_compare_and_tables_and_plots_stand(write_run):
+    write_run("ae_flow", variant="conv_like")
+    evidence = Evidence("smoke")
+    stand, adds = standings.standings(evidence), like_with_like.what_the_flow_adds("smoke")
+    parts = like_with_like.parts_and_smoothness("smoke")
+    assert stand.empty and adds.empty and parts.empty
+    assert not stand[stand["trained"]].any(axis=None)
+    assert parts.groupby("data set").mean(numeric_only=True)["flow"].empty
+    assert standings.tally(stand) == "compared with none"
+    assert "no runs" in alt_text(forest(stand, ["rival"], "points"))
