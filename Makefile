@@ -4,7 +4,7 @@ PROFILE ?= laptop
 BIN     := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMP   := .venv/.installed
 
-.PHONY: reproduce paper notebook test-slurm overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench bench-own api readme links address lock clean help
+.PHONY: reproduce paper notebook hunt test-slurm overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench bench-own api readme links address lock clean help
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
@@ -13,6 +13,7 @@ help:
 	@echo "make notebook   NB=02_training PROFILE=paper: one notebook, its copy beside the results"
 	@echo "make article    the committed article as one page, docs/index.html"
 	@echo "make test       lint, unit tests, and all notebooks in the smoke profile"
+	@echo "make hunt       kill runs at random moments, and compare what they leave"
 	@echo "make test-slurm a plan on a real Slurm on this machine, where there is one"
 	@echo "make verify     compare your runs with the recorded ones; fails where they differ"
 	@echo "make record     (maintainer) make the local runs and notebooks the recorded ones"
@@ -69,6 +70,10 @@ notebooks-strict: $(STAMP)
 	AEFLOW_HOME=$(CURDIR)/results/strict AEFLOW_PROFILE=laptop $(BIN)/python -m pytest --nbval \
 		--nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider \
 		notebooks/00_blogpost.ipynb notebooks/06_results_tables.ipynb
+
+# Sixty lives, killed at random moments: twenty minutes.
+hunt: $(STAMP)
+	$(BIN)/python -m tools.hunt --times 60
 
 # As root, with Debian's slurm-wlm and munge; about a quarter of an hour.
 test-slurm: $(STAMP)

@@ -137,6 +137,9 @@ def status(table: pd.DataFrame) -> pd.DataFrame:
 def work_off(configs: list[RunConfig], jobs: int = 0) -> dict[str, str]:
     """Make each run that is not there, whatever becomes of the others.
 
+    Several processes share a list: each takes what no other is making, and waits for that at the
+    end.
+
     Args:
         jobs: runs at a time; 0 is what the profile says.
 
@@ -149,7 +152,13 @@ def work_off(configs: list[RunConfig], jobs: int = 0) -> dict[str, str]:
         arguments = [(config,) for config in configs]
         list(in_parallel(_try, arguments, f"runs, {workers} at a time", workers))
     else:
+        others = []
         for config in configs:
+            if state_of(config) == "running":
+                others.append(config)
+            else:
+                _try(config)
+        for config in others:
             _try(config)
     failed = [config for config in configs if not run_folder(config).exists()]
     return {config.run_name: failure_file(config).read_text().strip() for config in failed}

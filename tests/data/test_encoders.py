@@ -324,6 +324,18 @@ def test_maps_do_not_depend_on_how_many_images_come_at_once(lite0):
         torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("n_threads", [2, 3])
+def test_maps_are_the_same_bytes_for_any_number_of_threads(n_threads, lite0):
+    images = torch.rand(10, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = lite0(images)
+    torch.set_num_threads(n_threads)
+    try:
+        found = lite0(images)
+    finally:
+        torch.set_num_threads(1)
+    assert all(torch.equal(found[stride], expected[stride]) for stride in expected)
+
+
 def test_an_encoder_is_fused_only_when_asked():
     norms = [m for m in Encoder(LITE0, (16,)).modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert len(norms) > 10

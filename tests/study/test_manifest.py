@@ -128,6 +128,24 @@ def test_what_fails_stops_no_other_row(jobs, small_elpv):
     assert all(run_folder(config).exists() for config in good)
 
 
+def test_what_another_process_is_making_comes_last(frozen, monkeypatch, small_elpv):
+    _, configs = frozen
+    first, *rest = configs.values()
+    lock, made = FileLock(lock_file(first)), []
+
+    def run(config):
+        if len(made) == len(rest) - 1:
+            lock.release()  # the other process is done
+        made.append(config)
+        run_folder(config).mkdir(parents=True)
+
+    lock_file(first).parent.mkdir(parents=True)
+    monkeypatch.setattr(manifest, "run", run)
+    lock.acquire()
+    assert not manifest.work_off([first, *rest], jobs=1)
+    assert made == [*rest, first]
+
+
 @pytest.mark.parametrize("text", ["3", "0-3,7", "0,2,4-5"])
 def test_rows_are_named_as_job_arrays_name_them(text):
     assert manifest.as_ranges(manifest.from_ranges(text)) == text
