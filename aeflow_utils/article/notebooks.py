@@ -22,8 +22,6 @@ from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths, whole
 from aeflow_utils.profiles import Profile
 from aeflow_utils.show.tables import print_comparison
-from aeflow_utils.study.experiments import plan, run_all
-from aeflow_utils.study.machine import environment
 from aeflow_utils.study.recording import RESULTS_THAT_COME
 
 ARTICLE, TRAINING = "00_blogpost.ipynb", "02_training.ipynb"
@@ -51,6 +49,8 @@ def notebook_files() -> list[Path]:
 
 def reproduce(profile: Profile) -> None:
     """Train everything on the data that are here, run the notebooks, render and compare."""
+    from aeflow_utils.study.experiments import plan, run_all  # torch, which reading needs not
+
     notebooks = notebook_files()
     times = {"start": time.perf_counter()}
     run_all(plan(profile))
@@ -103,6 +103,8 @@ def execute_all(notebooks: list[Path], execute: Callable[[Path], object]) -> Non
     The article reads what the training notebook demonstrates on trained systems, and waits for it.
     A notebook that fails stops those that have not begun.
     """
+    from aeflow_utils.study.machine import environment
+
     jobs: dict[str, Future] = {}
 
     def run(notebook: Path) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from aeflow_utils.data.depth import WHITE
@@ -82,7 +82,8 @@ class DatasetSpec:
     def root(self) -> Path:
         """Folder that holds the images: the deepest of `folders` that exists, else the first."""
         if not self.folders:
-            return Path(str(files("elpv_dataset"))) / "data"
+            here = find_spec("elpv_dataset")  # no part of an install that only reads results
+            return Path(here.origin).parent / "data" if here else paths().data / "elpv_dataset"
         candidates = [paths().data / folder for folder in self.folders]
         present = [folder for folder in candidates if folder.is_dir()]
         return max(present, key=lambda folder: len(folder.parts), default=candidates[0])
