@@ -59,8 +59,7 @@ def reproduce(profile: Profile) -> None:
     execute = partial(execute_with_papermill, profile=profile, shared=shared, patience=PATIENCE)
     execute_all(notebooks, execute)
     times["notebooks"] = time.perf_counter()
-    article = paths().results(profile.name) / "notebooks" / ARTICLE
-    print(f"article: {render_html(article, paths().home / 'results' / 'blogpost.html')}")
+    print(f"article: {_rendered(paths().results(profile.name) / 'notebooks' / ARTICLE)}")
     times["article"] = time.perf_counter()
     print_comparison(profile.name)
     for (_, since), (stage, until) in pairwise(times.items()):
@@ -91,10 +90,12 @@ def execute_some(names: Sequence[str], profile: Profile, parameters: dict[str, s
             raise UserError(f"{file.name} has no parameter {min(unknown)}, only {', '.join(its)}")
     shared = shared_inputs(profile)
     written = [execute_with_papermill(file, profile, shared, parameters) for file in some]
-    for notebook in written:
-        if notebook.name == ARTICLE:
-            written.append(render_html(notebook, paths().home / "results" / "blogpost.html"))
-    return written
+    return [*written, *(_rendered(copy) for copy in written if copy.name == ARTICLE)]
+
+
+def _rendered(article: Path) -> Path:
+    """The executed article as a page."""
+    return render_html(article, paths().home / "results" / "blogpost.html")
 
 
 def execute_all(notebooks: list[Path], execute: Callable[[Path], object]) -> None:

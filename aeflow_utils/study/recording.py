@@ -43,12 +43,11 @@ def compare(profile: str) -> pd.DataFrame:
     """
     recorded = {run.config.run_name: run for run in find(profile, "recorded")}
     both = [run for run in find(profile, "here") if run.config.run_name in recorded]
-    rows = []
-    for (label, *_), runs in grouped(both).items():
-        like = [r for r in recorded.values() if grouped([r]).keys() == grouped(runs[:1]).keys()]
-        moves = seed_moves(like)
+    of_all_seeds, rows = grouped(recorded.values()), []
+    for key, runs in grouped(both).items():
+        moves = seed_moves(of_all_seeds[key])
         for run in runs:
-            names = (label, run_title(run), run.config.seed)
+            names = (run.config.data.label, run_title(run), run.config.seed)
             rows += [(*names, *row) for row in _compared(recorded[run.config.run_name], run, moves)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
