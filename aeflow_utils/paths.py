@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import platform
 from collections.abc import Iterator
@@ -59,6 +60,14 @@ def paths() -> Paths:
         raise UserError(f"AEFLOW_DATA is {data}, which is not a folder: set it to your data folder")
     cache = given("CACHE", home / "cache")
     return Paths(home, data, cache, given("WEIGHTS", cache / "weights"))
+
+
+def code_version() -> str:
+    """A hash of the package's code, in 12 digits."""
+    package, digest = Path(__file__).parent, hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 @contextmanager

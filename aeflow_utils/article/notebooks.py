@@ -19,7 +19,7 @@ from aeflow_utils.article.page import render_html
 from aeflow_utils.config import DataConfig
 from aeflow_utils.data.table import available, list_images
 from aeflow_utils.errors import UserError
-from aeflow_utils.paths import paths, whole
+from aeflow_utils.paths import code_version, paths, whole
 from aeflow_utils.profiles import Profile
 from aeflow_utils.show.tables import print_comparison
 from aeflow_utils.study.recording import RESULTS_THAT_COME
@@ -129,11 +129,11 @@ def execute_all(notebooks: list[Path], execute: Callable[[Path], object]) -> Non
 
 def shared_inputs(profile: Profile) -> str:
     """A hash of what all notebooks' outputs follow from: the code, runs, tables and images."""
-    home, package = paths().home, Path(__file__).parent.parent
+    home = paths().home
     images = [list_images(DataConfig(*names)).fingerprint for names in available()]
-    digest = hashlib.sha256(f"{profile} {sorted(images)}".encode())
+    digest = hashlib.sha256(f"{profile} {sorted(images)} {code_version()}".encode())
     read = (home / "results" / name for name in RESULTS_THAT_COME if name.endswith(".csv"))
-    for file in (*sorted(package.rglob("*.py")), *filter(Path.exists, read)):
+    for file in filter(Path.exists, read):
         digest.update(file.read_bytes())
     runs = *paths().runs(profile.name).glob("[!.]*"), *home.glob("results/recorded/*/runs/*")
     for run in sorted(runs):

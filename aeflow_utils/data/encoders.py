@@ -47,6 +47,7 @@ class EncoderSpec:
         weights: returns the path of the weights file, fetching it if need be.
         rename: turns the file's state_dict into timm's.
         survives_bf16: convolving in bfloat16 moves its maps by less than 1 % of their deviation.
+        url: where the weights file is fetched from; empty where that is timm's or nobody's task.
     """
 
     timm_name: str
@@ -55,6 +56,7 @@ class EncoderSpec:
     weights: Callable[[], Path]
     rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
     survives_bf16: bool = False
+    url: str = ""
 
 
 def packaged_lite0_weights() -> Path:
@@ -128,6 +130,7 @@ ENCODERS: dict[str, EncoderSpec] = {
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
         weights=lambda: fetch_weights(_WRN_URL),
+        url=_WRN_URL,
         survives_bf16=True,  # 0.6 %; depthwise convolutions, as of lite0, come to 3 to 5 %
     ),
 }
@@ -144,7 +147,10 @@ def get_encoder_spec(name: str) -> EncoderSpec:
     if name.endswith(UNTRAINED):
         trained = get_encoder_spec(name.removesuffix(UNTRAINED))
         return replace(
-            trained, weights=lambda: _timm_weights(trained.timm_name, UNTRAINED), rename=dict
+            trained,
+            weights=lambda: _timm_weights(trained.timm_name, UNTRAINED),
+            rename=dict,
+            url="",
         )
     if not _timm().is_model(name):
         known = ", ".join(ENCODERS)
@@ -156,8 +162,8 @@ def get_encoder_spec(name: str) -> EncoderSpec:
 
 
 def download_of(name: str) -> str:
-    """What has to be fetched before the encoder can be built; empty where nothing has."""
-    url = _WRN_URL if name == "wide_resnet50_2" else ""
+    """What is fetched before the encoder can be built; empty where nothing is."""
+    url = get_encoder_spec(name).url
     here = not url or (paths().weights / Path(url).name).exists()
     return "" if here else f"{url} (132 MB)"
 

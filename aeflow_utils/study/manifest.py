@@ -6,7 +6,6 @@ of it is seen in the run folders.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from aeflow_utils.config import RunConfig
 from aeflow_utils.errors import TrainingError, UserError
+from aeflow_utils.paths import code_version
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.costs import expected_seconds, finished_runs
 from aeflow_utils.study.experiments import prepare, run
@@ -30,14 +30,6 @@ from aeflow_utils.study.runs import failure_file, is_begun, lock_file, run_folde
 COLUMNS = ["row", "task", "features", "run", "seconds", "code", "config"]
 ARRAY_LIMIT = 1000  # tasks of a job array: Slurm's usual MaxArraySize is 1001
 STATES = ("done", "running", "failed", "stopped", "missing")
-
-
-def code_version() -> str:
-    """A hash of the package's code, in 12 digits."""
-    package, digest = Path(__file__).parent.parent, hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def freeze(configs: list[RunConfig], limit: int = ARRAY_LIMIT) -> pd.DataFrame:
