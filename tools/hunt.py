@@ -1,14 +1,15 @@
 """``make hunt``: kill a run at random moments of its life, let it go on, and compare every file.
 
 A life is what a reader does: images are prepared and encoded, two systems trained and scored,
-runs recorded, tables made. It is killed with SIGKILL, started again, and what it leaves must be,
-byte for byte, what an undisturbed life leaves. Times and memory are not compared.
+runs recorded, a notebook run, tables made. It is killed with SIGKILL, started again, and what it
+leaves must be, byte for byte, what an undisturbed life leaves. Times and memory are not compared.
 """
 
 import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ commands = [
     ["run", "--model", "ae_flow", *smoke],
     ["run", "--model", "padim", *smoke],
     ["record", "--runs-alone", *smoke],
+    ["notebooks", "01", *smoke],
     ["tables", "--verify", *smoke],
 ]
 for command in commands:
@@ -33,7 +35,7 @@ for command in commands:
 """
 # Of a run's environment, and of the checksums of its files that environment's.
 OF_THIS_MACHINE = ("fit_seconds", "score_seconds", "peak_memory_mb", "environment.json")
-NOT_COMPARED = (".lock",)  # what holds nothing
+NOT_COMPARED = (".lock", ".inputs")  # what holds nothing; what follows from times of files
 # Moments beyond the end are of no use; the first half second is Python's own start.
 EARLIEST = 0.5
 
@@ -43,7 +45,8 @@ def live(home: Path, seconds: float | None = None) -> tuple[int, str]:
     variables = {"AEFLOW_HOME": home / "home", "AEFLOW_CACHE": home / "cache"}
     environment = os.environ | {name: str(path) for name, path in variables.items()}
     environment |= {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
-    (home / "home").mkdir(parents=True, exist_ok=True)
+    notebooks = Path(__file__).parent.parent / "notebooks"
+    shutil.copytree(notebooks, home / "home/notebooks", dirs_exist_ok=True)
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", LIFE],
         env=environment,
@@ -71,6 +74,9 @@ def left_by(home: Path) -> dict[str, bytes]:
                 for name in OF_THIS_MACHINE:
                     kept.pop(name, None)
                 content = json.dumps(kept).encode()
+            if file.suffix == ".ipynb":  # papermill writes times beside what cells gave
+                cells = json.loads(content)["cells"]
+                content = json.dumps([(c["source"], c.get("outputs")) for c in cells]).encode()
             found[str(file.relative_to(home))] = content
     return found
 

@@ -67,8 +67,7 @@ def reconstructed(
 ) -> list[tuple[Tensor, Tensor]]:
     """Batches of images in this order with what the system makes of them, (B, C, H, W) each."""
     system.eval()
-    device = next(system.parameters()).device.type
-    batches = (batch.to(device) for batch in images.batches(batch_size, order))
+    batches = images.batches(batch_size, order, next(system.parameters()).device.type)
     return [(batch.image, system.reconstruct(batch)) for batch in batches]
 
 
@@ -115,8 +114,8 @@ def auroc_in_mode(
     try:
         system.train(training)
         scores = [
-            system.score(batch.to(device)).image_score.double().cpu().numpy()
-            for batch in images.batches(batch_size, order)
+            system.score(batch).image_score.double().cpu().numpy()
+            for batch in images.batches(batch_size, order, device)
         ]
     finally:
         system.load_state_dict(before)

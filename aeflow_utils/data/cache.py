@@ -17,10 +17,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
 from tqdm.auto import tqdm
+
+if TYPE_CHECKING:  # who reads results alone has no torch
+    from torch import Tensor
 
 NOBODY = ("-", "-")  # in the place of digest and checksum
 BLOCK = 256  # rows between two points at which a killed computation can go on
@@ -41,13 +45,16 @@ def file_sha256(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of an array that lie anywhere in it: `positions` (N,) into `array` (M, ...)."""
+    """Rows of an array that lie anywhere in it: `positions` (N,) into `array` (M, ...).
 
-    array: np.ndarray
+    `array` may be a tensor; what is read is of its kind.
+    """
+
+    array: np.ndarray | Tensor
     positions: np.ndarray
 
     @classmethod
-    def every(cls, array: np.ndarray) -> Rows:
+    def every(cls, array: np.ndarray | Tensor) -> Rows:
         """All rows of an array, in their order."""
         return cls(array, np.arange(len(array)))
 
@@ -62,7 +69,7 @@ class Rows:
     def nbytes(self) -> int:
         return int(np.prod(self.shape)) * self.array.itemsize
 
-    def __getitem__(self, which: np.ndarray | slice | int) -> np.ndarray:
+    def __getitem__(self, which: np.ndarray | slice | int) -> np.ndarray | Tensor:
         return self.array[self.positions[which]]
 
     def select(self, keep: np.ndarray) -> Rows:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from aeflow_utils.config import DataConfig
-from aeflow_utils.data.cache import Rows, cached_rows
+from aeflow_utils.data.cache import BLOCK, Rows, cached_rows
 from aeflow_utils.data.encoders import Encoder, get_encoder_spec, weights_hash
 from aeflow_utils.data.images import Prepared, prepare_images
 from aeflow_utils.data.precision import bf16_here, default_device
@@ -45,26 +45,17 @@ class Batch:
     features: dict[int, Tensor]
 
     def to(self, device: str) -> Batch:
-        """The batch on `device`; a GPU reads it by itself, beside what is computed there."""
-
-        def move(tensor: Tensor) -> Tensor:
-            tensor = tensor.pin_memory() if device == "cuda" else tensor
-            return tensor.to(device, non_blocking=True)
-
-        features = {stride: move(maps) for stride, maps in self.features.items()}
-        return Batch(move(self.image), features)
+        """The batch on `device`."""
+        features = {stride: maps.to(device) for stride, maps in self.features.items()}
+        return Batch(self.image.to(device), features)
 
 
-def stream(batches: Iterator[Batch], device: str) -> Iterator[Batch]:
-    """The batches on `device`; for a GPU the next one is read, and sent, behind the one in use."""
-    if device != "cuda":
-        yield from batches
-        return
-    moved = (batch.to(device) for batch in batches)
+def one_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches; the next is made, and sent to its device, behind the one in use."""
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, moved, None)
+        coming = pool.submit(next, batches, None)
         while (batch := coming.result()) is not None:
-            coming = pool.submit(next, moved, None)
+            coming = pool.submit(next, batches, None)
             yield batch
 
 
@@ -76,6 +67,8 @@ class ImageSet:
         table: the rows, as `list_images` gives them.
         images: (N, 1 or 3, H, W) uint8.
         features: {stride: (N, C, h, w)} float16.
+
+    Both are memory maps, or tensors of a card that `held` them.
     """
 
     table: pd.DataFrame
@@ -94,17 +87,46 @@ class ImageSet:
         features = {stride: maps.select(keep) for stride, maps in self.features.items()}
         return ImageSet(self.table[keep].reset_index(drop=True), self.images.select(keep), features)
 
-    def batch(self, positions: np.ndarray) -> Batch:
-        """The images at `positions` (indices into this set), in that order."""
-        image = torch.from_numpy(self.images[positions]).float().div_(255).expand(-1, 3, -1, -1)
-        features = {s: torch.from_numpy(m[positions]).float() for s, m in self.features.items()}
-        return Batch(image, features)
+    def held(self, device: str, room: int) -> ImageSet:
+        """The set in the memory of `device`, where `room` bytes hold it; else as it is."""
+        if self.images.nbytes + sum(maps.nbytes for maps in self.features.values()) > room:
+            return self
+        features = {stride: _on_device(maps, device) for stride, maps in self.features.items()}
+        return ImageSet(self.table, _on_device(self.images, device), features)
 
-    def batches(self, size: int, order: np.ndarray | None = None) -> Iterator[Batch]:
+    def batch(self, positions: np.ndarray, device: str = "cpu") -> Batch:
+        """The images at `positions` (indices into this set), in that order.
+
+        They are sent as they are stored, and become float32 on the device.
+        """
+
+        def read(rows: Rows) -> Tensor:
+            stored = torch.as_tensor(rows[positions])
+            if stored.device.type != device:  # pinned, a GPU reads it by itself
+                stored = stored.pin_memory().to(device, non_blocking=True)
+            return stored.float()
+
+        image = read(self.images).div_(255).expand(-1, 3, -1, -1)
+        return Batch(image, {stride: read(maps) for stride, maps in self.features.items()})
+
+    def batches(
+        self, size: int, order: np.ndarray | None = None, device: str = "cpu"
+    ) -> Iterator[Batch]:
         """All images in batches of `size`, in `order` (default: as they stand)."""
         order = np.arange(len(self)) if order is None else order
-        for start in range(0, len(order), size):
-            yield self.batch(order[start : start + size])
+        starts = range(0, len(order), size)
+        parts = (self.batch(order[start : start + size], device) for start in starts)
+        return parts if device == "cpu" else one_ahead(parts)
+
+
+def _on_device(rows: Rows, device: str) -> Rows:
+    """A copy in the device's memory, by parts: the host never holds it all."""
+    first = torch.from_numpy(rows[:1])
+    copy = torch.empty(rows.shape, dtype=first.dtype, device=device)
+    for start in range(0, len(rows), BLOCK):
+        part = slice(start, start + BLOCK)
+        copy[part] = torch.from_numpy(rows[part])
+    return Rows.every(copy)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from aeflow_utils.config import WARM_UP, TrainConfig
-from aeflow_utils.data.features import Batch, ImageSet, stream
+from aeflow_utils.data.features import Batch, ImageSet
 from aeflow_utils.data.precision import bf16_here, default_device, use_bf16
 from aeflow_utils.errors import TrainingError, UserError
 from aeflow_utils.models.scores import Scores
@@ -63,10 +63,14 @@ def fit(
     system.fit_statistics(train)
     if not any(parameter.requires_grad for parameter in system.parameters()):
         return pd.DataFrame(columns=["epoch"])
-    system.to(default_device())
+    device = default_device()
+    system.to(device)
     optimizers = system.optimizers(config)
     history, lowest = _resume(system, optimizers, resume_file)
-    val_normal = val.select(val.labels == 0)
+    train, val_normal = (
+        images.held(device, room_for_images(device))
+        for images in (train, val.select(val.labels == 0))
+    )
     for epoch in tqdm(range(len(history), epochs_of(config, len(train))), label, mininterval=1):
         losses = _train_epoch(system, optimizers, *_batches_of(train, config, seed, epoch), config)
         losses |= _val_losses(system, val_normal, config.batch_size)
@@ -80,6 +84,11 @@ def fit(
         _save_progress(system, optimizers, history, lowest, resume_file)
     system.load_state_dict(lowest or system.state_dict())
     return pd.DataFrame(history)
+
+
+def room_for_images(device: str) -> int:
+    """Bytes of a card that a run may fill with its images: a quarter of what is free of it."""
+    return torch.cuda.mem_get_info()[0] // 4 if device == "cuda" else 0
 
 
 def _no_finite_loss(label: str, row: dict) -> TrainingError:
@@ -145,7 +154,7 @@ def _batches_of(
     order = _draw_order(len(train), config.batch_size, seed, epoch)
     n_steps, n_epochs = -(-len(order) // config.batch_size), epochs_of(config, len(train))
     progress = np.linspace(epoch, epoch + 1, n_steps, endpoint=False) / n_epochs
-    return train.batches(config.batch_size, order), progress
+    return train.batches(config.batch_size, order, default_device()), progress
 
 
 def _train_epoch(
@@ -158,7 +167,7 @@ def _train_epoch(
     """One pass over the batches: each loss term's mean over the steps that had it."""
     system.train()
     terms: dict[str, list[Tensor]] = {}
-    for batch, share in zip(stream(batches, _device_of(system)), progress, strict=True):
+    for batch, share in zip(batches, progress, strict=True):
         _set_rates(optimizers, rate_factor(config, share * system.phases % 1))
         for name, value in system.train_step(batch, optimizers, share).items():
             terms.setdefault(name, []).append(value.detach())
@@ -170,7 +179,7 @@ def _val_losses(system: System, images: ImageSet, batch_size: int) -> dict[str, 
     """Each loss term's mean over the images, in eval mode."""
     system.eval()
     sums: dict[str, float] = {}
-    for batch in stream(images.batches(batch_size), _device_of(system)):
+    for batch in images.batches(batch_size, device=_device_of(system)):
         for name, value in system.loss(batch).items():
             sums[name] = sums.get(name, 0.0) + float(value) * len(batch.image)
     return {f"val_{name}": value / len(images) for name, value in sums.items()}
@@ -225,7 +234,7 @@ def residual_maps(system: System, images: ImageSet) -> np.ndarray | None:
     """|x - x'| of all images, mean over channels, (N, H, W); None where nothing is remade."""
     if next(iter(_scores(system, images))).reconstruction is None:
         return None
-    batches = stream(images.batches(SCORING_BATCH), _device_of(system))
+    batches = images.batches(SCORING_BATCH, device=_device_of(system))
     maps = [(batch.image - system.reconstruct(batch)).abs().mean(dim=1) for batch in batches]
     return torch.cat(maps).float().cpu().numpy()
 
@@ -256,5 +265,5 @@ def score_images(system: System, images: ImageSet) -> pd.DataFrame:
 
 def _scores(system: System, images: ImageSet) -> Iterator[Scores]:
     system.eval()
-    for batch in stream(images.batches(SCORING_BATCH), _device_of(system)):
+    for batch in images.batches(SCORING_BATCH, device=_device_of(system)):
         yield system.score(batch)

@@ -59,7 +59,7 @@ class Inputs:
 
     def pixels(self, positions: np.ndarray) -> Tensor:
         """Images (N, 3, H, W) in [0, 1], as they come from disk: before any encoder."""
-        return replace(self.images, features={}).batch(positions).image.to(default_device())
+        return replace(self.images, features={}).batch(positions, default_device()).image
 
 
 def elpv(encoder: str, size: int, batch_size: int, n_images: int) -> tuple[Inputs, ImageSet]:
@@ -107,14 +107,15 @@ class Pipeline:
     def fit(self) -> float:
         """Seconds to encode all images and take their statistics: the training of a PaDiM."""
         inputs, read, start = self.inputs, self.encode or self.system.train(), clock()
-        for batch in replace(inputs.images, features={}).batches(inputs.batch_size):
-            read(batch.image.to(default_device()))
+        images = replace(inputs.images, features={})
+        for batch in images.batches(inputs.batch_size, device=default_device()):
+            read(batch.image)
         self.system.fit_statistics(inputs.images)
         self.system.to(default_device())  # statistics are taken where the maps are read
         return clock() - start
 
     def _cached(self, positions: np.ndarray) -> Batch:
-        return self.inputs.images.batch(positions).to(default_device())
+        return self.inputs.images.batch(positions, default_device())
 
 
 class PlainEncoder(Encoder):

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from aeflow_utils.data.features import ImageSet, stream
+from aeflow_utils.data.features import ImageSet
 from aeflow_utils.data.precision import default_device, use_bf16
 from aeflow_utils.metrics import auroc
 from benchmarks.speed.comparison import ENCODE, SCORE, STEP
@@ -57,7 +57,7 @@ def steps_to_target(pipeline: Pipeline, train: Inputs, val: ImageSet, most: int)
 
 def _scores(pipeline: Pipeline, images: ImageSet) -> np.ndarray:
     """From pixels, (N,)."""
-    batches = stream(images.batches(16), default_device())
+    batches = images.batches(16, device=default_device())
     return torch.cat([pipeline.score(batch.image) for batch in batches]).double().cpu().numpy()
 
 

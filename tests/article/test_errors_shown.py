@@ -203,9 +203,9 @@ def test_class_order_is_made_not_assumed(system_of, small_elpv):
     system = system_of("resnet_like")
     labels = []
 
-    def remember(positions):
+    def remember(positions, device):
         labels.append(mixed.labels[positions])
-        return type(mixed).batch(mixed, positions)
+        return type(mixed).batch(mixed, positions, device)
 
     object.__setattr__(mixed, "batch", remember)
     batch_statistics(system, mixed, batch_size=16)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from aeflow_utils.config import DataConfig, RunConfig
 from aeflow_utils.data.encoders import Encoder
-from aeflow_utils.data.features import UNREADABLE_SHOWN, Batch, load_splits, stream
+from aeflow_utils.data.features import UNREADABLE_SHOWN, load_splits, one_ahead
 from aeflow_utils.data.images import read_image
 from aeflow_utils.errors import UserError
 from aeflow_utils.profiles import PROFILES
@@ -309,20 +309,33 @@ def test_batches_cover_every_image_once_in_order(make_image_set):
     assert torch.equal(served, images.batch(order).image)
 
 
-def test_batches_for_a_gpu_are_read_one_ahead_and_none_is_lost(make_image_set, monkeypatch):
-    moved, taken = [], []
-    monkeypatch.setattr(Batch, "to", lambda batch, device: moved.append(device) or batch)
-    images = make_image_set(10)
+def test_batches_are_read_one_ahead_and_none_is_lost(make_image_set):
+    images, taken = make_image_set(10), []
 
     def batches():
         for batch in images.batches(4):
             taken.append(batch)
             yield batch
 
-    served = list(stream(batches(), "cuda"))
-    assert moved == ["cuda"] * 3
+    served = list(one_ahead(batches()))
     assert [batch is other for batch, other in zip(served, taken, strict=True)] == [True] * 3
-    assert list(stream(iter(()), "cuda")) == []
+    assert list(one_ahead(iter(()))) == []
+
+
+def test_a_set_held_in_memory_serves_the_same_batches(make_image_set, monkeypatch):
+    monkeypatch.setattr("aeflow_utils.data.features.BLOCK", 3)  # 7 images are three parts
+    images, order = make_image_set(7), np.array([6, 5, 0, 1, 2, 3, 4])
+    n_bytes = images.images.nbytes + images.features[16].nbytes
+    held, odd = images.held("cpu", n_bytes), np.arange(7) % 2 == 1
+    assert isinstance(held.images.array, torch.Tensor)
+    assert images.held("cpu", n_bytes - 1) is images
+    for ours, theirs in ((held, images), (held.select(odd), images.select(odd))):
+        assert len(ours) == len(theirs) > 0
+        for a, b in zip(ours.batches(3), theirs.batches(3), strict=True):
+            assert torch.equal(a.image, b.image)
+            assert torch.equal(a.features[16], b.features[16])
+    assert torch.equal(held.batch(order).image, images.batch(order).image)
+    assert held.batch(order).features[16].dtype == torch.float32
 
 
 def test_an_error_while_reading_ahead_reaches_the_reader(monkeypatch):
@@ -331,4 +344,4 @@ def test_an_error_while_reading_ahead_reaches_the_reader(monkeypatch):
         yield
 
     with pytest.raises(OSError, match="disk is gone"):
-        list(stream(broken(), "cuda"))
+        list(one_ahead(broken()))
