@@ -4,7 +4,7 @@ PROFILE ?= laptop
 BIN     := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMP   := .venv/.installed
 
-.PHONY: reproduce paper notebook hunt test-slurm overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench bench-own api readme links address lock clean help
+.PHONY: reproduce paper notebook hunt test-slurm overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench bench-own bench-card api readme links address lock clean help
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
@@ -20,6 +20,7 @@ help:
 	@echo "make peers      compare methods and metrics with anomalib's, in an environment of its own"
 	@echo "make bench      how fast it is beside a plain pipeline and anomalib: a table and a picture"
 	@echo "make bench-own  fit and score on a folder, beside anomalib: whole processes in turn"
+	@echo "make bench-card what a GPU does, where there is one"
 	@echo "make api        docs/api.md, from the docstrings"
 	@echo "make address    (maintainer) URL=https://host/owner/name, for badges and citation"
 	@echo "make clean      remove this machine's runs and caches, keep what was recorded"
@@ -102,6 +103,10 @@ bench: .venv-peers/.installed
 # About an hour on two cores that do nothing else.
 bench-own: .venv-peers/.installed
 	TQDM_DISABLE=1 .venv-peers/bin/python -W ignore -m benchmarks.own
+
+# A few minutes, on a machine with a GPU.
+bench-card: $(STAMP)
+	TQDM_DISABLE=1 $(BIN)/python -W ignore -m benchmarks.card
 
 # These three need Python and nothing else.
 api:

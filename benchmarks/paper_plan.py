@@ -1,9 +1,9 @@
 """What the whole study would take on a few cards, reckoned on paper: ``-m benchmarks.paper_plan``.
 
-No run of profile `paper` is recorded, and no card of this reckoning was seen. It takes the official
-number of images of each data set, and the seconds of the recorded runs on ISIC 2018, which shared
-one H100 sixteen at a time: a sixteenth of each is what a run takes of the card. What is computed
-grows with the images that a training sees, with their pixels and with the encoder's weight.
+No run of profile `paper` is recorded. Of what is trained by gradient, the seconds of a step are
+those of results/card.csv: one H100, the paper's size, a run at a time. Of the rest, they are those
+of the recorded runs on ISIC 2018, which shared one H100 sixteen at a time, in proportion to images,
+their pixels and the encoder's weight. The numbers of images are the official ones.
 Written to results/paper_plan.csv and into slurm/README.md.
 """
 
@@ -21,9 +21,11 @@ from aeflow_utils.methods import METHODS
 from aeflow_utils.profiles import EVIDENCE, PROFILES
 from aeflow_utils.study.costs import FEATURE_BYTES, work
 from aeflow_utils.study.results import find
+from aeflow_utils.study.training import epochs_of
 
 HOME = Path(__file__).resolve().parents[1]
 CARDS, SHARED_BY = 8, 16
+N_STEP = 16 * 64  # images: whole batches of each method
 MEASURED_ON, SHARE = "isic2018", 0.9  # of its training normals, the rest being validation
 MARKED = re.compile("(<!-- plan -->\n).*(\n<!-- /plan -->)", re.DOTALL)
 
@@ -37,7 +39,21 @@ def card_seconds() -> dict[str, float]:
             took = run.environment["fit_seconds"] + run.environment["score_seconds"]
             rate = took / SHARED_BY / work(run.config, n_images)
             rates.setdefault(run.config.model.name, []).append(rate)
-    return {name: float(np.mean(each)) for name, each in rates.items()}
+    return {name: float(np.mean(each)) for name, each in rates.items()} | _by_steps()
+
+
+def _by_steps() -> dict[str, float]:
+    """The same, of methods whose step was timed at the paper's size."""
+    steps = pd.read_csv(HOME / "results" / "card.csv").query("section == 'training step'")
+    paper, found = PROFILES["paper"], {}
+    for name, method in METHODS.items():
+        variants = [f"{method.title}, {v}" if v else method.title for v in method.variants]
+        mine = steps[steps["case"].isin(variants)]
+        if len(mine):
+            one = RunConfig.build(paper, MEASURED_ON, name, variant=next(iter(method.variants)))
+            steps_of_run = epochs_of(one.train, N_STEP) * N_STEP / one.train.batch_size
+            found[name] = mine["median"].mean() / 1000 * steps_of_run / work(one, N_STEP)
+    return found
 
 
 def images(spec: DatasetSpec, category: str) -> tuple[int, int]:

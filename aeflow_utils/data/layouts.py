@@ -158,7 +158,7 @@ def scan_isic(root: Path, category: str) -> pd.DataFrame:
     rows = []
     for split, part in _ISIC_PARTS.items():
         stem = f"ISIC2018_Task3_{part}"
-        table = next(root.glob(f"{stem}_GroundTruth*/{stem}_GroundTruth.csv"), None)
+        table = min(root.glob(f"{stem}_GroundTruth*/{stem}_GroundTruth.csv"), default=None)
         table = table or next(root.glob(f"{stem}_GroundTruth.csv"), None)
         if table is None:
             continue

@@ -55,7 +55,8 @@ def spec(data: FolderConfig) -> DatasetSpec:
         find_mask = masks.get if any(masks.values()) else None
     elif source.is_dir():
         root, files = source, files_under(source)
-        homes = [c.name for c in source.iterdir() if c.is_dir() and c.name.lower() in MASK_FOLDERS]
+        inside = sorted(source.iterdir())
+        homes = [c.name for c in inside if c.is_dir() and c.name.lower() in MASK_FOLDERS]
         find_mask = partial(_guess_masks, homes=homes) if homes else None
         rows = _rows(root, [path for path in files if _is_image(path)], notes)
         notes += _other_files(files)

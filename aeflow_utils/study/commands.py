@@ -157,11 +157,13 @@ def _tell_needs(configs: list[RunConfig]) -> None:
     encoders = dict.fromkeys(config.model.encoder for config in configs)
     fetched = [each for each in map(download_of, encoders) if each]
     seconds = costs.expected_seconds(configs, costs.finished_runs({configs[0].profile}))
+    size = costs.CARD_GB[configs[0].train.bf16]
     lines = {
         "runs": f"{len(configs)}",
         "to fetch": ", ".join(fetched) or "nothing",
         "cache": f"{costs.cache_bytes(configs) / 1e9:.1f} GB: {paths().cache}",
-        "memory": costs.MEMORY_TOLD,
+        "memory": f"up to {size} GB of a card a run at the paper's size: one of 16 GB holds "
+        f"{int(16 // size)} at a time (--jobs)",
         "time": f"about {seconds.sum() / 3600:,.1f} h by one worker of the recorded machine",
     }
     for name, told in lines.items():

@@ -23,11 +23,9 @@ UNKNOWN = 120.0  # seconds a run is thought to take where nothing is known
 # (results/benchmarks.csv), and 0.0077 s for one of 128 px with lite0 (recorded laptop runs).
 HEAVIER = {"wide_resnet50_2": 27}
 
-# Measured on a CPU (results/benchmarks.csv, "peak memory"), never on a card.
-MEMORY_TOLD = (
-    "about 2 GB a run with Wide ResNet-50-2 at 256 px in batches of 16, on a processor; by that a "
-    "card of 16 GB holds six at a time (--jobs 6), which was never tried"
-)
+# Of a card, at the peak of the largest run of profile `paper`: in float32, and in bfloat16
+# (results/card.csv, one H100).
+CARD_GB = {False: 11.8, True: 6.6}
 
 
 def finished_runs(profiles: Collection[str]) -> list[RunResult]:

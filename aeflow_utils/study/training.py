@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -61,16 +62,12 @@ def fit(
     """
     use_bf16(system, bf16_here(config.bf16))
     system.fit_statistics(train)
+    system.to(default_device())
     if not any(parameter.requires_grad for parameter in system.parameters()):
         return pd.DataFrame(columns=["epoch"])
-    device = default_device()
-    system.to(device)
     optimizers = system.optimizers(config)
     history, lowest = _resume(system, optimizers, resume_file)
-    train, val_normal = (
-        images.held(device, room_for_images(device))
-        for images in (train, val.select(val.labels == 0))
-    )
+    train, val_normal = _near(train), _near(val.select(val.labels == 0))
     for epoch in tqdm(range(len(history), epochs_of(config, len(train))), label, mininterval=1):
         losses = _train_epoch(system, optimizers, *_batches_of(train, config, seed, epoch), config)
         losses |= _val_losses(system, val_normal, config.batch_size)
@@ -84,6 +81,11 @@ def fit(
         _save_progress(system, optimizers, history, lowest, resume_file)
     system.load_state_dict(lowest or system.state_dict())
     return pd.DataFrame(history)
+
+
+def _near(images: ImageSet) -> ImageSet:
+    """The set on the device, if there is room for it."""
+    return images.held(default_device(), room_for_images(default_device()))
 
 
 def room_for_images(device: str) -> int:
@@ -219,7 +221,8 @@ def _save_progress(
 
 
 def _device_of(system: System) -> str:
-    return next(system.parameters(), torch.empty(0)).device.type
+    tensors = chain(system.parameters(), system.buffers(), [torch.empty(0)])
+    return next(tensors).device.type
 
 
 @torch.inference_mode()

@@ -193,9 +193,9 @@ def scores_with_auroc(auroc, n=100):
 
 @pytest.mark.parametrize(
     ("rerun", "verdict"),
-    [(0.80, "equal"), (0.83, "as a re-run"), (0.77, "as a re-run"), (0.86, "beyond a seed")],
+    [(0.80, "equal"), (0.95, "as a re-run"), (0.65, "as a re-run"), (0.96, "beyond a seed")],
 )
-def test_a_rerun_may_move_as_far_as_the_recorded_seeds_lie_apart(rerun, verdict, write_run):
+def test_a_rerun_may_move_as_far_as_two_seeds_differ(rerun, verdict, write_run):
     for seed, auroc in enumerate((0.80, 0.78, 0.83)):
         write_run(seed=seed, test=scores_with_auroc(auroc), recorded=True)
     write_run(seed=0, test=scores_with_auroc(rerun))
@@ -203,7 +203,8 @@ def test_a_rerun_may_move_as_far_as_the_recorded_seeds_lie_apart(rerun, verdict,
     assert row["verdict"] == verdict
     assert row["recorded"] == pytest.approx(0.80)
     assert row["difference"] == pytest.approx(rerun - 0.80)
-    assert row["a seed moves"] == pytest.approx(0.05)
+    # Deviation of the three seeds, times sqrt(2), times Student's t of 2 degrees of freedom.
+    assert row["a seed moves"] == pytest.approx(0.025166 * 1.414214 * 4.302653, rel=1e-4)
 
 
 def test_without_a_second_seed_only_what_is_equal_is_reproduced(write_run):
