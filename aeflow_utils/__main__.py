@@ -5,18 +5,22 @@ A command imports what it needs when it runs: help and short answers wait for no
 
 from __future__ import annotations
 
+from aeflow_utils.errors import end_at_once, on_stop
+
+if __name__ == "__main__":
+    on_stop(end_at_once)  # what is imported next takes a moment, in which Ctrl-C may come
+
 import argparse
 import os
-import signal
 import sys
 import time
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aeflow_utils.errors import TrainingError, UserError
+from aeflow_utils.errors import STOPPED, STOPPED_STATUS, TrainingError, UserError, interrupt
 from aeflow_utils.own import commands as own
-from aeflow_utils.paths import paths
+from aeflow_utils.paths import check_writable, paths
 from aeflow_utils.profiles import EVIDENCE, PROFILES, Profile, get_profile
 from aeflow_utils.study import commands as runs
 
@@ -25,8 +29,8 @@ Options = argparse.Namespace
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; a user's error is one line on stderr and exit status 2."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         return options.command(options) or 0
     except (UserError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -39,8 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped: finished runs are kept, run the same command to go on", file=sys.stderr)
-        return 130
+        print(STOPPED, file=sys.stderr)
+        return STOPPED_STATUS
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -164,6 +168,9 @@ def _record(options: Options) -> None:
     from aeflow_utils.study import machine, recording
 
     profile = get_profile(options.profile)
+    if not options.runs_alone:
+        for name in ("notebooks", "docs"):
+            check_writable(paths().home / name)
     print(f"{len(recording.record(profile.name))} runs recorded")
     if profile.name == EVIDENCE:  # needs trained weights, which are not recorded
         system_errors.demonstrate(profile)
@@ -211,7 +218,7 @@ def _reproduce(options: Options) -> None:
 
 def command_line() -> int:
     """`main`, in a process of its own: SIGTERM stops it as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    on_stop(interrupt)
     return main()
 
 

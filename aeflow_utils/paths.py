@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
 import platform
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from aeflow_utils.errors import UserError
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,56 @@ def code_version() -> str:
     for file in sorted(package.rglob("*.py")):
         digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder if it is not there, and try to write; for who is about to begin long work.
+
+    Raises:
+        UserError: it cannot be written; names the remedy.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):  # gone when it is closed, and with a killed process
+            pass
+    except OSError as error:
+        raise _not_writable(folder, error.strerror) from None
+
+
+@contextmanager
+def locked(file: Path, blocking: bool = True) -> Iterator[None]:
+    """Inside, no other process is inside for the same file. One that was killed is not, either.
+
+    Raises:
+        filelock.Timeout: another is, and `blocking` says not to wait for it.
+        UserError: the file cannot be locked; names the remedy.
+    """
+    from filelock import FileLock, Timeout  # help comes at once
+
+    lock = FileLock(file, blocking=blocking)
+    try:
+        with warnings.catch_warnings():
+            # It says that the file's being there is to be the lock: a killed process would keep it.
+            warnings.filterwarnings("error", "flock not supported")
+            lock.acquire()
+    except Timeout:
+        raise
+    except (OSError, NotImplementedError, UserWarning) as error:
+        has_none = not isinstance(error, OSError) or error.errno in NO_LOCKS
+        why = "its file system has no locks" if has_none else error.strerror
+        raise _not_writable(file.parent, why) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _not_writable(folder: Path, why: str) -> UserError:
+    places, remedy = paths(), "name another folder"
+    for name in ("home", "cache", "weights"):
+        if folder.is_relative_to(getattr(places, name)):
+            remedy = f"set AEFLOW_{name.upper()} to a folder elsewhere"
+    return UserError(f"{folder} cannot be written ({why}): {remedy}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from aeflow_utils.data.cache import cached_rows
+from aeflow_utils.paths import locked
 from aeflow_utils.study.runs import seal
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -47,6 +48,13 @@ def compute_rows(folder, key, digests, log, barrier):
     barrier.wait(timeout=30)
     rows = cached_rows(folder, {"a": key}, digests, fill, "test")["a"]
     np.testing.assert_array_equal(rows[:], np.repeat(range(len(digests)), 3).reshape(-1, 3))
+
+
+def hold_lock(file, held):
+    """A process that holds a lock until it is killed."""
+    with locked(file):
+        held.set()
+        time.sleep(600)
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -1,8 +1,10 @@
 """The command line: what it prints, and one line for what its user can put right."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from aeflow_utils.config import DataConfig
 from aeflow_utils.data.catalog import SPECS
 from aeflow_utils.data.images import prepare_images
 from aeflow_utils.data.table import available, list_images
-from aeflow_utils.errors import TrainingError
+from aeflow_utils.errors import STOPPED, TrainingError
 from aeflow_utils.paths import paths, switch
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study import experiments
@@ -90,6 +92,26 @@ def test_an_interrupted_command_says_how_to_go_on(capsys, monkeypatch):
     monkeypatch.setattr(experiments, "run", interrupt)
     assert main(["run", "--model", "ae_flow", "--profile", "smoke"]) == 130
     assert "same command" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "number"),
+    [(0.05, "SIGINT"), (0.4, "SIGINT"), (0.8, "SIGTERM"), (1.5, "SIGINT"), (2.5, "SIGINT")],
+)
+def test_a_command_may_be_stopped_while_it_imports(seconds, number, own_cache):
+    """The shell that the tests run in may ignore Ctrl-C: the command must not inherit that."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aeflow_utils", "run", "--profile", "laptop"],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(seconds)
+    process.send_signal(signal.Signals[number])
+    _, told = process.communicate(timeout=60)
+    stopped = (process.returncode, told) == (130, f"{STOPPED}\n")
+    begun = "__main__.py" in told  # else Python was about to start, and ended as it does
+    assert stopped or (process.returncode and not begun and seconds < 1)
 
 
 def test_data_list_says_what_is_here_and_how_to_get_the_rest(capsys, mvtec_tree):

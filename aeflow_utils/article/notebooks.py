@@ -19,7 +19,7 @@ from aeflow_utils.article.page import render_html
 from aeflow_utils.config import DataConfig
 from aeflow_utils.data.table import available, list_images
 from aeflow_utils.errors import UserError
-from aeflow_utils.paths import code_version, paths, whole
+from aeflow_utils.paths import check_writable, code_version, paths, whole
 from aeflow_utils.profiles import Profile
 from aeflow_utils.show.tables import print_comparison
 from aeflow_utils.study.recording import RESULTS_THAT_COME
@@ -154,13 +154,13 @@ def execute_with_papermill(
     """
     parameters = {"profile": profile.name} | (parameters or {})
     folder = paths().results(profile.name) / "notebooks"
-    folder.mkdir(parents=True, exist_ok=True)
     unfinished, final = folder / f".{notebook.name}", folder / notebook.name
     given = f"{shared} {parameters}".encode()
     inputs = hashlib.sha256(given + notebook.read_bytes()).hexdigest()
     known = final.with_suffix(".inputs")
     if final.exists() and known.exists() and known.read_text() == inputs:
         return final
+    check_writable(folder)
     papermill.execute_notebook(
         str(notebook),
         str(unfinished),

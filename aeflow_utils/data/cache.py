@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,8 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import FileLock
 from tqdm.auto import tqdm
+
+from aeflow_utils.errors import UserError
+from aeflow_utils.paths import check_writable, locked
 
 if TYPE_CHECKING:  # who reads results alone has no torch
     from torch import Tensor
@@ -85,24 +88,28 @@ def cached_rows(
     A row that `fill` cannot make has the position -1.
 
     Args:
-        folder: where the cache lives; created if missing.
+        folder: where the cache lives; created if missing. One that holds all is only read.
         keys: of each array by name, everything that its rows depend on but the files, JSON-ready.
         digests: (N,) of the files that rows are of.
         fill: computes some of N (given by their numbers, rising), {name: one array each, or None
             where there can be none}. What it raises leaves the blocks before it in place.
         label: of the progress bar.
+
+    Raises:
+        UserError: rows are to be made and the folder cannot be written, or has no room for them.
     """
     first = {digest: number for number, digest in reversed(list(enumerate(digests)))}
     stores = {name: _Store(folder, key, first) for name, key in keys.items()}
-    if _missing(stores, first):
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
+    if _are_to_be_made(_missing(stores, first), fill, folder):
+        with locked(folder / ".lock"):
             stores = {name: _Store(folder, key, first) for name, key in keys.items()}
             missing = _missing(stores, first)  # none, if another was faster
             with tqdm(total=len(missing), desc=label, mininterval=1) as bar:
                 for start in range(0, len(missing), BLOCK):
                     block = missing[start : start + BLOCK]
-                    for name, values in fill(block).items():
+                    filled = fill(block)
+                    _check_room(folder, filled, (len(missing) - start) / len(block))
+                    for name, values in filled.items():
                         named = zip((digests[number] for number in block), values, strict=True)
                         stores[name].append({d: row for d, row in named if row is not None})
                     bar.update(len(block))
@@ -113,6 +120,32 @@ def _missing(stores: dict[str, _Store], first: dict[str, int]) -> list[int]:
     """Numbers of the digests that some array lacks, rising."""
     have = set.intersection(*(set(store.found) for store in stores.values()))
     return sorted(number for digest, number in first.items() if digest not in have)
+
+
+def _are_to_be_made(missing: list[int], fill: Fill, folder: Path) -> bool:
+    """Whether rows are to be written, for which `folder` must allow it.
+
+    One that does not will do where nothing can be made: of images that nobody can read.
+    """
+    if not missing:
+        return False
+    try:
+        check_writable(folder)
+    except UserError:
+        tried = (values for number in missing for values in fill([number]).values())
+        if any(row is not None for values in tried for row in values):
+            raise
+        return False
+    return True
+
+
+def _check_room(folder: Path, filled: dict[str, Sequence[np.ndarray | None]], times: float) -> None:
+    """Refuse to begin, or to go on, where a disk has no room for so many `times` these rows."""
+    some = (row for values in filled.values() for row in values if row is not None)
+    wanted, disk = times * sum(row.nbytes for row in some), shutil.disk_usage(folder)
+    if disk.total and wanted > disk.free:  # some network disks say 0 of 0
+        sizes = f"{wanted / 1e9:.3f} GB are wanted, {disk.free / 1e9:.3f} GB are free"
+        raise UserError(f"{folder}: {sizes}. Make room, or set AEFLOW_CACHE to a larger disk")
 
 
 class _Store:
@@ -150,7 +183,10 @@ class _Store:
         if not new:
             return
         some = np.asarray(next(iter(new.values())))
-        if self.array is None:
+        # A damaged form may tell of other rows: cut by their size, a file would end amid what
+        # somebody reads.
+        known = self.array
+        if known is None or (known.dtype, known.shape[1:]) != (some.dtype, some.shape):
             self._begin(some)
         n_before = self._mend(some.nbytes)
         with self.path.open("ab") as file:
@@ -227,7 +263,7 @@ def remove_arrays(folder: Path, dataset: str = "") -> list[Stored]:
     """Delete every array, or those of one data set; what a process is reading stays readable."""
     if not folder.is_dir():
         return []
-    with FileLock(folder / ".lock"):  # not while one is computed
+    with locked(folder / ".lock"):  # not while one is computed
         removed = stored_arrays(folder, dataset)
         for array in removed:
             for path in array.files:

@@ -27,7 +27,7 @@ from aeflow_utils.config import UNTRAINED
 from aeflow_utils.data.cache import file_sha256
 from aeflow_utils.data.precision import autocast
 from aeflow_utils.errors import UserError
-from aeflow_utils.paths import paths
+from aeflow_utils.paths import check_writable, paths
 
 
 def _timm() -> ModuleType:
@@ -86,17 +86,19 @@ def _stored(name: str, source: str, write: Callable[[Path], None]) -> Path:
     """The weights file called `name`; `write` makes it from `source` where it is not there yet."""
     target = paths().weights / name
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(target.parent)
         # torch.save writes the name before the last dot into the file, and so into its hash.
         unfinished = target.with_suffix(f".partial{os.getpid()}")
         try:
             write(unfinished)
+            unfinished.replace(target)
         except Exception as error:  # hubs and networks fail in many kinds
             raise UserError(
                 f"cannot get {source} ({error}). Put the file at {target} by hand, or use the "
                 "encoder that needs no download: efficientnet_lite0 (profiles smoke and laptop)"
             ) from None
-        unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
     return target
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from tqdm.auto import tqdm
 
 from aeflow_utils.data.cache import key_hash
 from aeflow_utils.errors import UserError
-from aeflow_utils.paths import paths
+from aeflow_utils.paths import paths, whole
 
 SETTLED = 2.0  # seconds: a file that changed more lately may change again within one tick
 SHOWN = 2000  # files: fewer are read before a progress bar is of use
@@ -77,8 +76,6 @@ def _read(memory: Path) -> dict[str, list]:
 
 
 def _write(memory: Path, known: dict[str, list]) -> None:
-    with suppress(OSError):  # a cache that cannot be written costs time alone
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = memory.with_suffix(f".partial{os.getpid()}")
-        unfinished.write_text(json.dumps(known))
-        unfinished.replace(memory)
+    # A cache that cannot be written costs time alone.
+    with suppress(OSError), whole(memory) as partial:
+        partial.write_text(json.dumps(known))

@@ -66,13 +66,16 @@ def _add_detector(parser: argparse.ArgumentParser) -> None:
 def fit(options: Options) -> None:
     """Fit a model into ``--out``."""
     from aeflow_utils.own import fit, report
+    from aeflow_utils.own.model import check_target
 
+    target = Path(options.out).expanduser()
+    check_target(target)
     listed = _listed(_data(options))
     profile = get_profile(options.profile)
     model, results = fit.fit(listed, profile, options.detector, options.encoder)
     for note in fit.near_twins(fit.splits_of(model.config, listed=listed)):
         print(note)
-    folder = report.save_model(model, listed, results, Path(options.out).expanduser())
+    folder = report.save_model(model, listed, results, target)
     print(f"{report.run_name(model)}, in {folder}; the model card is {folder / 'README.md'}")
 
 

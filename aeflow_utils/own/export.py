@@ -15,6 +15,7 @@ from aeflow_utils.data.features import Batch
 from aeflow_utils.data.images import read_image
 from aeflow_utils.errors import UserError
 from aeflow_utils.own.model import BATCH, ONNX, Model, load_model
+from aeflow_utils.paths import check_writable
 
 AGREES = 1e-4  # largest difference, of the scores' own size, and of the maps'
 CANNOT = {"knn": "its neighbours are searched by scikit-learn, which is no part of a graph"}
@@ -47,6 +48,7 @@ def export(folder: Path) -> tuple[Path, dict[str, float]]:
         UserError: the detector has no graph, or the file's answers differ by more than `AGREES`.
     """
     model = load_model(folder)
+    check_writable(folder)
     name = model.config.model.name
     if name in CANNOT:
         raise UserError(f"{name} cannot be exported: {CANNOT[name]}")

@@ -22,6 +22,7 @@ from aeflow_utils.errors import UserError
 from aeflow_utils.models import build_system
 from aeflow_utils.models.scores import Scores
 from aeflow_utils.models.system import Shapes, System
+from aeflow_utils.paths import check_writable
 from aeflow_utils.study.runs import write_json
 from aeflow_utils.study.systems import read_weights, write_weights
 
@@ -108,10 +109,9 @@ class Model:
         """Write the model and its card, whole or not at all; an older one in `folder` is replaced.
 
         Raises:
-            UserError: `folder` is there and holds something else.
+            UserError: as `check_target`.
         """
-        if folder.exists() and not (folder / ABOUT).exists() and list(folder.iterdir()):
-            raise UserError(f"{folder} holds something else than a model: name another folder")
+        check_target(folder)
         work, old = (folder.with_name(f".{folder.name}.{end}") for end in ("partial", "old"))
         for rest in (work, old):
             shutil.rmtree(rest, ignore_errors=True)
@@ -139,6 +139,17 @@ class Model:
             "encoder": weights_hash(self.config.model.encoder) if self.shapes else "",
             "packages": {name: version(name) for name in packages},
         }
+
+
+def check_target(folder: Path) -> None:
+    """Before a model is fitted: see that it can be saved.
+
+    Raises:
+        UserError: `folder` is there and holds something else, or nobody may write beside it.
+    """
+    if folder.exists() and not (folder / ABOUT).exists() and list(folder.iterdir()):
+        raise UserError(f"{folder} holds something else than a model: name another folder")
+    check_writable(folder.parent)
 
 
 def load_model(folder: Path, runtime: str = "torch") -> Model:

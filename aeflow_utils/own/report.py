@@ -23,10 +23,10 @@ from aeflow_utils.data.images import decoding, read_mask, upright
 from aeflow_utils.data.table import ImageList, masks_of
 from aeflow_utils.errors import UserError
 from aeflow_utils.own.fit import AUTO, fit, labels_tell, near_twins
-from aeflow_utils.own.model import ABOUT, Model
+from aeflow_utils.own.model import ABOUT, Model, check_target
 from aeflow_utils.own.page import Facts, write_page
 from aeflow_utils.own.score import answers, picture, strength
-from aeflow_utils.paths import whole
+from aeflow_utils.paths import check_writable, whole
 from aeflow_utils.profiles import Profile
 from aeflow_utils.show import figures
 from aeflow_utils.show.style import LABEL_NAMES
@@ -48,6 +48,7 @@ def fit_and_report(
         UserError: images that cannot be read, or `folder` is of other images.
     """
     _refuse_another_source(folder / "model" / ABOUT, listed.data.source)
+    check_target(folder / "model")
     model, results = fit(listed, profile, detector, encoder)
     save_model(model, listed, results, folder / "model")
     judged = {0, 1} <= set(results[0].labelled("test")["label"])
@@ -111,6 +112,7 @@ def write_report(
     model: Model, table: pd.DataFrame, root: Path, folder: Path, **facts: object
 ) -> Path:
     """Score the images of a table, with columns path, label, kind and mask; CSV, pictures, page."""
+    check_writable(folder)
     shutil.rmtree(folder / "thumbs", ignore_errors=True)  # of other images
     (folder / "thumbs").mkdir(parents=True)
     rows, errors = [], []

@@ -24,7 +24,7 @@ from aeflow_utils.data.images import read_image
 from aeflow_utils.data.layouts import image_paths
 from aeflow_utils.errors import UserError
 from aeflow_utils.own.model import Model, scores_of
-from aeflow_utils.paths import whole
+from aeflow_utils.paths import check_writable, whole
 
 FORMATS = ("csv", "jsonl")
 STDIN = "-"
@@ -96,7 +96,7 @@ def score_files(model: Model, files: list[str], maps: Path | None = None) -> Ite
     """
     calibration = model.calibration
     if maps:
-        maps.mkdir(parents=True, exist_ok=True)
+        check_writable(maps)
     for number, (file, answer) in enumerate(answers(model, files)):
         if isinstance(answer, UserError):
             yield Scored(file, float("nan"), float("nan"), False, str(answer))
@@ -176,5 +176,6 @@ def _opened(target: Path | None) -> Iterator[TextIO]:
     if target is None:
         yield sys.stdout
         return
+    check_writable(target.parent)
     with whole(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         yield file

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from tqdm.auto import tqdm
 
 from aeflow_utils import metrics
@@ -32,6 +31,7 @@ from aeflow_utils.data.table import ImageList, available, list_images
 from aeflow_utils.errors import TrainingError, UserError
 from aeflow_utils.methods import KINDS, METHODS, get_method, methods_of
 from aeflow_utils.models.system import System
+from aeflow_utils.paths import locked
 from aeflow_utils.profiles import PROFILES, Profile
 from aeflow_utils.study.machine import in_parallel, machine, peak_memory_mb, reset_peak_memory
 from aeflow_utils.study.pixels import evaluate_pixels, pixel_columns, pixel_maps
@@ -39,6 +39,7 @@ from aeflow_utils.study.runs import (
     CHECKPOINT,
     SCORES,
     RunResult,
+    check_results,
     failure_file,
     load_run,
     lock_file,
@@ -95,11 +96,11 @@ def run(config: RunConfig, listed: ImageList | None = None) -> RunResult:
         UserError: the data are absent, or the folder is damaged.
     """
     if not is_current(config, listed):
-        run_folder(config).parent.mkdir(parents=True, exist_ok=True)
+        check_results([config])
         failed = failure_file(config)
         try:
             splits = splits_of(config, listed=listed)
-            with FileLock(lock_file(config)):  # a second process waits, then loads
+            with locked(lock_file(config)):  # a second process waits, then loads
                 if not is_current(config, splits.listed):
                     _make(config, splits, run_folder(config))
             failed.unlink(missing_ok=True)
@@ -240,6 +241,7 @@ def run_all(configs: list[RunConfig], listed: Iterable[ImageList] = ()) -> list[
     # A data set is whole before the next; within it the slow runs first: no core idles at its end.
     order = list(dict.fromkeys(config.data.dataset for config in configs))
     pending.sort(key=lambda c: (order.index(c.data.dataset), KINDS.index(c.method.kind)))
+    check_results(pending)
     prepare(pending, here.values())
     if len(pending) > 1:
         _run_in_parallel(pending, here)

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from aeflow_utils.config import RunConfig
 from aeflow_utils.errors import TrainingError, UserError
-from aeflow_utils.paths import code_version
+from aeflow_utils.paths import code_version, locked
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.costs import expected_seconds, finished_runs
 from aeflow_utils.study.experiments import prepare, run
 from aeflow_utils.study.machine import in_parallel
-from aeflow_utils.study.runs import failure_file, is_begun, lock_file, run_folder
+from aeflow_utils.study.runs import check_results, failure_file, is_begun, lock_file, run_folder
 
 COLUMNS = ["row", "task", "features", "run", "seconds", "code", "config"]
 ARRAY_LIMIT = 1000  # tasks of a job array: Slurm's usual MaxArraySize is 1001
@@ -110,10 +110,12 @@ def _is_locked(file: Path) -> bool:
     if not file.exists():
         return False
     try:
-        with FileLock(file, blocking=False):
+        with locked(file, blocking=False):
             return False
     except Timeout:
         return True
+    except UserError:  # who cannot lock it makes no run there
+        return False
 
 
 def status(table: pd.DataFrame) -> pd.DataFrame:
@@ -138,6 +140,7 @@ def work_off(configs: list[RunConfig], jobs: int = 0) -> dict[str, str]:
     Returns:
         {name of a run that could not be made: why}.
     """
+    check_results(config for config in configs if not run_folder(config).exists())
     workers = min(jobs or PROFILES[configs[0].profile].workers or os.cpu_count(), len(configs))
     if workers > 1:
         prepare(configs)

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import t
 
 from aeflow_utils.errors import UserError
-from aeflow_utils.paths import paths, whole
+from aeflow_utils.paths import check_writable, paths, whole
 from aeflow_utils.profiles import EVIDENCE
 from aeflow_utils.study.results import find, grouped, run_title
 from aeflow_utils.study.runs import CHECKPOINT, RunResult
@@ -93,16 +93,16 @@ def record(profile: str) -> list[Path]:
     different settings.
     """
     mine, target = find(profile, "here"), paths().recorded(profile)
-    for old in find(profile, "recorded"):
-        if grouped([old]).keys() & grouped(mine).keys():
-            shutil.rmtree(old.folder)
-    ignore, new = shutil.ignore_patterns(CHECKPOINT), []
+    check_writable(target)
+    ignore, new = shutil.ignore_patterns(CHECKPOINT), {}
     for run in mine:
         partial = target / f".{run.folder.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(run.folder, partial, ignore=ignore)
-        new.append(partial.rename(target / run.folder.name))
-    return new
+        new[shutil.copytree(run.folder, partial, ignore=ignore)] = target / run.folder.name
+    for old in find(profile, "recorded"):  # only now, when all of the new are on the disk
+        if grouped([old]).keys() & grouped(mine).keys():
+            shutil.rmtree(old.folder)
+    return [partial.rename(folder) for partial, folder in new.items()]
 
 
 def record_demonstrations(profile: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from aeflow_utils.config import RunConfig
 from aeflow_utils.data.cache import file_sha256
 from aeflow_utils.data.layouts import UNLABELLED
 from aeflow_utils.errors import UserError
-from aeflow_utils.paths import paths, whole
+from aeflow_utils.paths import check_writable, paths, whole
 
 SCORES, CHECKPOINT, SEAL = "scores.csv.gz", "checkpoint.safetensors", "files.json"
 FILES = ("config.json", "environment.json", "metrics.json", "history.csv", SCORES)
@@ -56,6 +56,16 @@ def run_folder(config: RunConfig) -> Path:
     profile = config.profile
     runs = paths().own(profile) / "runs" if config.data.own else paths().runs(profile)
     return runs / config.run_name
+
+
+def check_results(configs: Iterable[RunConfig]) -> None:
+    """Before runs are made: see that there is where to put them.
+
+    Raises:
+        UserError: a folder cannot be written; names the remedy.
+    """
+    for folder in {run_folder(config).parent for config in configs}:
+        check_writable(folder)
 
 
 def lock_file(config: RunConfig) -> Path:
@@ -147,6 +157,7 @@ def read_runs(profile: str, recorded: bool) -> Iterator[RunResult]:
 def cached_table(file: Path, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """The table in a CSV file, which is made if it is not there, whole or not at all."""
     if not file.exists():
+        check_writable(file.parent)
         table = compute()
         with whole(file) as partial:
             table.to_csv(partial, index=False)

@@ -1,6 +1,8 @@
 """A row is computed once, counts as there only when whole, and is computed again if outdated."""
 
+import json
 import multiprocessing
+import os
 import threading
 import time
 
@@ -169,6 +171,27 @@ def test_a_damaged_row_is_noticed_and_made_again(tmp_path):
     assert computed == [3, 4, 5]
     assert_rows(rows)
     assert ask(tmp_path)[1] == []
+
+
+@pytest.mark.parametrize("shape", [[2], [3, 2000]])
+def test_a_form_that_tells_of_other_rows_cuts_nothing_that_is_read(tmp_path, shape):
+    wide = {"what": "wide"}
+
+    def fill(block):  # a row fills several pages: a map that ends amid one is a SIGBUS
+        return {"a": [np.full((3, 1500), number, "float32") for number in block]}
+
+    def rows(files):
+        return cached_rows(tmp_path, {"a": wide}, list(map(digest, files)), fill, "test")["a"]
+
+    before = rows(ALL)
+    form, file = (tmp_path / f"{key_hash(wide)}.{end}" for end in ("json", "rows"))
+    form.write_text(json.dumps(json.loads(form.read_text()) | {"shape": shape}))
+    held = file.open("rb")
+    for _ in range(2):
+        np.testing.assert_array_equal(rows(ALL)[:][:, 0, 0], ALL)
+        assert file.stat().st_size == before.nbytes  # made again once
+    assert os.fstat(held.fileno()).st_size == before.nbytes
+    np.testing.assert_array_equal(before[:][:, 2, 1499], ALL)
 
 
 def test_arrays_are_read_only_whether_computed_or_loaded(tmp_path):
