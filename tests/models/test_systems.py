@@ -79,9 +79,9 @@ def test_scores_do_not_depend_on_batch_size_or_order(model, options, small_elpv)
     expected, _ = scores_of(system, small_elpv.test)
     order = np.random.default_rng(0).permutation(len(small_elpv.test))
     shuffled, _ = scores_of(system, small_elpv.test, 7, order)
-    torch.testing.assert_close(shuffled, expected[order], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(shuffled, expected[order], rtol=1e-5, atol=1e-6)
     single, _ = scores_of(system, small_elpv.test, 1, np.arange(3))
-    torch.testing.assert_close(single, expected[:3], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(single, expected[:3], rtol=1e-5, atol=1e-6)
 
 
 @systems(STUDY)
