@@ -61,6 +61,8 @@ def ssim_map(x: Tensor, y: Tensor) -> Tensor:
         raise ValueError(f"images of {height}x{width} are smaller than SSIM's window of {WINDOW}")
     moments = gaussian_blur(torch.stack([x, y, x * x + y * y, x * y]), WINDOW, SIGMA)
     mu_x, mu_y, squares, product = moments.unbind()
+    # squares is E[x^2 + y^2] and product E[xy]: less the squares and the product of the means,
+    # they are s_x^2 + s_y^2 and s_xy. One blur of four maps costs less than five.
     means, mean_squares = 2 * mu_x * mu_y, mu_x**2 + mu_y**2
     c1, c2 = 0.01**2, 0.03**2
     luminance = (means + c1) / (mean_squares + c1)

@@ -102,7 +102,8 @@ def _no_finite_loss(label: str, row: dict) -> TrainingError:
 
 def epochs_of(config: TrainConfig, n_images: int) -> int:
     """Epochs on so many training images: `epochs`, or as many as `min_steps` steps take."""
-    return max(config.epochs, -(-config.min_steps // -(-n_images // config.batch_size)))
+    steps_an_epoch = math.ceil(n_images / config.batch_size)
+    return max(config.epochs, math.ceil(config.min_steps / steps_an_epoch))
 
 
 def kept_epoch(losses: Sequence[float], keep: str) -> int:
@@ -154,7 +155,7 @@ def _batches_of(
 ) -> tuple[Iterator[Batch], np.ndarray]:
     """An epoch's batches, and before each the share of all steps that are over."""
     order = _draw_order(len(train), config.batch_size, seed, epoch)
-    n_steps, n_epochs = -(-len(order) // config.batch_size), epochs_of(config, len(train))
+    n_steps, n_epochs = math.ceil(len(order) / config.batch_size), epochs_of(config, len(train))
     progress = np.linspace(epoch, epoch + 1, n_steps, endpoint=False) / n_epochs
     return train.batches(config.batch_size, order, default_device()), progress
 
@@ -170,6 +171,7 @@ def _train_epoch(
     system.train()
     terms: dict[str, list[Tensor]] = {}
     for batch, share in zip(batches, progress, strict=True):
+        # In each phase of a system the rate rises and falls anew.
         _set_rates(optimizers, rate_factor(config, share * system.phases % 1))
         for name, value in system.train_step(batch, optimizers, share).items():
             terms.setdefault(name, []).append(value.detach())
