@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from aeflow_utils.data.cache import key_hash
+from aeflow_utils.data.cache import key_hash, sealed, unsealed
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths
 
@@ -69,10 +68,8 @@ def _unreadable(file: str | Path, error: OSError) -> UserError:
 
 
 def _read(memory: Path) -> dict[str, list]:
-    with suppress(OSError, ValueError):  # absent or cut: files are read again
-        content = json.loads(memory.read_text())
-        if isinstance(content, dict):
-            return content
+    with suppress(OSError, ValueError):  # absent or damaged: files are read again
+        return unsealed(memory.read_text())
     return {}
 
 
@@ -80,5 +77,5 @@ def _write(memory: Path, known: dict[str, list]) -> None:
     with suppress(OSError):  # a cache that cannot be written costs time alone
         memory.parent.mkdir(parents=True, exist_ok=True)
         unfinished = memory.with_suffix(f".partial{os.getpid()}")
-        unfinished.write_text(json.dumps(known))
+        unfinished.write_text(sealed(known))
         unfinished.replace(memory)

@@ -2,22 +2,26 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 ROOM = 4 << 30  # bytes that reading may take beyond what the process has
 
+set_hypothesis_home_dir(tempfile.mkdtemp())  # nothing of it stays in the checkout
 settings.register_profile(
     "few",
     max_examples=10,
     derandomize=True,
     database=None,
     deadline=None,
+    report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
-settings.register_profile("many", settings.get_profile("few"), derandomize=False, max_examples=320)
+settings.register_profile("many", settings.get_profile("few"), derandomize=False, max_examples=360)
 settings.load_profile(os.environ.get("AEFLOW_FUZZ", "few"))
 
 # Limits of time and memory, and names of any bytes, are Linux's.

@@ -77,7 +77,7 @@ MARKUP = ["<script>alert(1)</script>", "</script>", "<!--", "&amp;", "\"'><img s
 PLACES = ["..", ".", "", "/", "/etc/passwd", "../../x", "a/../../b", "C:\\x", "a\\..\\b", "~", "~x"]
 ODD = ["\0", "\n", "\r", "\t", "\x1b[31m", "\u202e", "é", "e\u0301", "💥", "NA", "nan", "{0}", "%s"]
 TEXTS = st.one_of(
-    st.sampled_from([*MARKUP, *PLACES, *ODD, "x" * 300, "é" * 200, "x" * 100_000]),
+    st.sampled_from([*MARKUP, *PLACES, *ODD, "x" * 300, "é" * 200]),
     st.text(max_size=30),
     st.lists(st.sampled_from([*MARKUP, *PLACES, *ODD, "a", "1", ".png"]), max_size=4).map("".join),
 )
@@ -86,7 +86,9 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=5,
 )
-DEEP = st.sampled_from([b"[" * 100_000, b'{"a":' * 100_000, b"", b"\xff\xfe\x00", b"null", b"1" * 9000])
+DEEP = st.sampled_from(
+    [b"[" * 100_000, b'{"a":' * 100_000, b"", b"\xff\xfe\x00", b"null", b"1" * 9000]
+)
 
 
 @st.composite
@@ -102,7 +104,7 @@ def changed(draw, content):
         return content | {draw(TEXTS): draw(VALUES)}
     if isinstance(content, list) and content and draw(st.booleans()):
         place = draw(st.integers(0, len(content) - 1))
-        return content[:place] + [draw(changed(content[place]))] + content[place + 1 :]
+        return [*content[:place], draw(changed(content[place])), *content[place + 1 :]]
     return draw(VALUES)
 
 

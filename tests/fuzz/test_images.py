@@ -26,7 +26,9 @@ FORMATS = st.sampled_from([(form, mode) for form, modes in MODES.items() for mod
 GARBAGE = st.one_of(
     st.binary(max_size=64),
     st.text(max_size=64).map(str.encode),
-    st.sampled_from([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"II*\0", b"MM\0*", b"BM", b"GIF89a"]),
+    st.sampled_from(
+        [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"II*\0", b"MM\0*", b"BM", b"GIF89a"]
+    ),
 )
 
 
@@ -58,7 +60,7 @@ def png(width, height, bits=1, colour=0, content=b""):
 
 
 @given(st.data(), st.booleans(), st.sampled_from([0, 8, 12]))
-def test_a_damaged_image(data, grey, resize, tmp_path):
+def test_a_damaged_image(tmp_path, data, grey, resize):
     sound = stored(*data.draw(FORMATS))
     file = tmp_path / "image.png"
     file.write_bytes(data.draw(damaged(sound) | damaged(sound) | GARBAGE | st.just(sound)))
@@ -77,7 +79,7 @@ def test_a_damaged_image(data, grey, resize, tmp_path):
     st.sampled_from([(1, 0), (8, 2), (16, 0), (8, 6)]),
     st.booleans(),
 )
-def test_an_image_of_a_size_that_nobody_has(width, height, kind, resized, tmp_path):
+def test_an_image_of_a_size_that_nobody_has(tmp_path, width, height, kind, resized):
     file = tmp_path / "image.png"
     n_bytes = min(width * height * kind[0] // 8 + height, 1 << 20)
     file.write_bytes(png(width, height, *kind, bytes(n_bytes)))

@@ -84,7 +84,7 @@ def page_of(folder, name, rows):
 
 
 @given(FILE_NAMES, st.lists(FLOATS, min_size=1, max_size=3))
-def test_the_page_of_a_readers_images_shows_names_and_obeys_none(name, rows, tmp_path):
+def test_the_page_of_a_readers_images_shows_names_and_obeys_none(tmp_path, name, rows):
     shown, plain = (Page(page_of(tmp_path, each, rows)) for each in (name, "plain"))
     assert shown.tags == plain.tags
     assert len(shown.scripts) == len(plain.scripts)
@@ -96,7 +96,7 @@ def test_the_page_of_a_readers_images_shows_names_and_obeys_none(name, rows, tmp
 
 
 @given(TEXTS)
-def test_what_a_cell_prints_is_text_in_the_article(text, tmp_path):
+def test_what_a_cell_prints_is_text_in_the_article(tmp_path, text):
     assume("\x1b" not in text)  # colours of a terminal are left out
     try:
         text.encode()
@@ -117,7 +117,7 @@ def test_what_a_cell_prints_is_text_in_the_article(text, tmp_path):
 
 
 @given(FILE_NAMES, FILE_NAMES)
-def test_images_and_labels_in_a_folder(name, label, tmp_path):
+def test_images_and_labels_in_a_folder(tmp_path, name, label):
     with folder_in(tmp_path) as root:
         for folder in ("train/good", f"test/{label}"):
             save_noise(root / folder / "x.png", np.random.default_rng(0), True)
@@ -131,7 +131,7 @@ def test_images_and_labels_in_a_folder(name, label, tmp_path):
 
 
 @given(TEXTS, st.sampled_from(["", "~", "/", "**/", "./"]))
-def test_a_source_of_any_name(name, before, tmp_path, monkeypatch):
+def test_a_source_of_any_name(tmp_path, monkeypatch, name, before):
     monkeypatch.chdir(tmp_path)
     source = before + name
     assume(source not in ("/", "//", "~", "~/", "-", "**/", "**"))
@@ -143,11 +143,11 @@ def test_a_source_of_any_name(name, before, tmp_path, monkeypatch):
 
 
 @given(st.lists(FILE_NAMES, min_size=1, max_size=3, unique=True), st.sampled_from(score.FORMATS))
-def test_scores_keep_the_names_of_their_files(names, form, tmp_path, monkeypatch):
+def test_scores_keep_the_names_of_their_files(tmp_path, monkeypatch, names, form):
     with folder_in(tmp_path) as root:
         files = [str(root / name) for name in names]
         for file in files:
-            open(file, "wb").close()  # noqa: PTH123, SIM115
+            open(file, "wb").close()  # noqa: PTH123
         rows = [Scored(file, 0.1, 0.5, True, f"{file}: why") for file in files]
         monkeypatch.setattr(score, "score_files", lambda *_: iter(rows))
         target = tmp_path / "scores.txt"
@@ -164,7 +164,7 @@ def test_scores_keep_the_names_of_their_files(names, form, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["x" * 251, "é" * 125])
-def test_a_map_of_an_image_with_the_longest_name(name, tmp_path, monkeypatch):
+def test_a_map_of_an_image_with_the_longest_name(tmp_path, monkeypatch, name):
     class Some:
         class calibration:
             map_range, threshold, p_values = (0.0, 1.0), 0.5, staticmethod(lambda scores: scores)

@@ -36,7 +36,9 @@ def tables(draw, header):
     widths = st.sampled_from([len(header)] * 5 + [len(header) - 1, len(header) + 1, 0])
     rows = [[draw(CELLS) for _ in range(draw(widths))] for _ in range(draw(st.integers(0, 4)))]
     text = io.StringIO()
-    csv.writer(text, lineterminator=draw(st.sampled_from(["\n", "\r\n"]))).writerows([header, *rows])
+    csv.writer(text, lineterminator=draw(st.sampled_from(["\n", "\r\n"]))).writerows(
+        [header, *rows]
+    )
     return text.getvalue()
 
 
@@ -48,7 +50,7 @@ def table_files(draw, header, sound):
 
 
 @given(st.data())
-def test_a_runs_own_tables(data, a_run):
+def test_a_runs_own_tables(a_run, data):
     name = data.draw(st.sampled_from(["history.csv", SCORES]))
     stored = (a_run.folder / name).read_bytes()
     text = gzip.decompress(stored) if name == SCORES else stored
@@ -70,7 +72,7 @@ def test_a_runs_own_tables(data, a_run):
 
 
 @given(st.data())
-def test_a_plan(data, tmp_path):
+def test_a_plan(tmp_path, data):
     table = manifest.freeze(plan(PROFILES["smoke"], methods=("knn", "padim")))
     content = data.draw(table_files(manifest.COLUMNS, table.to_csv(index=False).encode()))
     file = tmp_path / "plan.csv"
@@ -82,7 +84,7 @@ def test_a_plan(data, tmp_path):
 
 
 @given(st.lists(st.sampled_from(range(9)), unique=True, max_size=8))
-def test_a_plan_that_lacks_rows(gone, tmp_path):
+def test_a_plan_that_lacks_rows(tmp_path, gone):
     table = manifest.freeze(plan(PROFILES["smoke"], methods=("knn", "padim", "brightness")))
     file = tmp_path / "plan.csv"
     table.drop(index=[row for row in gone if row < len(table)]).to_csv(file, index=False)
@@ -105,7 +107,7 @@ def photos(tmp_path):
 
 
 @given(st.data())
-def test_a_readers_own_listing(data, photos):
+def test_a_readers_own_listing(photos, data):
     header = ["path", "label", "split"]
     content = data.draw(table_files(header, sound(header)))
     listing = photos / "parts.csv"
@@ -124,7 +126,7 @@ def test_a_readers_own_listing(data, photos):
 
 
 @given(st.data())
-def test_a_listing_to_score(data, photos):
+def test_a_listing_to_score(photos, data):
     content = data.draw(table_files(["path", "label"], sound(["path", "label", "split"])))
     listing = photos / "parts.csv"
     listing.write_bytes(content)
@@ -135,7 +137,7 @@ def test_a_listing_to_score(data, photos):
 
 
 @given(st.data())
-def test_a_data_sets_own_labels(data, tmp_path):
+def test_a_data_sets_own_labels(tmp_path, data):
     with folder_in(tmp_path) as root:
         elpv = root / "labels.csv"
         elpv.write_bytes(data.draw(table_files(["a.png", "0.0", "mono"], b"a.png  1.0  mono\n")))
@@ -151,7 +153,7 @@ def test_a_data_sets_own_labels(data, tmp_path):
 
 
 @given(st.data())
-def test_what_came_with_the_bundle(data, home):
+def test_what_came_with_the_bundle(home, data):
     names = {"published.csv": published, "peers.csv": peers, "claims_in_print.csv": claims_in_print}
     name = data.draw(st.sampled_from(sorted(names)))
     file = home / "results" / name
@@ -164,7 +166,7 @@ def test_what_came_with_the_bundle(data, home):
 
 
 @given(FILE_NAMES, st.sampled_from(ODD))
-def test_a_listing_of_any_name(name, odd, tmp_path):
+def test_a_listing_of_any_name(tmp_path, name, odd):
     with folder_in(tmp_path) as root:
         (root / f"{name}.png").touch()
         listing = root / "parts.csv"
