@@ -40,7 +40,7 @@ def key_hash(key: dict) -> str:
 
 def sealed(content: dict) -> str:
     """JSON with a hash of itself, for `unsealed`."""
-    return json.dumps(content | {SEALED: key_hash(content)}, indent=1) + "\n"
+    return json.dumps(content | {SEALED: key_hash(content)}, indent=1)
 
 
 def unsealed(text: str) -> dict:

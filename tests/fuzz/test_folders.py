@@ -5,7 +5,6 @@ import gzip
 import io
 import json
 import lzma
-import os
 import pickle
 import shutil
 import stat
@@ -24,9 +23,9 @@ from safetensors.torch import save
 from study.small import CONFIG, SHAPES, new
 
 from aeflow_utils.config import FolderConfig, RunConfig
+from aeflow_utils.data import identity
 from aeflow_utils.data.cache import cached_rows, remove_arrays, stored_arrays
 from aeflow_utils.data.downloads import unpack
-from aeflow_utils.data.identity import digests
 from aeflow_utils.errors import UserError
 from aeflow_utils.models import build_system
 from aeflow_utils.options import BrightnessConfig
@@ -255,7 +254,7 @@ def test_a_damaged_archive(tmp_path, data, kind):
 
 
 @pytest.mark.parametrize("what", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
-@pytest.mark.parametrize("kind", ["gz", "xz", "bz2"])
+@pytest.mark.parametrize("kind", ["gz", "bz2"])
 def test_an_archive_that_grows_without_end(tmp_path, what, kind):
     member = tarfile.TarInfo("a")
     member.size, member.type = 6 << 30, what
@@ -306,17 +305,21 @@ def test_what_the_cache_holds_is_listed_and_removed(tmp_path, data):
         assert not list(place.glob("*.rows"))
 
 
+@pytest.fixture
+def remembered(own_cache, tmp_path, monkeypatch):
+    """Two files, and where their digests are remembered at once."""
+    monkeypatch.setattr(identity, "SETTLED", -1)
+    files = [tmp_path / "a", tmp_path / "b"]
+    for file in files:
+        file.write_bytes(file.name.encode())
+    true = identity.digests(files, tmp_path)
+    (memory,) = (own_cache / "digests").glob("*.json")
+    return files, true, memory, memory.read_text()
+
+
 @given(st.data())
-def test_remembered_digests_are_those_of_the_files(own_cache, tmp_path, data):
-    with folder_in(tmp_path) as place:
-        files = [place / "a", place / "b"]
-        for file in files:
-            file.write_bytes(file.name.encode())
-            os.utime(file, (1, 1))
-        true = digests(files, place)
-        memories = list((own_cache / "digests").glob("*.json"))
-        for memory in memories:
-            memory.write_bytes(data.draw(json_files(json.loads(memory.read_text()))))
-        assert digests(files, place) == true
-        for memory in memories:
-            memory.unlink(missing_ok=True)
+def test_remembered_digests_are_those_of_the_files(remembered, tmp_path, data):
+    files, true, memory, text = remembered
+    assert true[0] in text
+    memory.write_bytes(data.draw(json_files(json.loads(text))))
+    assert identity.digests(files, tmp_path) == true

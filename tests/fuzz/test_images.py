@@ -5,7 +5,7 @@ import struct
 import zlib
 
 import numpy as np
-from fuzz.hostile import damaged, read_or_refused
+from fuzz.hostile import WORDS, damaged, read_or_refused
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -25,7 +25,7 @@ MODES = {
 FORMATS = st.sampled_from([(form, mode) for form, modes in MODES.items() for mode in modes])
 GARBAGE = st.one_of(
     st.binary(max_size=64),
-    st.text(max_size=64).map(str.encode),
+    WORDS.map(str.encode),
     st.sampled_from(
         [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"II*\0", b"MM\0*", b"BM", b"GIF89a"]
     ),

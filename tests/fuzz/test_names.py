@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
-import pytest
 from fuzz.hostile import FILE_NAMES, TEXTS, folder_in, read_or_refused
 from helpers import save_noise
 from hypothesis import assume, given
@@ -161,15 +160,3 @@ def test_scores_keep_the_names_of_their_files(tmp_path, monkeypatch, names, form
                 back = list(csv.DictReader(io.StringIO(text, newline="")))
             assert [row["path"] for row in back] == files
             assert all(float(row["score"]) == 0.1 for row in back)
-
-
-@pytest.mark.parametrize("name", ["x" * 251, "é" * 125])
-def test_a_map_of_an_image_with_the_longest_name(tmp_path, monkeypatch, name):
-    class Some:
-        class calibration:
-            map_range, threshold, p_values = (0.0, 1.0), 0.5, staticmethod(lambda scores: scores)
-
-    answer = (0.1, np.zeros((4, 4)))
-    monkeypatch.setattr(score, "answers", lambda model, files: ((file, answer) for file in files))
-    assert list(score.score_files(Some, [str(tmp_path / f"{name}.png")], tmp_path / "maps"))
-    assert len(list((tmp_path / "maps").iterdir())) == 1
