@@ -78,12 +78,13 @@ def as_text(path: str, folder: Path) -> str:
     Raises:
         UserError: it is no text, so no table can hold it.
     """
+    told = f"{folder} holds a file whose name is no UTF-8 or breaks a line, {path!r}: rename it"
     try:
         path.encode()
     except UnicodeEncodeError:
-        raise UserError(f"{folder} holds a file whose name is no UTF-8, {path!r}: rename it") from (
-            None
-        )
+        raise UserError(told) from None
+    if "\r" in path:  # which CSV files are written without quotes for
+        raise UserError(told)
     return path
 
 

@@ -48,6 +48,8 @@ def read_listing(file: Path) -> pd.DataFrame:
                 if len(cells) != len(names):
                     expected = f"{len(cells)} cells, not {len(names)}"
                     raise ValueError(f"line {lines.line_num} has {expected}")
+                if "\r" in "".join(cells):
+                    raise ValueError(f"line {lines.line_num} has a carriage return in a cell")
                 rows.append(cells)
         if len(set(names)) < len(names):
             raise ValueError("two columns have one name")

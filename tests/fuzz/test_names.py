@@ -5,10 +5,11 @@ import io
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fuzz.hostile import FILE_NAMES, TEXTS, folder_in, read_or_refused
+from fuzz.hostile import FILE_NAMES, TEXTS, folder_in, is_short, read_or_refused
 from helpers import save_noise
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -133,8 +134,9 @@ def test_images_and_labels_in_a_folder(tmp_path, name, label):
 def test_a_source_of_any_name(tmp_path, monkeypatch, name, before):
     monkeypatch.chdir(tmp_path)
     source = before + name
+    assume(is_short(source))  # else it is one line of the system's
     assume(source not in ("/", "//", "~", "~/", "-", "**/", "**"))
-    assume(not source.startswith(("/", "~/")) and "../" not in source)
+    assume(not source.startswith(("/", "~/")) and ".." not in Path(source).parts)
     with read_or_refused(source or "an empty name"):
         assert images_of([source])
     with read_or_refused(source, tmp_path):

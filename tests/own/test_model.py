@@ -353,8 +353,8 @@ def test_a_map_is_written_of_an_image_with_the_longest_name(name, tmp_path, monk
     assert len(list((tmp_path / "maps").iterdir())) == 1
 
 
-def test_a_file_whose_name_is_no_text_is_refused_before_it_is_scored(tmp_path):
-    name = os.fsdecode(b"part\xff.png")
+@pytest.mark.parametrize("name", [os.fsdecode(b"part\xff.png"), "part\r.png"])
+def test_a_file_whose_name_no_table_can_hold_is_refused_before_it_is_scored(name, tmp_path):
     (tmp_path / name).touch()
     with pytest.raises(UserError, match="no UTF-8"):
         images_of([str(tmp_path / name)])

@@ -209,5 +209,5 @@ def test_a_file_to_go_on_from_that_was_damaged_is_refused(damage, images, tmp_pa
         (tmp_path / "other.pt").replace(file)
     else:
         torch.save([1, 2], file)
-    with pytest.raises(UserError, match=r"resume\.pt cannot be read.*delete it"):
+    with pytest.raises(UserError, match=r"(?s)resume\.pt cannot be read.*delete it"):
         fit(new("autoencoder"), *images, CONFIG, 0, file)
