@@ -66,8 +66,10 @@ def expanded(name: str) -> Path:
     """A path as a person gives it, ~ being a home.
 
     Raises:
-        UserError: it is nobody's.
+        UserError: it is nobody's home, or holds what no name can.
     """
+    if "\0" in name:
+        raise UserError(f"{name} is no name of a file")
     try:
         return Path(name).expanduser()
     except RuntimeError:
