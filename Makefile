@@ -4,7 +4,7 @@ PROFILE ?= laptop
 BIN     := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMP   := .venv/.installed
 
-.PHONY: reproduce paper notebook hunt test-slurm overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench bench-own bench-card api readme links address lock clean help
+.PHONY: reproduce paper notebook hunt fuzz test-slurm overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench bench-own bench-card api readme links address lock clean help
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
@@ -14,6 +14,7 @@ help:
 	@echo "make article    the committed article as one page, docs/index.html"
 	@echo "make test       lint, unit tests, and all notebooks in the smoke profile"
 	@echo "make hunt       kill runs at random moments, and compare what they leave"
+	@echo "make fuzz       ten thousand hostile files and names: read rightly, or refused by name"
 	@echo "make test-slurm a plan on a real Slurm on this machine, where there is one"
 	@echo "make verify     compare your runs with the recorded ones; fails where they differ"
 	@echo "make record     (maintainer) make the local runs and notebooks the recorded ones"
@@ -75,6 +76,10 @@ notebooks-strict: $(STAMP)
 # Sixty lives, killed at random moments: twenty minutes.
 hunt: $(STAMP)
 	$(BIN)/python -m tools.hunt --times 60
+
+# About twenty minutes; `make unit` tries three hundred of them, always the same.
+fuzz: $(STAMP)
+	AEFLOW_FUZZ=many $(BIN)/python -m pytest tests/fuzz -p no:cacheprovider
 
 # As root, with Debian's slurm-wlm and munge; about a quarter of an hour.
 test-slurm: $(STAMP)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import ClassVar
 
@@ -211,17 +212,22 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, content: dict) -> RunConfig:
-        """The configuration in `content`; a field that it lacks has its default."""
-        data, model = _with_tuples(content["data"]), _with_tuples(content["model"])
-        data_class = FolderConfig if data["dataset"] == FolderConfig.dataset else DataConfig
-        return cls(
-            content["profile"],
-            data_class(**data),
-            METHODS[model.pop("name")].config(**model),
-            TrainConfig(**content["train"]),
-            content["seed"],
-            content["variant"],
-        )
+        """The configuration in `content`; a field that it lacks has its default.
+
+        Raises:
+            UserError, ValueError, KeyError, TypeError, AttributeError: it is none, or what it
+                names would be a folder elsewhere.
+        """
+        data, model = dict(content["data"]), dict(content["model"])
+        parts = {
+            "data": _made(FolderConfig if data["dataset"] == "folder" else DataConfig, data),
+            "model": _made(METHODS[model.pop("name")].config, model),
+            "train": _made(TrainConfig, content["train"]),
+        }
+        config = _made(cls, content | parts)
+        if config.profile not in PROFILES or not re.fullmatch(r"[^/\\\0-\x1f]+", config.run_name):
+            raise ValueError(f"{config.profile!r} and {config.run_name!r} are no names for results")
+        return config
 
     @property
     def method(self) -> Method:
@@ -261,6 +267,25 @@ def _not_default(config: DataConfig | ModelConfig | TrainConfig) -> dict:
     return {f.name: values[f.name] for f in fields(config) if values[f.name] != f.default}
 
 
-def _with_tuples(content: dict) -> dict:
-    """What JSON made of a dataclass, its lists tuples again."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+def _made(kind: type, content: dict) -> object:
+    """A dataclass from what JSON made of it: lists are tuples again, and no value of another kind.
+
+    Raises:
+        ValueError: a value is; names its field.
+    """
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+    for f in fields(kind):
+        if f.name in values and not _is_of(values[f.name], f.type):
+            raise ValueError(f"{f.name} is {str(values[f.name])[:60]}, and must be {f.type}")
+    return kind(**values)
+
+
+def _is_of(value: object, kind: str) -> bool:
+    if kind.startswith("tuple["):
+        inner = kind.removeprefix("tuple[").split(",")[0]
+        return isinstance(value, tuple) and all(_is_of(each, inner) for each in value)
+    if kind == "float":  # JSON has NaN, and whole numbers of any length
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    if kind == "int":
+        return type(value) is int and abs(value) < 2**63
+    return kind not in ("str", "bool") or type(value).__name__ == kind

@@ -54,7 +54,7 @@ def paths() -> Paths:
     """
 
     def given(name: str, default: Path) -> Path:
-        return Path(os.environ.get(f"AEFLOW_{name}") or default).expanduser().resolve()
+        return expanded(os.environ.get(f"AEFLOW_{name}") or str(default)).resolve()
 
     checkout = Path(__file__).resolve().parent.parent
     if not (checkout / "pyproject.toml").exists():  # installed without -e
@@ -65,6 +65,20 @@ def paths() -> Paths:
         raise UserError(f"AEFLOW_DATA is {data}, which is not a folder: set it to your data folder")
     cache = given("CACHE", home / "cache")
     return Paths(home, data, cache, given("WEIGHTS", cache / "weights"))
+
+
+def expanded(name: str) -> Path:
+    """A path as a person gives it, ~ being a home.
+
+    Raises:
+        UserError: it is nobody's home, or holds what no name can.
+    """
+    if "\0" in name:
+        raise UserError(f"{name} is no name of a file")
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise UserError(f"{name}: there is no such user, write ./{name} for a file") from None
 
 
 def code_version() -> str:

@@ -97,3 +97,37 @@ def texts_of(node):
 def test_the_module_measures_and_composes_no_sentences(file):
     texts = [] if file.name in MAY_SPEAK else texts_of(ast.parse(file.read_text()))
     assert not [text for text in texts if SENTENCE.search(text) and len(text.split()) > 3]
+
+
+def unpickles(node):
+    """Whether a part of code could run what a file says."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        names = {alias.name for alias in node.names} | {getattr(node, "module", "")}
+        return bool({"pickle", "cPickle", "dill", "marshal", "shelve"} & names)
+    if not isinstance(node, ast.Call):
+        return False
+    called, options = ast.unparse(node.func), {each.arg: each.value for each in node.keywords}
+    if called == "torch.load":
+        return not getattr(options.get("weights_only"), "value", False)
+    careless = {"joblib.load", "pd.read_pickle", "yaml.load", "np.load", "eval", "exec"}
+    return called in careless or "allow_pickle" in options
+
+
+@pytest.mark.parametrize(
+    ("code", "bad"),
+    [
+        ("torch.load(f)", True),
+        ("torch.load(f, weights_only=False)", True),
+        ("torch.load(f, weights_only=True)", False),
+        ("from pickle import loads", True),
+        ("pd.read_pickle(f)", True),
+        ("model.eval()", False),
+    ],
+)
+def test_what_could_unpickle_is_known(code, bad):
+    assert any(map(unpickles, ast.walk(ast.parse(code)))) == bad
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_nothing_is_unpickled(file):
+    assert not any(map(unpickles, ast.walk(ast.parse(file.read_text()))))

@@ -16,6 +16,7 @@ import pandas as pd
 from aeflow_utils.article import judges, judges_of_ensembles, judges_of_print
 from aeflow_utils.article.audit import printed_row
 from aeflow_utils.article.evidence import Case, Evidence
+from aeflow_utils.data.reading import reading
 from aeflow_utils.errors import UserError
 from aeflow_utils.metrics.verdicts import VERDICTS, Measurement, in_family, verdict_of
 from aeflow_utils.paths import paths, whole
@@ -49,9 +50,10 @@ def claims_in_print() -> pd.DataFrame:
     path = paths().home / "results" / "claims_in_print.csv"
     if not path.exists():
         raise UserError(f"{path} is missing: it comes with the bundle, take it from there")
-    table = pd.read_csv(path, index_col="key", dtype=str).fillna("")
-    table["claim"] = [row.claim.format(**_figures(row.printed)) for row in table.itertuples()]
-    return table.drop(columns="printed")
+    with reading(path, "restore it"):
+        table = pd.read_csv(path, index_col="key", dtype=str).fillna("")
+        table["claim"] = [row.claim.format(**_figures(row.printed)) for row in table.itertuples()]
+        return table.drop(columns="printed")
 
 
 def _figures(rows: str) -> dict[str, float]:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from aeflow_utils import metrics
 from aeflow_utils.article.evidence import Evidence
+from aeflow_utils.data.reading import read_table
 from aeflow_utils.errors import UserError
 from aeflow_utils.metrics.detection import Criterion
 from aeflow_utils.paths import paths
@@ -66,7 +67,7 @@ def stored(profile: str) -> pd.DataFrame:
     """What `system_errors` kept on this machine, else what is recorded, else nothing."""
     for folder in (paths().results(profile) / "tables", paths().recorded(profile).parent):
         if (folder / f"{SYSTEM_ERRORS}.csv").exists():
-            return pd.read_csv(folder / f"{SYSTEM_ERRORS}.csv")
+            return read_table(folder / f"{SYSTEM_ERRORS}.csv")
     return pd.DataFrame()
 
 

@@ -25,6 +25,7 @@ from nbconvert.filters.markdown_mistune import (
 from nbformat import NotebookNode
 from PIL import Image
 
+from aeflow_utils.data.reading import reading
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths, whole
 
@@ -219,14 +220,15 @@ def _plain(text: str) -> str:
 def _picture(content: bytes, kind: str, alt: str, look: str = "") -> str:
     if not alt.strip():
         raise UserError("a picture has no alt text: see aeflow_utils.show.alt_texts.described")
-    picture = Image.open(BytesIO(content))
-    width, height = picture.size
-    plot = picture.mode == "P"  # see `alt_texts.palette_png`
-    look = look or ("plot" if plot else "photo")
-    if kind == "image/png" and not plot:  # a third of the bytes, and no one sees a difference
-        file, kind = BytesIO(), "image/jpeg"
-        picture.convert("RGB").save(file, "JPEG", quality=85, subsampling=0, optimize=True)
-        content = file.getvalue()
+    with reading(f"the picture '{alt}'", "run the notebook again"):
+        picture = Image.open(BytesIO(content))
+        width, height = picture.size
+        plot = picture.mode == "P"  # see `alt_texts.palette_png`
+        look = look or ("plot" if plot else "photo")
+        if kind == "image/png" and not plot:  # a third of the bytes, and no one sees a difference
+            file, kind = BytesIO(), "image/jpeg"
+            picture.convert("RGB").save(file, "JPEG", quality=85, subsampling=0, optimize=True)
+            content = file.getvalue()
     address = f"data:{kind};base64,{base64.b64encode(content).decode()}"
     return (
         f'<span class="figure"><img class="{look}" src="{address}" alt="{html.escape(alt)}" '

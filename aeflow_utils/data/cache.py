@@ -29,6 +29,7 @@ from aeflow_utils.paths import check_writable, locked
 if TYPE_CHECKING:  # who reads results alone has no torch
     from torch import Tensor
 
+SEALED = "sealed"
 NOBODY = ("-", "-")  # in the place of digest and checksum
 BLOCK = 256  # rows between two points at which a killed computation can go on
 
@@ -38,6 +39,26 @@ Fill = Callable[[list[int]], dict[str, Sequence[np.ndarray | None]]]
 def key_hash(key: dict) -> str:
     """Short, stable name for a JSON-ready description."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def sealed(content: dict) -> str:
+    """JSON with a hash of itself, for `unsealed`."""
+    return json.dumps(content | {SEALED: key_hash(content)}, indent=1)
+
+
+def unsealed(text: str) -> dict:
+    """What was `sealed`.
+
+    Raises:
+        ValueError: it was cut, changed, or is something else.
+    """
+    try:
+        content = json.loads(text)
+        if content.pop(SEALED) == key_hash(content):
+            return content
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise ValueError("it is not as it was written")
 
 
 def file_sha256(path: Path) -> str:
@@ -160,8 +181,8 @@ class _Store:
         self.index, self.form = self.path.with_suffix(".index"), self.path.with_suffix(".json")
         self.found: dict[str, int] = {}
         self.array: np.ndarray | None = None
-        with suppress(OSError, ValueError, KeyError, TypeError):  # absent, or cut: made anew
-            content = json.loads(self.form.read_text())
+        with suppress(OSError, ValueError):  # absent, or damaged: made anew
+            content = unsealed(self.form.read_text())
             self.array = self._mapped(np.dtype(content["dtype"]), tuple(content["shape"]))
         for position, (digest, checksum) in enumerate(self._lines() if len(self) else ()):
             # Of two rows of one digest the earlier one was damaged.
@@ -216,7 +237,7 @@ class _Store:
             old.unlink(missing_ok=True)
             old.touch()
         content = {"key": self.key, "dtype": str(row.dtype), "shape": row.shape}
-        self.form.write_text(json.dumps(content, indent=1))
+        self.form.write_text(sealed(content))
 
     def _lines(self) -> list[tuple[str, str]]:
         """Digest and checksum of each row; what a killed process wrote half is none."""
@@ -252,8 +273,8 @@ def stored_arrays(folder: Path, dataset: str = "") -> list[Stored]:
     paths = [*folder.glob("*.rows"), *folder.glob("*.json")]  # weights lie in a folder below
     for name in sorted({path.stem for path in paths}):
         files, key = tuple(folder.glob(f"{name}.*")), {}
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            key = json.loads((folder / f"{name}.json").read_text())["key"]
+        with suppress(OSError, ValueError):
+            key = unsealed((folder / f"{name}.json").read_text())["key"]
         if dataset in ("", key.get("dataset")):
             found.append(Stored(key, files, sum(map(_room, files))))
     return sorted(found, key=lambda array: -array.n_bytes)

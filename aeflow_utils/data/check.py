@@ -95,8 +95,8 @@ def stored_sizes(name: str, category: str = "") -> dict:
         try:
             with Image.open(spec.root / path) as image:
                 headers.append((*image.size, image.mode))
-        except (OSError, ValueError, SyntaxError):
-            continue  # `problems` names it
+        except Exception:  # `problems` names it
+            continue
     table = pd.DataFrame(headers, columns=["width", "height", "colours"])
     return {
         "data set": DataConfig(name, category).label,

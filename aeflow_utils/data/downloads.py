@@ -6,6 +6,7 @@ import shutil
 import stat
 import tarfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import requests
@@ -16,6 +17,7 @@ from aeflow_utils.data.catalog import Archive
 from aeflow_utils.errors import UserError
 
 MAX_RATIO, MAX_BYTES = 200, 100e9  # beyond either, an archive is taken for a bomb
+MAX_NOTES = 1 << 20
 TIMEOUT = 30  # seconds without a byte before a server counts as gone
 
 
@@ -86,7 +88,9 @@ def unpack(path: Path, folder: Path) -> None:
         partial.mkdir(parents=True)
         _extract(path, partial)
         shutil.copytree(partial, folder, dirs_exist_ok=True, copy_function=shutil.move)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # damaged archives make readers fail in many kinds
         raise UserError(f"{path} cannot be unpacked ({error}): delete it and fetch again") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -96,27 +100,41 @@ def _extract(path: Path, folder: Path) -> None:
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            links = [m.filename for m in members if stat.S_ISLNK(m.external_attr >> 16)]
-            _check(path, [(m.filename, m.file_size) for m in members], links)
+            _check(path, ((m.filename, m.file_size, _is_link(m)) for m in members))
             archive.extractall(folder)
     elif ".tar" in path.suffixes:
-        with tarfile.open(path) as archive:
-            members = archive.getmembers()
-            special = [m.name for m in members if not (m.isfile() or m.isdir())]
-            _check(path, [(m.name, m.size) for m in members], special)
+        with tarfile.open(path, tarinfo=_Member) as archive:
+            # One by one: each is refused before what it holds is passed over.
+            _check(path, ((m.name, m.size, not (m.isfile() or m.isdir())) for m in archive))
             archive.extractall(folder, filter="data")
     else:
         shutil.copy2(path, folder)
 
 
-def _check(path: Path, members: list[tuple[str, int]], special: list[str]) -> None:
-    """Refuse an archive by its members, (name, size), and those neither file nor folder."""
-    for name, _ in members:
+def _is_link(member: zipfile.ZipInfo) -> bool:
+    return stat.S_ISLNK(member.external_attr >> 16)
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose long name and notes, which are read into memory, are of a usual size."""
+
+    @classmethod
+    def frombuf(cls, *arguments: object) -> tarfile.TarInfo:
+        member = super().frombuf(*arguments)
+        if not (member.isreg() or member.isdir()) and member.size > MAX_NOTES:
+            raise ValueError(f"a name or note of {member.size:,} bytes")
+        return member
+
+
+def _check(path: Path, members: Iterable[tuple[str, int, bool]]) -> None:
+    """Refuse an archive by its members: name, size, and whether it is a link or a device."""
+    total, most = 0, min(MAX_BYTES, MAX_RATIO * max(path.stat().st_size, 1 << 16))
+    for name, size, special in members:
         pure = PurePosixPath(name.replace("\\", "/"))
         if pure.is_absolute() or ".." in pure.parts or ":" in (pure.parts or ("",))[0]:
             raise UserError(f"{path}: member '{name}' points outside the folder, which is refused")
-    if special:
-        raise UserError(f"{path}: {special[0]} is a link or device, which is refused")
-    total = sum(size for _, size in members)
-    if total > MAX_BYTES or total > MAX_RATIO * max(path.stat().st_size, 1 << 16):
-        raise UserError(f"{path}: {total:,} bytes when unpacked is too much for it, refused")
+        if special:
+            raise UserError(f"{path}: {name} is a link or device, which is refused")
+        total += size
+        if total > most:
+            raise UserError(f"{path}: {total:,} bytes or more unpacked is too much for it, refused")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from aeflow_utils.data.cache import key_hash
+from aeflow_utils.data.cache import key_hash, sealed, unsealed
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import paths, whole
 
@@ -68,14 +67,12 @@ def _unreadable(file: str | Path, error: OSError) -> UserError:
 
 
 def _read(memory: Path) -> dict[str, list]:
-    with suppress(OSError, ValueError):  # absent or cut: files are read again
-        content = json.loads(memory.read_text())
-        if isinstance(content, dict):
-            return content
+    with suppress(OSError, ValueError):  # absent or damaged: files are read again
+        return unsealed(memory.read_text())
     return {}
 
 
 def _write(memory: Path, known: dict[str, list]) -> None:
     # A cache that cannot be written costs time alone.
     with suppress(OSError), whole(memory) as partial:
-        partial.write_text(json.dumps(known))
+        partial.write_text(sealed(known))

@@ -29,6 +29,7 @@ from aeflow_utils.paths import paths
 log = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", module=r"PIL\.")  # odd tags, by the thousand; what fails is said
 
+MOST_PIXELS = 1 << 27  # of an image that is resized before it is cropped
 _BICUBIC = Image.Resampling.BICUBIC
 
 
@@ -126,6 +127,8 @@ def _shape(image: Image.Image, size: int, resize: int) -> Image.Image:
         return image.resize((size, size), _BICUBIC)
     scale = resize / min(image.size)
     width, height = (max(resize, round(scale * side)) for side in image.size)
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} px is too long and narrow to be cropped")
     left, top = (width - size) // 2, (height - size) // 2
     return image.resize((width, height), _BICUBIC).crop((left, top, left + size, top + size))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from aeflow_utils.data.reading import reading
 from aeflow_utils.errors import UserError
 
 COLUMNS = ["path", "label", "kind", "split", "group"]
@@ -68,16 +69,22 @@ def _walk(folder: Path, root: Path, seen: set[Path]) -> Iterator[str]:
         if entry.is_dir():
             yield from _walk(path, root, seen)
         elif entry.is_file() or (entry.is_symlink() and not path.exists()):
-            yield _text(path.relative_to(root).as_posix(), folder)
+            yield as_text(path.relative_to(root).as_posix(), folder)
 
 
-def _text(path: str, folder: Path) -> str:
+def as_text(path: str, folder: Path) -> str:
+    """`path`, of a file in `folder`.
+
+    Raises:
+        UserError: it is no text, so no table can hold it.
+    """
+    told = f"{folder} holds a file whose name is no UTF-8 or breaks a line, {path!r}: rename it"
     try:
         path.encode()
     except UnicodeEncodeError:
-        raise UserError(f"{folder} holds a file whose name is no UTF-8, {path!r}: rename it") from (
-            None
-        )
+        raise UserError(told) from None
+    if "\r" in path:  # which CSV files are written without quotes for
+        raise UserError(told)
     return path
 
 
@@ -119,17 +126,19 @@ def ground_truth(*endings: str) -> Callable[[str], list[str]]:
     return candidates
 
 
-def _read(table: Path, index: str = "", **options: object) -> pd.DataFrame:
-    """A data set's own table of labels, by the column `index`.
+def _read(
+    table: Path, index: str, kinds: type | dict[str, type], **options: object
+) -> pd.DataFrame:
+    """A data set's own table of labels, by the column `index`, with columns of these kinds.
 
     Raises:
         UserError: it is damaged, or another table.
     """
-    try:
-        content = pd.read_csv(table, **options)
-        return content.set_index(index) if index else content
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{table} cannot be read ({error}): copy it anew") from None
+    with reading(table, "copy it anew"):
+        content = pd.read_csv(table, index_col=False, **options)
+        if content.isna().any(axis=None):
+            raise ValueError("a cell is empty")
+        return content.astype({index: str}).set_index(index).astype(kinds)
 
 
 def scan_elpv(root: Path, category: str) -> pd.DataFrame:
@@ -137,7 +146,9 @@ def scan_elpv(root: Path, category: str) -> pd.DataFrame:
     listing = root / "labels.csv"
     if not listing.exists():
         return frame([])
-    labels = _read(listing, sep=r"\s+", names=["path", "probability", "type"])
+    names = ["path", "probability", "type"]
+    labels = _read(listing, "path", {"probability": float, "type": str}, sep=r"\s+", names=names)
+    labels = labels.reset_index()
     split = labels.probability.map(lambda p: "pool" if p in (0.0, 1.0) else "doubtful")
     label = (labels.probability > 0.5).astype(int)
     return frame(list(zip(labels.path, label, labels.type, split, labels.path, strict=True)))
@@ -154,7 +165,7 @@ def scan_isic(root: Path, category: str) -> pd.DataFrame:
     lesions = {}
     groupings = root / "ISIC2018_Task3_Training_LesionGroupings.csv"
     if groupings.exists():
-        lesions = _read(groupings, "image")["lesion_id"].to_dict()
+        lesions = _read(groupings, "image", {"lesion_id": str})["lesion_id"].to_dict()
     rows = []
     for split, part in _ISIC_PARTS.items():
         stem = f"ISIC2018_Task3_{part}"
@@ -162,7 +173,7 @@ def scan_isic(root: Path, category: str) -> pd.DataFrame:
         table = table or next(root.glob(f"{stem}_GroundTruth.csv"), None)
         if table is None:
             continue
-        truth = _read(table, "image")
+        truth = _read(table, "image", float)
         for image, kind in truth.idxmax(axis=1).items():
             path = f"{stem}_Input/{image}.jpg"
             if (root / path).exists():

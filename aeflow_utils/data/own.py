@@ -10,8 +10,8 @@ split, mask, group.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -22,8 +22,10 @@ from aeflow_utils.config import FolderConfig
 from aeflow_utils.data.catalog import DatasetSpec
 from aeflow_utils.data.depth import depth_of
 from aeflow_utils.data.layouts import IMAGE_SUFFIXES, UNLABELLED, files_under, frame
+from aeflow_utils.data.reading import read_listing
 from aeflow_utils.data.splits import own_split
 from aeflow_utils.errors import UserError
+from aeflow_utils.paths import expanded
 
 SPLIT_NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 SPLIT_NAMES |= {"val": "val", "valid": "val", "validation": "val"}
@@ -48,7 +50,7 @@ def spec(data: FolderConfig) -> DatasetSpec:
     Raises:
         UserError: it does not exist, or its layout or its labels cannot be understood.
     """
-    source = Path(data.source).expanduser().resolve()
+    source = expanded(data.source).resolve()
     notes: list[str] = []
     if source.is_file():
         root, (rows, masks) = source.parent, _read_csv(source)
@@ -201,11 +203,7 @@ def _guess_masks(path: str, homes: list[str]) -> list[str]:
 
 def _read_csv(source: Path) -> tuple[list[Row], dict[str, list[str]]]:
     """The images of a CSV file, and by path the mask, if there is one."""
-    try:
-        listing = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError) as error:
-        raise UserError(f"{source} cannot be read as CSV ({error})") from None
-    listing = listing.map(str.strip).rename(columns=str.strip)
+    listing = read_listing(source).map(str.strip)
     if not {"path", "label"} <= set(listing.columns):
         found = ", ".join(listing.columns)
         raise UserError(
@@ -229,8 +227,8 @@ def _read_csv(source: Path) -> tuple[list[Row], dict[str, list[str]]]:
 
 
 def _absent(names: pd.Series, source: Path) -> pd.Series:
-    is_file: Callable[[str], bool] = lambda name: (source.parent / name).is_file()  # noqa: E731
-    return ~names.map(is_file).astype(bool)
+    # Of a name that no file can have, `Path.is_file` would raise.
+    return ~names.map(lambda name: os.path.isfile(source.parent / name)).astype(bool)  # noqa: PTH113
 
 
 def _refuse_rows(source: Path, listing: pd.DataFrame, bad: pd.Series, what: str) -> None:

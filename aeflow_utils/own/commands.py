@@ -9,12 +9,11 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aeflow_utils.config import FolderConfig
 from aeflow_utils.errors import UserError
-from aeflow_utils.paths import paths, switch
+from aeflow_utils.paths import expanded, paths, switch
 from aeflow_utils.profiles import get_profile
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def fit(options: Options) -> None:
     from aeflow_utils.own import fit, report
     from aeflow_utils.own.model import check_target
 
-    target = Path(options.out).expanduser()
+    target = expanded(options.out)
     check_target(target)
     listed = _listed(_data(options))
     profile = get_profile(options.profile)
@@ -84,11 +83,9 @@ def score(options: Options) -> int:
     from aeflow_utils.own.model import load_model
     from aeflow_utils.own.score import images_of, write_scores
 
-    model = load_model(Path(options.model).expanduser(), options.runtime)
+    model = load_model(expanded(options.model), options.runtime)
     files = images_of(options.images)
-    target, maps = (
-        Path(each).expanduser() if each else None for each in (options.out, options.maps)
-    )
+    target, maps = (expanded(each) if each else None for each in (options.out, options.maps))
     n_errors = write_scores(model, files, target, options.format, maps)
     if n_errors:
         print(f"{n_errors} of {len(files)} images have no score: see error", file=sys.stderr)
@@ -99,7 +96,7 @@ def export(options: Options) -> None:
     """Write the model's ONNX file into its folder."""
     from aeflow_utils.own.export import export
 
-    target, found = export(Path(options.model).expanduser())
+    target, found = export(expanded(options.model))
     told = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
     print(f"{target}; largest relative difference to torch: {told}")
 
@@ -109,8 +106,8 @@ def report(options: Options) -> None:
     from aeflow_utils.own.model import load_model
     from aeflow_utils.own.report import report
 
-    model = load_model(Path(options.model).expanduser())
-    page = report(model, _data(options), Path(options.out).expanduser())
+    model = load_model(expanded(options.model))
+    page = report(model, _data(options), expanded(options.out))
     print(f"most anomalous first: {page}")
 
 
@@ -130,7 +127,7 @@ def _data(options: Options) -> FolderConfig:
     if not options.source.strip():
         raise UserError("the name of the folder or CSV file is empty")
     profile = get_profile(options.profile)
-    source = Path(options.source).expanduser().resolve()
+    source = expanded(options.source).resolve()
     name = options.name or re.sub(r"[^\w.-]+", "-", source.stem).strip("-.") or "images"
     return FolderConfig(
         source=str(source),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -14,16 +13,16 @@ import numpy as np
 import torch
 
 from aeflow_utils.config import RunConfig
-from aeflow_utils.data.cache import file_sha256
+from aeflow_utils.data.cache import file_sha256, sealed, unsealed
 from aeflow_utils.data.encoders import Encoder, weights_hash
 from aeflow_utils.data.features import Batch, encode, frozen_encoder
 from aeflow_utils.data.precision import bf16_here, default_device, use_bf16
+from aeflow_utils.data.reading import reading
 from aeflow_utils.errors import UserError
 from aeflow_utils.models import build_system
 from aeflow_utils.models.scores import Scores
 from aeflow_utils.models.system import Shapes, System
 from aeflow_utils.paths import check_writable
-from aeflow_utils.study.runs import write_json
 from aeflow_utils.study.systems import read_weights, write_weights
 
 WEIGHTS, ABOUT, CARD, ONNX = "weights.safetensors", "model.json", "README.md", "model.onnx"
@@ -118,7 +117,8 @@ class Model:
         work.mkdir(parents=True)
         state = self.system.state_dict() or {NOTHING: torch.zeros(1)}
         write_weights(state, work / WEIGHTS)
-        write_json(work / ABOUT, self._about() | {"weights": file_sha256(work / WEIGHTS)})
+        about = self._about() | {"weights": file_sha256(work / WEIGHTS)}
+        (work / ABOUT).write_text(sealed(about))
         (work / CARD).write_text(card, encoding="utf-8")
         if folder.exists():
             folder.rename(old)
@@ -161,8 +161,8 @@ def load_model(folder: Path, runtime: str = "torch") -> Model:
     """
     if not (folder / ABOUT).is_file():
         raise UserError(f"{folder} holds no model: make one with  fit IMAGES --out {folder}")
-    try:
-        about = json.loads((folder / ABOUT).read_text())
+    with reading(folder / ABOUT, "it is damaged, fit the model again"):
+        about = unsealed((folder / ABOUT).read_text())
         config = RunConfig.from_dict(about["config"])
         shapes = {int(stride): tuple(shape) for stride, shape in about["shapes"].items()}
         values = about["calibration"]
@@ -170,8 +170,6 @@ def load_model(folder: Path, runtime: str = "torch") -> Model:
         calibration = Calibration(values["threshold"], **lists)
         known = (about["grey"], about["white"], shapes, calibration, about["compared"])
         same_weights, trained_on = about["weights"], about["trained_on"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder / ABOUT} is damaged ({error}): fit the model again") from None
     if not (folder / WEIGHTS).is_file() or file_sha256(folder / WEIGHTS) != same_weights:
         raise UserError(f"{folder / WEIGHTS} is damaged or of another model: fit the model again")
     if shapes and weights_hash(config.model.encoder) != about["encoder"]:

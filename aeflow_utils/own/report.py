@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Iterator
@@ -19,7 +18,9 @@ from tqdm.auto import tqdm
 from aeflow_utils import metrics
 from aeflow_utils.config import FolderConfig
 from aeflow_utils.data import own
+from aeflow_utils.data.cache import unsealed
 from aeflow_utils.data.images import decoding, read_mask, upright
+from aeflow_utils.data.reading import reading
 from aeflow_utils.data.table import ImageList, masks_of
 from aeflow_utils.errors import UserError
 from aeflow_utils.own.fit import AUTO, fit, labels_tell, near_twins
@@ -80,7 +81,10 @@ def fit_and_report(
 
 def _refuse_another_source(about: Path, source: str) -> None:
     """Two sources of one name would write over each other."""
-    known = json.loads(about.read_text())["config"]["data"]["source"] if about.exists() else source
+    if not about.exists():
+        return
+    with reading(about, "delete it, or give a name, --name NAME"):
+        known = unsealed(about.read_text())["config"]["data"]["source"]
     if known != source:
         raise UserError(f"{about.parent.parent} is of {known}: give a name, --name NAME")
 

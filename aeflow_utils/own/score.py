@@ -16,19 +16,20 @@ from typing import TextIO
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
 from aeflow_utils.data.images import read_image
-from aeflow_utils.data.layouts import image_paths
+from aeflow_utils.data.layouts import as_text, image_paths
+from aeflow_utils.data.reading import read_listing
 from aeflow_utils.errors import UserError
 from aeflow_utils.own.model import Model, scores_of
-from aeflow_utils.paths import check_writable, whole
+from aeflow_utils.paths import check_writable, expanded, whole
 
 FORMATS = ("csv", "jsonl")
 STDIN = "-"
 AHEAD = 64  # images decoded at a time
+STEM = 60  # characters of a file's name in that of its map: four bytes each have room
 MAPS = mpl.colormaps["magma"]
 
 
@@ -56,19 +57,19 @@ def images_of(sources: Iterable[str]) -> list[str]:
     ``path`` (relative to it), or ``-`` for a path a line on standard input.
 
     Raises:
-        UserError: a source names nothing.
+        UserError: a source names nothing, or a file whose name is no text.
     """
     found: dict[str, None] = {}
     for source in sources:
         files = _files_of(source)
         if not files:
             raise UserError(f"{source or 'an empty name'} names no image")
-        found |= dict.fromkeys(files)
+        found |= dict.fromkeys(as_text(file, Path(file).parent) for file in files)
     return list(found)
 
 
 def _files_of(source: str) -> list[str]:
-    path = Path(source).expanduser()
+    path = expanded(source)
     if source == STDIN:
         return [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
     if source and path.is_dir():
@@ -81,11 +82,10 @@ def _files_of(source: str) -> list[str]:
 
 
 def _listed(source: Path) -> list[str]:
-    try:
-        table = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        return [str(source.parent / path) for path in table["path"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{source} is no CSV file with a column path ({error})") from None
+    table = read_listing(source)
+    if "path" not in table:
+        raise UserError(f"{source} is no CSV file with a column path")
+    return [str(source.parent / path) for path in table["path"]]
 
 
 def score_files(model: Model, files: list[str], maps: Path | None = None) -> Iterator[Scored]:
@@ -106,7 +106,7 @@ def score_files(model: Model, files: list[str], maps: Path | None = None) -> Ite
             yield Scored(file, float("nan"), float("nan"), False, f"{file}: its score is {score}")
             continue
         if maps and anomaly_map.size:
-            picture(model, anomaly_map).save(maps / f"{number:06}-{Path(file).stem}.png")
+            picture(model, anomaly_map).save(maps / f"{number:06}-{Path(file).stem[:STEM]}.png")
         p_value = float(calibration.p_values(np.array(score)))
         yield Scored(file, score, p_value, score >= calibration.threshold)
 

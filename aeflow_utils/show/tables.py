@@ -10,6 +10,7 @@ import pandas as pd
 
 from aeflow_utils import metrics
 from aeflow_utils.data.catalog import SPECS, parse_label
+from aeflow_utils.data.reading import read_table
 from aeflow_utils.methods import method_title, methods_of
 from aeflow_utils.paths import paths, whole
 from aeflow_utils.profiles import PROFILES, Profile
@@ -258,7 +259,7 @@ def peers() -> pd.DataFrame:
     `max_rel_difference` is the largest absolute difference over the peer's largest magnitude;
     `known_difference` names the convention that a row which does not agree is about.
     """
-    table = pd.read_csv(paths().home / "results" / "peers.csv")
+    table = read_table(paths().home / "results" / "peers.csv")
     return table.fillna({"known_difference": ""})
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from aeflow_utils.config import RunConfig
 from aeflow_utils.errors import UserError
 from aeflow_utils.methods import get_method
-from aeflow_utils.paths import paths, whole
+from aeflow_utils.paths import expanded, paths, whole
 from aeflow_utils.profiles import get_profile
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def plan(options: Options) -> None:
     if options.needs:
         _tell_needs(configs)
     elif options.out:
-        _freeze(configs, Path(options.out).expanduser(), options.tasks)
+        _freeze(configs, expanded(options.out), options.tasks)
     else:
         from aeflow_utils.study.runs import run_folder
 

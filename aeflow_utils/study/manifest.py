@@ -19,6 +19,8 @@ import pandas as pd
 from filelock import Timeout
 
 from aeflow_utils.config import RunConfig
+from aeflow_utils.data.cache import key_hash
+from aeflow_utils.data.reading import reading
 from aeflow_utils.errors import TrainingError, UserError
 from aeflow_utils.paths import code_version, locked
 from aeflow_utils.profiles import PROFILES
@@ -27,7 +29,8 @@ from aeflow_utils.study.experiments import prepare, run
 from aeflow_utils.study.machine import in_parallel
 from aeflow_utils.study.runs import check_results, failure_file, is_begun, lock_file, run_folder
 
-COLUMNS = ["row", "task", "features", "run", "seconds", "code", "config"]
+COLUMNS = ["row", "task", "features", "run", "seconds", "code", "config", "plan"]
+NUMBERS = {"row": int, "task": int, "features": int, "seconds": float}
 ARRAY_LIMIT = 1000  # tasks of a job array: Slurm's usual MaxArraySize is 1001
 STATES = ("done", "running", "failed", "stopped", "missing")
 
@@ -37,13 +40,13 @@ def freeze(configs: list[RunConfig], limit: int = ARRAY_LIMIT) -> pd.DataFrame:
 
     ``task`` is the job that works off the row, one a row or, beyond `limit`, several of about equal
     cost; ``features`` says which rows read the same ones; ``seconds`` is what one worker is
-    expected to take.
+    expected to take; ``plan`` is a hash of all rows.
     """
     seconds = expected_seconds(configs, finished_runs({config.profile for config in configs}))
     groups: dict[tuple, int] = {}
     for config in configs:
         groups.setdefault(_features_of(config), len(groups))
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "row": range(len(configs)),
             "task": _dealt(seconds, limit),
@@ -53,8 +56,13 @@ def freeze(configs: list[RunConfig], limit: int = ARRAY_LIMIT) -> pd.DataFrame:
             "code": code_version(),
             "config": [json.dumps(config.to_dict()) for config in configs],
         },
-        columns=COLUMNS,
+        columns=COLUMNS[:-1],
     )
+    return table.assign(plan=_hash_of(table))
+
+
+def _hash_of(table: pd.DataFrame) -> str:
+    return key_hash({"rows": table[COLUMNS[:-1]].to_csv(index=False)})
 
 
 def _features_of(config: RunConfig) -> tuple:
@@ -78,14 +86,14 @@ def read_manifest(file: Path, any_code: bool = False) -> pd.DataFrame:
     Raises:
         UserError: it is no manifest, was cut or edited, or was made by other code than this.
     """
-    try:
-        table = pd.read_csv(file, keep_default_na=False)
+    with reading(file, f"it is no plan, make one with  plan --out {file}"):
+        table = pd.read_csv(file, keep_default_na=False, dtype=str)
+        if list(table) != COLUMNS or set(table["plan"]) != {_hash_of(table)}:
+            raise ValueError("its rows are not as they were written")
+        table = table.astype(NUMBERS)
         configs = [RunConfig.from_dict(json.loads(text)) for text in table["config"]]
-        names = [config.run_name for config in configs]
-        if list(table) != COLUMNS or names != list(table["run"]):
+        if [config.run_name for config in configs] != list(table["run"]):
             raise ValueError("its rows and their configurations do not agree")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} is no plan ({error}): make one with  plan --out {file}") from None
     others = set(table["code"]) - {code_version()}
     if others and not any_code:
         raise UserError(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+from aeflow_utils.data.reading import read_table
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import check_writable, paths, whole
 from aeflow_utils.profiles import EVIDENCE
@@ -32,7 +33,7 @@ def published() -> pd.DataFrame:
     `kind` is ``printed``, ``second-hand`` (quoted by somebody else), ``draft`` or ``log`` (files of
     the study's repository that its article does not show) or ``derived`` (computed from others).
     """
-    return pd.read_csv(paths().home / "results" / "published.csv")
+    return read_table(paths().home / "results" / "published.csv")
 
 
 def compare(profile: str) -> pd.DataFrame:
@@ -121,7 +122,7 @@ def recorded_table(name: str) -> pd.DataFrame:
     path = paths().recorded(EVIDENCE).parent / f"{name}.csv"
     if not path.exists():
         raise UserError(f"{path} is missing: it comes with the bundle, take it from there")
-    return pd.read_csv(path)
+    return read_table(path)
 
 
 def record_table(name: str, table: pd.DataFrame) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from aeflow_utils.config import RunConfig
 from aeflow_utils.data.cache import file_sha256
 from aeflow_utils.data.layouts import UNLABELLED
+from aeflow_utils.data.reading import read_table
 from aeflow_utils.errors import UserError
 from aeflow_utils.paths import check_writable, paths, whole
 
@@ -106,7 +107,7 @@ def load_run(folder: Path) -> RunResult:
         states = [(folder / name).stat() for name in (SEAL, *FILES)]
         stamp = tuple((state.st_mtime_ns, state.st_size) for state in states)
         return _read_run(folder, source, stamp)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # damaged files make readers fail in many kinds
         raise UserError(
             f"{folder} is damaged, or of another version ({error}): delete it and run again; a "
             "recorded one comes with the bundle"
@@ -122,7 +123,10 @@ def _read_run(folder: Path, source: str, stamp: tuple) -> RunResult:
     # A kind or file may be called NA: only what is empty is missing.
     missing = {"keep_default_na": False, "na_values": [""]}
     history, scores = (pd.read_csv(folder / name, **missing) for name in FILES[3:])
+    scores = scores.astype({"label": int, "image_score": float})
     config = RunConfig.from_dict(config)
+    if not {"path", "split"} <= set(scores) or not isinstance(metrics | environment, dict):
+        raise ValueError("it lacks what a run has")
     if config.run_name != folder.name:
         raise ValueError(f"it is the folder of {config.run_name}")
     return RunResult(config, folder, scores, history, metrics, environment, source)
@@ -161,7 +165,7 @@ def cached_table(file: Path, compute: Callable[[], pd.DataFrame]) -> pd.DataFram
         table = compute()
         with whole(file) as partial:
             table.to_csv(partial, index=False)
-    return pd.read_csv(file)
+    return read_table(file, "delete it and run again")
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -58,7 +57,7 @@ def weights_of(result: RunResult) -> dict[str, Tensor]:
     """
     try:
         check_seal(result.folder, CHECKPOINT)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the seal may be damaged too
         raise UserError(
             f"{result.folder} has no checkpoint of its own ({error}): delete it and run again"
         ) from None
@@ -82,7 +81,7 @@ def read_weights(checkpoint: Path) -> dict[str, Tensor]:
     """
     try:
         return load_file(checkpoint)
-    except (SafetensorError, OSError) as error:
+    except Exception as error:  # of kinds that the library does not name
         raise UserError(
             f"{checkpoint} is damaged ({error}): delete {checkpoint.parent} and run again"
         ) from None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,8 @@ from tqdm.auto import tqdm
 from aeflow_utils.config import WARM_UP, TrainConfig
 from aeflow_utils.data.features import Batch, ImageSet
 from aeflow_utils.data.precision import bf16_here, default_device, use_bf16
-from aeflow_utils.errors import TrainingError, UserError
+from aeflow_utils.data.reading import reading
+from aeflow_utils.errors import TrainingError
 from aeflow_utils.models.scores import Scores
 from aeflow_utils.models.system import Optimizers, System
 from aeflow_utils.paths import whole
@@ -195,14 +197,15 @@ def _resume(
     """Put back the state of the last whole epoch; the history and the lowest epoch's state."""
     if resume_file is None or not resume_file.exists():
         return [], None
-    try:
+    with reading(resume_file, "it is damaged, delete it and run again"):
+        with ZipFile(resume_file) as archive:  # torch compares no checksums
+            if archive.testzip():
+                raise ValueError("a checksum differs")
         saved = torch.load(resume_file, map_location=default_device(), weights_only=True)
-    except Exception as error:  # torch raises many kinds for a broken file
-        raise UserError(f"{resume_file} is damaged ({error}): delete it and run again") from None
-    system.load_state_dict(saved["system"])
-    for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
-        optimizer.load_state_dict(state)
-    return saved["history"], saved["lowest"]
+        system.load_state_dict(saved["system"])
+        for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        return saved["history"], saved["lowest"]
 
 
 def _save_progress(

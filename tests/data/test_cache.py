@@ -253,3 +253,21 @@ def test_clearing_waits_while_another_process_computes(tmp_path):
         assert removed == [] and len(stored_arrays(tmp_path)) == 1
     thread.join(timeout=10)
     assert len(removed) == 1 and stored_arrays(tmp_path) == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("dtype", "int32"), ("shape", [1]), ("shape", [0])])
+def test_a_damaged_form_makes_no_other_numbers_of_the_same_bytes(name, value, tmp_path):
+    ask(tmp_path)
+    form = stored(tmp_path, "json")
+    form.write_text(json.dumps(json.loads(form.read_text()) | {name: value}))
+    rows, computed = ask(tmp_path)
+    assert computed == ALL
+    assert_rows(rows)
+
+
+@pytest.mark.parametrize("content", ['{"key": [1]}', "[" * 100_000, "3"])
+def test_a_damaged_form_is_listed_and_removed(content, tmp_path):
+    ask(tmp_path)
+    stored(tmp_path, "json").write_text(content)
+    assert [array.key for array in stored_arrays(tmp_path)] == [{}]
+    assert len(remove_arrays(tmp_path)) == 1

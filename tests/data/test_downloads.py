@@ -219,3 +219,25 @@ def test_fetch_on_the_command_line_shows_the_licence_and_the_counts(
 def test_a_set_that_no_program_may_fetch_says_how_to_get_it(capsys):
     assert cli.main(["data", "fetch", "miic"]) == 2
     assert "request it" in capsys.readouterr().err
+
+
+def test_an_archive_that_is_locked_or_in_an_unknown_way_packed_is_one_error(tmp_path):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("a.txt", b"one")
+    content = (tmp_path / "set.zip").read_bytes()
+    for place, value in ((6, 1), (8, 97)):  # of the flags and the method, in both headers
+        changed = bytearray(content)
+        for start in (content.index(b"PK\3\4"), content.index(b"PK\1\2") + 2):
+            changed[start + place] = value
+        (tmp_path / "set.zip").write_bytes(changed)
+        with pytest.raises(UserError, match=r"set\.zip cannot be unpacked"):
+            unpack(tmp_path / "set.zip", tmp_path / "set")
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_an_archive_is_refused_before_what_it_claims_to_hold_is_read(kind, tmp_path):
+    member = tarfile.TarInfo("a")
+    member.type, member.size = kind, 6 << 30
+    (tmp_path / "set.tar").write_bytes(member.tobuf() + bytes(1 << 16))
+    with pytest.raises(UserError, match=f"{member.size:,} bytes"):
+        unpack(tmp_path / "set.tar", tmp_path / "set")

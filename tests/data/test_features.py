@@ -345,3 +345,10 @@ def test_an_error_while_reading_ahead_reaches_the_reader(monkeypatch):
 
     with pytest.raises(OSError, match="disk is gone"):
         list(one_ahead(broken()))
+
+
+def test_an_image_too_narrow_to_be_cropped_is_refused_before_it_fills_the_memory(tmp_path):
+    Image.new("L", (1, 60_000)).save(tmp_path / "thread.png")
+    with pytest.raises(UserError, match=r"thread\.png.*too long and narrow"):
+        read_image(tmp_path / "thread.png", 224, True, resize=256)
+    assert read_image(tmp_path / "thread.png", 224, True).shape == (1, 224, 224)

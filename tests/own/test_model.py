@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -330,3 +331,30 @@ def test_what_cannot_be_exported_says_so(parts, tmp_path):
         export(tmp_path / "model")
     with pytest.raises(UserError, match=ONNX):
         load_model(tmp_path / "model", "onnx")
+
+
+def test_a_model_whose_threshold_was_changed_is_refused(parts, tmp_path):
+    fitted(parts, "padim", tmp_path / "model")
+    about = tmp_path / "model" / "model.json"
+    content = json.loads(about.read_text())
+    content["calibration"]["threshold"] += 1
+    about.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"model\.json cannot be read.*fit the model again"):
+        load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", ["x" * 251, "é" * 125])
+def test_a_map_is_written_of_an_image_with_the_longest_name(name, tmp_path, monkeypatch):
+    calibration = SimpleNamespace(map_range=(0, 1), threshold=0.5, p_values=np.negative)
+    answers = iter([(f"{name}.png", (0.1, np.zeros((4, 4))))])
+    monkeypatch.setattr("aeflow_utils.own.score.answers", lambda *_: answers)
+    model = SimpleNamespace(calibration=calibration)
+    assert len(list(score_files(model, [f"{name}.png"], tmp_path / "maps"))) == 1
+    assert len(list((tmp_path / "maps").iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"part\xff.png"), "part\r.png"])
+def test_a_file_whose_name_no_table_can_hold_is_refused_before_it_is_scored(name, tmp_path):
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match="no UTF-8"):
+        images_of([str(tmp_path / name)])

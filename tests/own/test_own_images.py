@@ -10,6 +10,7 @@ from PIL import Image
 from aeflow_utils.config import FolderConfig, RunConfig
 from aeflow_utils.data.images import load_masks, read_image, read_mask
 from aeflow_utils.data.layouts import UNLABELLED
+from aeflow_utils.data.own import spec
 from aeflow_utils.data.table import list_images
 from aeflow_utils.errors import UserError
 from aeflow_utils.own.fit import plan_of
@@ -382,3 +383,27 @@ def test_a_mask_that_is_missing_is_named_and_pixel_results_are_not_of_the_rest(t
     test = listed.table[listed.table["split"] == "test"]
     assert load_masks(listed, test) is None
     assert "test/dent/002.png" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("path,label\na.png,good,x\n", "line 2 has 3 cells"),
+        ("path,label\njunk,a.png,good\n", "line 2 has 3 cells"),
+        ("path,label\na.png\n", "line 2 has 1 cells"),
+        ("path, path,label\na.png,a.png,good\n", "two columns"),
+        (f"path,label\n{'x' * 300}.png,good\n", "not there"),
+        ('path,label\n"a.png,good\n', "unexpected end"),
+        (f"path,label\n{'x' * 200_000},good\n", "field limit"),
+    ],
+)
+def test_a_listing_whose_cells_are_not_where_they_seem_is_refused(text, told, tmp_path):
+    (tmp_path / "a.png").touch()
+    (tmp_path / "parts.csv").write_text(text)
+    with pytest.raises(UserError, match=rf"parts\.csv.*{told}"):
+        spec(FolderConfig(source=str(tmp_path / "parts.csv"), name="parts"))
+
+
+def test_a_home_that_is_nobodys_is_refused():
+    with pytest.raises(UserError, match="~nobody-at-all/x"):
+        spec(FolderConfig(source="~nobody-at-all/x", name="parts"))

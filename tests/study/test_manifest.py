@@ -189,3 +189,18 @@ def test_a_terminated_command_says_how_to_go_on():
     code += "sys.exit(cli.command_line())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 130 and "same command" in done.stderr
+
+
+@pytest.mark.parametrize("rows", [slice(0, -1), slice(1, None), slice(None, None, -1)])
+def test_a_plan_whose_rows_are_not_all_there_in_their_order_is_refused(rows, frozen):
+    file, _ = frozen
+    pd.read_csv(file, dtype=str, keep_default_na=False)[rows].to_csv(file, index=False)
+    with pytest.raises(UserError, match="is no plan"):
+        manifest.read_manifest(file)
+
+
+@pytest.mark.parametrize("code", ["123456789012", "012345678901", "1234567e8901"])
+def test_the_name_of_the_code_may_look_like_a_number(code, monkeypatch, tmp_path):
+    monkeypatch.setattr(manifest, "code_version", lambda: code)
+    manifest.freeze(plan(SMOKE, methods=QUICK)).to_csv(tmp_path / "plan.csv", index=False)
+    assert set(manifest.read_manifest(tmp_path / "plan.csv")["code"]) == {code}

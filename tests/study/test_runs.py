@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from helpers import rewrite
 
 from aeflow_utils.config import RunConfig
 from aeflow_utils.data import features
@@ -22,7 +24,7 @@ from aeflow_utils.show.tables import format_summary
 from aeflow_utils.study import experiments
 from aeflow_utils.study.experiments import run, splits_of
 from aeflow_utils.study.results import find, summary
-from aeflow_utils.study.runs import CHECKPOINT, FILES, SEAL, load_run
+from aeflow_utils.study.runs import CHECKPOINT, FILES, SEAL, load_run, seal
 from aeflow_utils.study.systems import load_system
 
 SMOKE = PROFILES["smoke"]
@@ -151,3 +153,36 @@ def test_a_detector_that_tells_nothing_apart_is_flagged_in_tables(test, note, wr
     assert table["note"].iloc[0] == note
     (method, *_) = format_summary(table).index.get_level_values("method")
     assert method.endswith(f"({note})") == bool(note)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", "[" * 100_000])
+@pytest.mark.parametrize("name", [SEAL, "config.json", "metrics.json"])
+def test_json_of_another_kind_is_refused(name, content, write_run):
+    folder = write_run().folder
+    (folder / name).write_text(content)
+    if name != SEAL:
+        seal(folder)
+    with pytest.raises(UserError, match=f"{folder.name}.*run again"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize("value", ["12", 12.0, True, None, [12], 10**400])
+def test_a_value_of_another_kind_is_refused(value):
+    content = RunConfig.build(SMOKE, "elpv", "padim").to_dict()
+    content["train"]["epochs"] = value
+    with pytest.raises(ValueError, match="epochs"):
+        RunConfig.from_dict(content)
+
+
+@pytest.mark.parametrize(("field", "name"), [("profile", "../x"), ("variant", "/../../x")])
+def test_a_configuration_names_no_folder_elsewhere(field, name):
+    content = RunConfig.build(SMOKE, "elpv", "padim").to_dict() | {field: name}
+    with pytest.raises(ValueError, match="no names for results"):
+        RunConfig.from_dict(content)
+
+
+def test_a_table_without_scores_is_refused_though_it_is_sealed(write_run):
+    folder = write_run().folder
+    rewrite(folder, "scores.csv.gz", pd.DataFrame({"path": ["a"], "label": [0], "split": ["val"]}))
+    with pytest.raises(UserError, match=f"{folder.name}.*image_score"):
+        load_run(folder)

@@ -192,3 +192,22 @@ def test_the_optimizer_is_the_one_that_is_asked_for():
     assert kinds == {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
     with pytest.raises(UserError, match=r"sgd.*adamw, adam"):
         TrainConfig(optimizer="sgd")
+
+
+@pytest.mark.parametrize("damage", ["a flipped bit", "another system", "another kind"])
+def test_a_file_to_go_on_from_that_was_damaged_is_refused(damage, images, tmp_path):
+    file = tmp_path / "resume.pt"
+    system = new("autoencoder")
+    fit(system, *images, CONFIG, 0, file)
+    if damage == "a flipped bit":
+        content = bytearray(file.read_bytes())
+        weights = next(iter(system.state_dict().values())).numpy().tobytes()
+        content[content.index(weights)] ^= 1  # which torch would take
+        file.write_bytes(content)
+    elif damage == "another system":
+        fit(new(), *images, CONFIG, 0, tmp_path / "other.pt")
+        (tmp_path / "other.pt").replace(file)
+    else:
+        torch.save([1, 2], file)
+    with pytest.raises(UserError, match=r"(?s)resume\.pt cannot be read.*delete it"):
+        fit(new("autoencoder"), *images, CONFIG, 0, file)
