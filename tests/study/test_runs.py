@@ -177,7 +177,7 @@ def test_a_value_of_another_kind_is_refused(value):
 @pytest.mark.parametrize(("field", "name"), [("profile", "../x"), ("variant", "/../../x")])
 def test_a_configuration_names_no_folder_elsewhere(field, name):
     content = RunConfig.build(SMOKE, "elpv", "padim").to_dict() | {field: name}
-    with pytest.raises(ValueError, match="no names for results"):
+    with pytest.raises(ValueError, match="no name for results"):
         RunConfig.from_dict(content)
 
 
