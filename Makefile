@@ -1,10 +1,11 @@
 # Two commands do everything: `make reproduce` and `make test`.
 PYTHON  ?= python3
 PROFILE ?= laptop
-BIN     := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
-STAMP   := .venv/.installed
+VENV    := .venv
+BIN     := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+STAMP   := $(VENV)/.installed
 
-.PHONY: reproduce paper notebook hunt test-slurm overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench bench-own api readme links address lock clean help
+.PHONY: reproduce paper notebook hunt test-slurm test-oldest test-newest overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench bench-own api readme links address lock clean help
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
@@ -13,6 +14,7 @@ help:
 	@echo "make notebook   NB=02_training PROFILE=paper: one notebook, its copy beside the results"
 	@echo "make article    the committed article as one page, docs/index.html"
 	@echo "make test       lint, unit tests, and all notebooks in the smoke profile"
+	@echo "make test-oldest, make test-newest   the same tests with the oldest and newest versions allowed"
 	@echo "make hunt       kill runs at random moments, and compare what they leave"
 	@echo "make test-slurm a plan on a real Slurm on this machine, where there is one"
 	@echo "make verify     compare your runs with the recorded ones; fails where they differ"
@@ -26,7 +28,7 @@ help:
 
 # CPU=1 takes PyTorch's CPU build, CPU=0 PyPI's; else the machine decides.
 $(STAMP): requirements.lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	CPU=$(CPU) $(BIN)/python -m tools.install
 	$(BIN)/python -m pip install --no-deps -e .
 	touch $@
@@ -70,6 +72,18 @@ notebooks-strict: $(STAMP)
 	AEFLOW_HOME=$(CURDIR)/results/strict AEFLOW_PROFILE=laptop $(BIN)/python -m pytest --nbval \
 		--nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider \
 		notebooks/00_blogpost.ipynb notebooks/06_results_tables.ipynb
+
+# Ranges have two ends: the oldest versions that pyproject.toml allows, and the newest there are.
+# Each has an environment of its own, which is brought up to date before its tests.
+PYTHON_oldest ?= python3.11
+PYTHON_newest ?= python3.13
+test-oldest: EDGE := --resolution lowest-direct
+test-oldest test-newest: test-%:
+	test -x .venv-$*/bin/python || $(PYTHON_$*) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install uv
+	.venv-$*/bin/python -m uv pip install --upgrade $(EDGE) -e '.[test]'
+	touch .venv-$*/.installed
+	$(MAKE) unit notebooks-smoke VENV=.venv-$*
 
 # Sixty lives, killed at random moments: twenty minutes.
 hunt: $(STAMP)
