@@ -1,9 +1,9 @@
 # Two commands do everything: `make reproduce` and `make test`.
 PYTHON  ?= python3
 PROFILE ?= laptop
-VENV    := .venv
-BIN     := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
-STAMP   := $(VENV)/.installed
+VENV    = .venv
+BIN     = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+STAMP   = $(VENV)/.installed
 
 .PHONY: reproduce paper notebook hunt test-slurm test-oldest test-newest overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench bench-own api readme links address lock clean help
 
@@ -14,7 +14,8 @@ help:
 	@echo "make notebook   NB=02_training PROFILE=paper: one notebook, its copy beside the results"
 	@echo "make article    the committed article as one page, docs/index.html"
 	@echo "make test       lint, unit tests, and all notebooks in the smoke profile"
-	@echo "make test-oldest, make test-newest   the same tests with the oldest and newest versions allowed"
+	@echo "make test-oldest   unit tests and smoke notebooks with the oldest versions allowed"
+	@echo "make test-newest   the same with the newest versions there are"
 	@echo "make hunt       kill runs at random moments, and compare what they leave"
 	@echo "make test-slurm a plan on a real Slurm on this machine, where there is one"
 	@echo "make verify     compare your runs with the recorded ones; fails where they differ"
@@ -73,17 +74,20 @@ notebooks-strict: $(STAMP)
 		--nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider \
 		notebooks/00_blogpost.ipynb notebooks/06_results_tables.ipynb
 
-# Ranges have two ends: the oldest versions that pyproject.toml allows, and the newest there are.
-# Each has an environment of its own, which is brought up to date before its tests.
-PYTHON_oldest ?= python3.11
-PYTHON_newest ?= python3.13
-test-oldest: EDGE := --resolution lowest-direct
-test-oldest test-newest: test-%:
-	test -x .venv-$*/bin/python || $(PYTHON_$*) -m venv .venv-$*
-	.venv-$*/bin/python -m pip install uv
-	.venv-$*/bin/python -m uv pip install --upgrade $(EDGE) -e '.[test]'
-	touch .venv-$*/.installed
-	$(MAKE) unit notebooks-smoke VENV=.venv-$*
+# The two ends of pyproject.toml's ranges, each in an environment of its own: the oldest versions
+# allowed, on the oldest Python, and the newest there are today. PYTHON=... takes another Python.
+test-oldest: VENV = .venv-oldest
+test-oldest: PYTHON = python3.11
+test-oldest: VERSIONS = lowest-direct
+test-newest: VENV = .venv-newest
+test-newest: PYTHON = python3.13
+test-newest: VERSIONS = highest
+test-oldest test-newest:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install uv
+	$(BIN)/python -m uv pip install --upgrade --resolution $(VERSIONS) -e '.[test]'
+	touch $(STAMP)
+	$(MAKE) unit notebooks-smoke VENV=$(VENV)
 
 # Sixty lives, killed at random moments: twenty minutes.
 hunt: $(STAMP)
