@@ -93,7 +93,7 @@ def test_the_map_is_high_where_the_image_is_abnormal(model, trained, patterns):
     image[:, :, 14:18, 14:18] = 0
     with torch.inference_mode():
         maps = system.score(Batch(image, {})).anomaly_map[:, 0]
-    assert maps[:, 14:18, 14:18].mean() > 8 * maps.mean()  # 64 times, were all of it in the hole
+    assert maps[:, 14:18, 14:18].mean() > 4 * maps.mean()
 
 
 @both
