@@ -145,7 +145,9 @@ def test_the_history_of_f_anogan_has_the_terms_of_each_half(trained):
     _, history = trained["f_anogan"]
     first, second = history[:15], history[15:]
     gan, encoder = ("wasserstein", "penalty", "generator"), ("recon", "feature")
-    assert np.isfinite(history[["train_total", "val_total", "val_recon", "val_feature"]]).all(None)
+    assert np.isfinite(history[["train_total", "val_total", "val_recon", "val_feature"]]).all(
+        axis=None
+    )
     assert np.isfinite(first[[f"train_{term}" for term in gan[:2]]]).all(axis=None)
     assert second[[f"train_{term}" for term in gan]].isna().all(axis=None)
     assert np.isfinite(second[[f"train_{term}" for term in encoder]]).all(axis=None)
