@@ -1,10 +1,11 @@
 # Two commands do everything: `make reproduce` and `make test`.
 PYTHON  ?= python3
 PROFILE ?= laptop
-BIN     := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
-STAMP   := .venv/.installed
+VENV    = .venv
+BIN     = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+STAMP   = $(VENV)/.installed
 
-.PHONY: reproduce paper notebook hunt fuzz test-slurm overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench bench-own bench-card api readme links address lock clean help
+.PHONY: reproduce paper notebook hunt fuzz test-slurm test-oldest test-newest overnight article test lint unit notebooks-smoke notebooks-strict verify record peers bench bench-own bench-card api readme links address lock clean help
 
 help:
 	@echo "make reproduce  install, run every notebook, write results/ images/ results/blogpost.html"
@@ -13,6 +14,8 @@ help:
 	@echo "make notebook   NB=02_training PROFILE=paper: one notebook, its copy beside the results"
 	@echo "make article    the committed article as one page, docs/index.html"
 	@echo "make test       lint, unit tests, and all notebooks in the smoke profile"
+	@echo "make test-oldest   unit tests and smoke notebooks with the oldest versions allowed"
+	@echo "make test-newest   the same with the newest versions there are"
 	@echo "make hunt       kill runs at random moments, and compare what they leave"
 	@echo "make fuzz       ten thousand hostile files and names: read rightly, or refused by name"
 	@echo "make test-slurm a plan on a real Slurm on this machine, where there is one"
@@ -28,7 +31,7 @@ help:
 
 # CPU=1 takes PyTorch's CPU build, CPU=0 PyPI's; else the machine decides.
 $(STAMP): requirements.lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	CPU=$(CPU) $(BIN)/python -m tools.install
 	$(BIN)/python -m pip install --no-deps -e .
 	touch $@
@@ -72,6 +75,21 @@ notebooks-strict: $(STAMP)
 	AEFLOW_HOME=$(CURDIR)/results/strict AEFLOW_PROFILE=laptop $(BIN)/python -m pytest --nbval \
 		--nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider \
 		notebooks/00_blogpost.ipynb notebooks/06_results_tables.ipynb
+
+# The two ends of pyproject.toml's ranges, each in an environment of its own: the oldest versions
+# allowed, on the oldest Python, and the newest there are today. PYTHON=... takes another Python.
+test-oldest: VENV = .venv-oldest
+test-oldest: PYTHON = python3.11
+test-oldest: VERSIONS = lowest-direct
+test-newest: VENV = .venv-newest
+test-newest: PYTHON = python3.13
+test-newest: VERSIONS = highest
+test-oldest test-newest:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install uv
+	$(BIN)/python -m uv pip install --upgrade --resolution $(VERSIONS) -e '.[test]'
+	touch $(STAMP)
+	$(MAKE) unit notebooks-smoke VENV=$(VENV)
 
 # Sixty lives, killed at random moments: twenty minutes.
 hunt: $(STAMP)

@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 HOME = Path(__file__).resolve().parent.parent
-SKIPPED = {".git", ".venv", ".venv-peers", ".ipynb_checkpoints", "cache", "data", "results"}
+ENVIRONMENTS = {".venv", ".venv-peers", ".venv-oldest", ".venv-newest"}
+SKIPPED = ENVIRONMENTS | {".git", ".ipynb_checkpoints", "cache", "data", "results"}
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?:<([^>]+)>|([^)\s]+))|\b(?:src|href)=\"([^\"]+)\"")
 ABSOLUTE = re.compile(r"[a-z]+:")

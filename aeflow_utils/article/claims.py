@@ -87,7 +87,8 @@ def ledger(evidence: Evidence) -> pd.DataFrame:
     columns = ["claim", "by", "compared", "needs", "verdict"]
     for name in evidence.other_policies:
         cases = _judged(table[of_runs], Evidence(name))
-        table.loc[of_runs, name] = _verdicts(cases, _in_family(cases), table.loc[of_runs, "needs"])
+        verdicts = _verdicts(cases, _in_family(cases), table.loc[of_runs, "needs"])
+        table[name] = pd.Series(verdicts, table.index[of_runs])
         columns.append(name)
     table = table[
         [*columns, "setting", "evidence", "file", "notebook", "asked in 2023", "measured"]

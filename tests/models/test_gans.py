@@ -89,10 +89,11 @@ def test_an_inverted_image_scores_higher_than_any_normal_one(model, trained, pat
 def test_the_map_is_high_where_the_image_is_abnormal(model, trained, patterns):
     system, _ = trained[model]
     image = patterns[1].batch(np.arange(16)).image.clone()
-    image[:, :, 12:20, 12:20] = 0  # a hole in the square
+    # A hole in the square: a larger one can lead f-AnoGAN's encoder to another image altogether.
+    image[:, :, 14:18, 14:18] = 0
     with torch.inference_mode():
         maps = system.score(Batch(image, {})).anomaly_map[:, 0]
-    assert maps[:, 12:20, 12:20].mean() > 2 * maps.mean()
+    assert maps[:, 14:18, 14:18].mean() > 4 * maps.mean()
 
 
 @both
@@ -144,7 +145,9 @@ def test_the_history_of_f_anogan_has_the_terms_of_each_half(trained):
     _, history = trained["f_anogan"]
     first, second = history[:15], history[15:]
     gan, encoder = ("wasserstein", "penalty", "generator"), ("recon", "feature")
-    assert np.isfinite(history[["train_total", "val_total", "val_recon", "val_feature"]]).all(None)
+    assert np.isfinite(history[["train_total", "val_total", "val_recon", "val_feature"]]).all(
+        axis=None
+    )
     assert np.isfinite(first[[f"train_{term}" for term in gan[:2]]]).all(axis=None)
     assert second[[f"train_{term}" for term in gan]].isna().all(axis=None)
     assert np.isfinite(second[[f"train_{term}" for term in encoder]]).all(axis=None)
