@@ -58,14 +58,15 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Each worker takes a gigabyte.
 unit: $(STAMP)
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n auto --maxprocesses 4 --dist worksteal
 
 # The notebooks as CI sees them: small, cold, on real images; their results go to results/smoke.
 notebooks-smoke: $(STAMP)
 	rm -rf results/smoke
-	AEFLOW_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout=300 -p no:cacheprovider notebooks
+	AEFLOW_PROFILE=smoke $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider notebooks
 
 # The two that read results alone, output by output, on nothing but the recorded results.
 notebooks-strict: $(STAMP)
@@ -91,9 +92,10 @@ test-oldest test-newest:
 	touch $(STAMP)
 	$(MAKE) unit notebooks-smoke VENV=$(VENV)
 
-# Sixty lives, killed at random moments: twenty minutes.
+# Sixty lives, killed at random moments: half an hour.
+hunt: TIMES = 60
 hunt: $(STAMP)
-	$(BIN)/python -m tools.hunt --times 60
+	$(BIN)/python -m tools.hunt --times $(TIMES)
 
 # About twenty minutes; `make unit` tries three hundred of them, always the same.
 fuzz: $(STAMP)
