@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from aeflow_utils.config import RunConfig
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study import manifest
+from aeflow_utils.study.commands import ARRAY_LIMIT
 from aeflow_utils.study.experiments import plan
 from aeflow_utils.study.grid import grid_plan
 from aeflow_utils.study.machine import environment
@@ -160,7 +161,7 @@ def main() -> None:
         configs = runs_of_test()
         (arrays / "notebooks").symlink_to(HOME / "notebooks")
         file, logs = folder / "plan.csv", folder / "logs"
-        manifest.freeze(configs).to_csv(file, index=False)
+        manifest.freeze(configs, ARRAY_LIMIT).to_csv(file, index=False)
         print(f"{len(configs)} runs; first those of one process", flush=True)
         with environment(AEFLOW_HOME=str(serial), AEFLOW_CACHE=str(folder / "cache")):
             errors = manifest.work_off(configs, jobs=1)

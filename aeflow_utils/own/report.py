@@ -37,7 +37,6 @@ from aeflow_utils.study.results import run_title, summary
 from aeflow_utils.study.runs import RunResult
 
 THUMBNAIL, OPACITY = 224, 0.75
-NO_ROWS = {"split": [], "normal": [], "abnormal": [], "unlabelled": []}
 
 
 def fit_and_report(

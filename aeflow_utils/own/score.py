@@ -26,7 +26,6 @@ from aeflow_utils.errors import UserError
 from aeflow_utils.own.model import Model, scores_of
 from aeflow_utils.paths import check_writable, expanded, whole
 
-FORMATS = ("csv", "jsonl")
 STDIN = "-"
 AHEAD = 64  # images decoded at a time
 STEM = 60  # characters of a file's name in that of its map: four bytes each have room

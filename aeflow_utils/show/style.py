@@ -25,7 +25,7 @@ from aeflow_utils.study.results import label_title
 # Colour-blind readers tell these apart (Okabe and Ito's, and a purple). Each means one thing.
 NORMAL, ABNORMAL = "#0072B2", "#D55E00"  # images
 RIGHT, WRONG = "0.65", "#CC79A7"  # decisions
-TRAIN, VALIDATION, TEST = "0.65", "#56B4E9", "0.15"  # splits
+TRAIN, VALIDATION = "0.65", "#56B4E9"  # splits
 AE_FLOW, RIVAL, UNTRAINED, TRIVIAL = "#7B3294", "#009E73", "#E69F00", "0.6"  # methods
 AHEAD, BEHIND, SAME, OPEN = AE_FLOW, UNTRAINED, "0.3", "0.62"  # what a difference says
 GUIDE = "0.7"  # lines to compare with: chance, a diagonal

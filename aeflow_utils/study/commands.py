@@ -20,6 +20,7 @@ from aeflow_utils.profiles import get_profile
 if TYPE_CHECKING:
     import pandas as pd
 
+ARRAY_LIMIT = 1000  # Slurm's usual MaxArraySize is 1001
 Options = argparse.Namespace
 Add = Callable[[str, object, str], argparse.ArgumentParser]
 
@@ -44,7 +45,7 @@ def add_commands(add: Add) -> None:
     planning.add_argument("--needs", action="store_true", help="say what it will take")
     planning.add_argument("--out", default="", help="file to freeze the plan in, for `run --plan`")
     planning.add_argument(
-        "--tasks", type=int, default=1000, help="most tasks that a job array takes"
+        "--tasks", type=int, default=ARRAY_LIMIT, help="most tasks that a job array takes"
     )
     telling = add("status", status, "what has become of a frozen plan")
     preparing = add("prepare", prepare, "decode and encode what a frozen plan's runs read")

@@ -31,11 +31,10 @@ from aeflow_utils.study.runs import check_results, failure_file, is_begun, lock_
 
 COLUMNS = ["row", "task", "features", "run", "seconds", "code", "config", "plan"]
 NUMBERS = {"row": int, "task": int, "features": int, "seconds": float}
-ARRAY_LIMIT = 1000  # tasks of a job array: Slurm's usual MaxArraySize is 1001
 STATES = ("done", "running", "failed", "stopped", "missing")
 
 
-def freeze(configs: list[RunConfig], limit: int = ARRAY_LIMIT) -> pd.DataFrame:
+def freeze(configs: list[RunConfig], limit: int) -> pd.DataFrame:
     """The manifest of some runs, `COLUMNS`, a row each.
 
     ``task`` is the job that works off the row, one a row or, beyond `limit`, several of about equal

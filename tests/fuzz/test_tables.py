@@ -73,7 +73,7 @@ def test_a_runs_own_tables(a_run, data):
 
 @given(st.data())
 def test_a_plan(tmp_path, data):
-    table = manifest.freeze(plan(PROFILES["smoke"], methods=("knn", "padim")))
+    table = manifest.freeze(plan(PROFILES["smoke"], methods=("knn", "padim")), 1000)
     content = data.draw(table_files(manifest.COLUMNS, table.to_csv(index=False).encode()))
     file = tmp_path / "plan.csv"
     file.write_bytes(content)
@@ -85,7 +85,7 @@ def test_a_plan(tmp_path, data):
 
 @given(st.lists(st.sampled_from(range(9)), unique=True, max_size=8))
 def test_a_plan_that_lacks_rows(tmp_path, gone):
-    table = manifest.freeze(plan(PROFILES["smoke"], methods=("knn", "padim", "brightness")))
+    table = manifest.freeze(plan(PROFILES["smoke"], methods=("knn", "padim", "brightness")), 1000)
     file = tmp_path / "plan.csv"
     table.drop(index=[row for row in gone if row < len(table)]).to_csv(file, index=False)
     with read_or_refused(file):

@@ -28,13 +28,13 @@ def frozen(tmp_path):
     """The plan of methods that train nothing, in a file; {name of a run: its configuration}."""
     configs = plan(SMOKE, methods=QUICK)
     file = tmp_path / "plan.csv"
-    manifest.freeze(configs).to_csv(file, index=False)
+    manifest.freeze(configs, 1000).to_csv(file, index=False)
     return file, {config.run_name: config for config in configs}
 
 
 def test_a_row_holds_its_whole_configuration_and_its_features(tmp_path):
     configs = [*plan(SMOKE), *grid_plan(SMOKE)]
-    table = manifest.freeze(configs)
+    table = manifest.freeze(configs, 1000)
     table.to_csv(tmp_path / "plan.csv", index=False)
     read = manifest.read_manifest(tmp_path / "plan.csv")
     assert list(read["config"]) == configs
@@ -202,5 +202,5 @@ def test_a_plan_whose_rows_are_not_all_there_in_their_order_is_refused(rows, fro
 @pytest.mark.parametrize("code", ["123456789012", "012345678901", "1234567e8901"])
 def test_the_name_of_the_code_may_look_like_a_number(code, monkeypatch, tmp_path):
     monkeypatch.setattr(manifest, "code_version", lambda: code)
-    manifest.freeze(plan(SMOKE, methods=QUICK)).to_csv(tmp_path / "plan.csv", index=False)
+    manifest.freeze(plan(SMOKE, methods=QUICK), 1000).to_csv(tmp_path / "plan.csv", index=False)
     assert set(manifest.read_manifest(tmp_path / "plan.csv")["code"]) == {code}
