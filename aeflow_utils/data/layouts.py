@@ -129,13 +129,15 @@ def ground_truth(*endings: str) -> Callable[[str], list[str]]:
 def _read(
     table: Path, index: str, kinds: type | dict[str, type], **options: object
 ) -> pd.DataFrame:
-    """A data set's own table of labels, by the column `index`, with columns of these kinds.
+    """A data set's own table of labels, by the column `index`: these columns, or all of one kind.
 
     Raises:
         UserError: it is damaged, or another table.
     """
     with reading(table, "copy it anew"):
         content = pd.read_csv(table, index_col=False, **options)
+        if isinstance(kinds, dict):
+            content = content[[index, *kinds]]
         if content.isna().any(axis=None):
             raise ValueError("a cell is empty")
         return content.astype({index: str}).set_index(index).astype(kinds)
