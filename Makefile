@@ -73,8 +73,8 @@ notebooks-strict: $(STAMP)
 	rm -rf results/strict
 	$(BIN)/python -c "from pathlib import Path; from aeflow_utils.study.recording import recorded_home; \
 		recorded_home(Path('results/strict'))"
-	AEFLOW_HOME=$(CURDIR)/results/strict AEFLOW_PROFILE=laptop $(BIN)/python -m pytest --nbval \
-		--nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider \
+	AEFLOW_HOME=$(CURDIR)/results/strict AEFLOW_PROFILE=laptop $(BIN)/python -m pytest -n 2 \
+		--dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider \
 		notebooks/00_blogpost.ipynb notebooks/06_results_tables.ipynb
 
 # The two ends of pyproject.toml's ranges, each in an environment of its own: the oldest versions
