@@ -97,9 +97,9 @@ hunt: TIMES = 60
 hunt: $(STAMP)
 	$(BIN)/python -m tools.hunt --times $(TIMES)
 
-# About twenty minutes; `make unit` tries three hundred of them, always the same.
+# About ten minutes on two cores; `make unit` tries three hundred of them, always the same.
 fuzz: $(STAMP)
-	AEFLOW_FUZZ=many $(BIN)/python -m pytest tests/fuzz -p no:cacheprovider
+	AEFLOW_FUZZ=many $(BIN)/python -m pytest tests/fuzz -n auto -p no:cacheprovider
 
 # As root, with Debian's slurm-wlm and munge; about a quarter of an hour.
 test-slurm: $(STAMP)
