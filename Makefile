@@ -97,7 +97,7 @@ hunt: TIMES = 60
 hunt: $(STAMP)
 	$(BIN)/python -m tools.hunt --times $(TIMES)
 
-# About ten minutes on two cores; `make unit` tries three hundred of them, always the same.
+# About two minutes; `make unit` tries three hundred of them, always the same.
 fuzz: $(STAMP)
 	AEFLOW_FUZZ=many $(BIN)/python -m pytest tests/fuzz -n auto -p no:cacheprovider
 

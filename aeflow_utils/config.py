@@ -225,9 +225,9 @@ class RunConfig:
             "train": _made(TrainConfig, content["train"]),
         }
         config = _made(cls, content | parts)
-        for name in (config.profile, config.run_name):
-            if not re.fullmatch(r"(?!\.)[^/\\\0-\x1f]+", name):  # of one folder
-                raise ValueError(f"{name!r} is no name for results")
+        name = config.run_name
+        if config.profile not in PROFILES or not re.fullmatch(r"(?!\.)[^/\\\0-\x1f]+", name):
+            raise ValueError(f"{config.profile!r} and {name!r} are no name for results")
         return config
 
     @property

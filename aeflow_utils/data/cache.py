@@ -186,7 +186,8 @@ class _Store:
             self.array = self._mapped(np.dtype(content["dtype"]), tuple(content["shape"]))
         for position, (digest, checksum) in enumerate(self._lines() if len(self) else ()):
             # Of two rows of one digest the earlier one was damaged.
-            if digest in wanted and position < len(self) and checksum == _checksum(self[position]):
+            looked_at = digest in wanted and position < len(self)
+            if looked_at and checksum == _checksum(digest, self[position]):
                 self.found[digest] = position
 
     def __len__(self) -> int:
@@ -213,7 +214,7 @@ class _Store:
         with self.path.open("ab") as file:
             for row in new.values():
                 file.write(np.ascontiguousarray(row).tobytes())
-        self._write_lines([(digest, _checksum(row)) for digest, row in new.items()], "a")
+        self._write_lines([(digest, _checksum(digest, row)) for digest, row in new.items()], "a")
         self.array = self._mapped(some.dtype, some.shape)
         self.found |= {digest: n_before + n for n, digest in enumerate(new)}
 
@@ -254,8 +255,9 @@ class _Store:
             file.write("".join(f"{digest} {checksum}\n" for digest, checksum in lines))
 
 
-def _checksum(row: np.ndarray) -> str:
-    return f"{zlib.crc32(np.ascontiguousarray(row)):08x}"
+def _checksum(digest: str, row: np.ndarray) -> str:
+    """Of both, so that no row passes for another file's."""
+    return f"{zlib.crc32(np.ascontiguousarray(row), zlib.crc32(digest.encode())):08x}"
 
 
 @dataclass(frozen=True)
