@@ -219,8 +219,9 @@ class RunConfig:
                 names would be a folder elsewhere.
         """
         data, model = dict(content["data"]), dict(content["model"])
+        kind = FolderConfig if data["dataset"] == FolderConfig.dataset else DataConfig
         parts = {
-            "data": _made(FolderConfig if data["dataset"] == "folder" else DataConfig, data),
+            "data": _made(kind, data),
             "model": _made(METHODS[model.pop("name")].config, model),
             "train": _made(TrainConfig, content["train"]),
         }

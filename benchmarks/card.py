@@ -6,7 +6,6 @@ to results/card.csv and, as a table, into benchmarks/README.md.
 """
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
-import torch
 
 from aeflow_utils.config import RunConfig
 from aeflow_utils.data.encoders import UNTRAINED
@@ -27,8 +25,10 @@ from aeflow_utils.metrics import auroc
 from aeflow_utils.paths import paths
 from aeflow_utils.profiles import PROFILES
 from aeflow_utils.study.experiments import plan
+from aeflow_utils.study.machine import peak_memory_mb, reset_peak_memory
 from aeflow_utils.study.systems import new_system
 from aeflow_utils.study.training import fit, room_for_images, score_images
+from benchmarks.marked import write_marked
 from benchmarks.speed.comparison import compare
 from benchmarks.speed.measuring import Row, clock, describe_machine, seconds_of, table_of
 from benchmarks.speed.pipelines import WIDE_RESNET, elpv
@@ -39,7 +39,6 @@ ENCODED, STEP, STATISTICS, SCORING = "encoding", "training step", "statistics", 
 MEMORY, SHARING, REPEATED = "peak memory of a run", "runs on one card", "the same runs again"
 SHARED_BY = (1, 4, 8)
 STREAMED, EXACT = ", images from the host", ", float32"
-MARKED = re.compile("(<!-- card -->\n).*(\n<!-- /card -->)", re.DOTALL)
 
 
 def study_runs() -> list[RunConfig]:
@@ -69,8 +68,7 @@ def trained(config: RunConfig, splits: Splits, case: str, room: int) -> list[Row
     name = f"{title}, {config.variant}{case}" if config.variant else f"{title}{case}"
     system, times = new_system(config, splits), []
     val, few = splits.val, np.cumsum(splits.val.labels == 0) <= config.train.batch_size
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    reset_peak_memory()
     start = clock()
     with patch("aeflow_utils.study.training.room_for_images", lambda device: room):
         watch = lambda epoch: times.append(clock()) or {}  # noqa: E731
@@ -84,11 +82,8 @@ def trained(config: RunConfig, splits: Splits, case: str, room: int) -> list[Row
         took = Row(STEP, encoder, name, "a step", "ms", steps, f"{config.train.batch_size} images")
     else:
         took = Row(STATISTICS, encoder, name, "an image", "ms", [whole * 1000 / len(splits.train)])
-    rows = [took, Row(SCORING, encoder, name, "images", "1/s", [rate])]
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated() / 1e6
-        rows.append(Row(MEMORY, encoder, name, "peak", "MB", [peak]))
-    return rows
+    scored = Row(SCORING, encoder, name, "images", "1/s", [rate])
+    return [took, scored, Row(MEMORY, encoder, name, "peak", "MB", [peak_memory_mb()])]
 
 
 def methods() -> Iterator[Row]:
@@ -159,12 +154,6 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def write_table(file: Path, readme: Path) -> None:
-    """The table in the README, of a file of results."""
-    text = MARKED.sub(rf"\g<1>{markdown(pd.read_csv(file))}\g<2>", readme.read_text())
-    readme.write_text(text)
-
-
 if __name__ == "__main__":
     machine, rows, home = describe_machine(), [], paths().home
     with TemporaryDirectory() as folder:
@@ -174,4 +163,5 @@ if __name__ == "__main__":
                 rows.append(row)
     table = table_of(rows).assign(machine=machine)
     table.to_csv(home / "results" / "card.csv", index=False, float_format="%.4g")
-    write_table(home / "results" / "card.csv", home / "benchmarks" / "README.md")
+    table = pd.read_csv(home / "results" / "card.csv")
+    write_marked(home / "benchmarks" / "README.md", "card", markdown(table))

@@ -8,7 +8,6 @@ Written to results/paper_plan.csv and into slurm/README.md.
 """
 
 import heapq
-import re
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +21,12 @@ from aeflow_utils.profiles import EVIDENCE, PROFILES
 from aeflow_utils.study.costs import FEATURE_BYTES, work
 from aeflow_utils.study.results import find
 from aeflow_utils.study.training import epochs_of
+from benchmarks.marked import write_marked
 
 HOME = Path(__file__).resolve().parents[1]
 CARDS, SHARED_BY = 8, 16
 N_STEP = 16 * 64  # images: whole batches of each method
 MEASURED_ON, SHARE = "isic2018", 0.9  # of its training normals, the rest being validation
-MARKED = re.compile("(<!-- plan -->\n).*(\n<!-- /plan -->)", re.DOTALL)
 
 
 def card_seconds() -> dict[str, float]:
@@ -138,7 +137,6 @@ def markdown(rows: pd.DataFrame) -> str:
 if __name__ == "__main__":
     found = table()
     found.to_csv(HOME / "results" / "paper_plan.csv", index=False, float_format="%.4g")
-    readme = HOME / "slurm" / "README.md"
     text = markdown(pd.read_csv(HOME / "results" / "paper_plan.csv"))
-    readme.write_text(MARKED.sub(rf"\g<1>{text}\g<2>", readme.read_text()))
+    write_marked(HOME / "slurm" / "README.md", "plan", text)
     print(text)

@@ -67,7 +67,7 @@ def reconstructed(
 ) -> list[tuple[Tensor, Tensor]]:
     """Batches of images in this order with what the system makes of them, (B, C, H, W) each."""
     system.eval()
-    batches = images.batches(batch_size, order, next(system.parameters()).device.type)
+    batches = images.batches(batch_size, order, system.device)
     return [(batch.image, system.reconstruct(batch)) for batch in batches]
 
 
@@ -110,12 +110,11 @@ def auroc_in_mode(
 ) -> float:
     """AUROC of the images in this order, the system in training mode or not; it stays as it was."""
     before, was_training = {k: v.clone() for k, v in system.state_dict().items()}, system.training
-    device = next(system.parameters()).device.type
     try:
         system.train(training)
         scores = [
             system.score(batch).image_score.double().cpu().numpy()
-            for batch in images.batches(batch_size, order, device)
+            for batch in images.batches(batch_size, order, system.device)
         ]
     finally:
         system.load_state_dict(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import ClassVar
 
 import torch
@@ -39,6 +40,11 @@ class System(nn.Module):
     def judged_by(self) -> str:
         """`Method.judged_by`: the validation term that says which epoch is the best."""
         return METHODS[self.config.name].judged_by
+
+    @property
+    def device(self) -> str:
+        """The kind of device that its tensors are on; ``cpu`` where it has none."""
+        return next(chain(self.parameters(), self.buffers(), [torch.empty(0)])).device.type
 
     def fit_statistics(self, train: ImageSet) -> None:
         """One pass over the (normal) training images, before any gradient step."""

@@ -7,7 +7,6 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
-from itertools import chain
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -185,7 +184,7 @@ def _val_losses(system: System, images: ImageSet, batch_size: int) -> dict[str, 
     """Each loss term's mean over the images, in eval mode."""
     system.eval()
     sums: dict[str, float] = {}
-    for batch in images.batches(batch_size, device=_device_of(system)):
+    for batch in images.batches(batch_size, device=system.device):
         for name, value in system.loss(batch).items():
             sums[name] = sums.get(name, 0.0) + float(value) * len(batch.image)
     return {f"val_{name}": value / len(images) for name, value in sums.items()}
@@ -225,11 +224,6 @@ def _save_progress(
         partial.write_bytes(file.getvalue())
 
 
-def _device_of(system: System) -> str:
-    tensors = chain(system.parameters(), system.buffers(), [torch.empty(0)])
-    return next(tensors).device.type
-
-
 @torch.inference_mode()
 def score_maps(system: System, images: ImageSet) -> np.ndarray | None:
     """Anomaly maps of all images, (N, H, W) float32; None for a system without maps."""
@@ -242,7 +236,7 @@ def residual_maps(system: System, images: ImageSet) -> np.ndarray | None:
     """|x - x'| of all images, mean over channels, (N, H, W); None where nothing is remade."""
     if next(iter(_scores(system, images))).reconstruction is None:
         return None
-    batches = images.batches(SCORING_BATCH, device=_device_of(system))
+    batches = images.batches(SCORING_BATCH, device=system.device)
     maps = [(batch.image - system.reconstruct(batch)).abs().mean(dim=1) for batch in batches]
     return torch.cat(maps).float().cpu().numpy()
 
@@ -273,5 +267,5 @@ def score_images(system: System, images: ImageSet) -> pd.DataFrame:
 
 def _scores(system: System, images: ImageSet) -> Iterator[Scores]:
     system.eval()
-    for batch in images.batches(SCORING_BATCH, device=_device_of(system)):
+    for batch in images.batches(SCORING_BATCH, device=system.device):
         yield system.score(batch)

@@ -5,7 +5,6 @@ results/own_benchmarks.csv, and the table in benchmarks/README.md is made of it.
 """
 
 import argparse
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from aeflow_utils.data.table import list_images
 from aeflow_utils.own.fit import plan_of
 from aeflow_utils.profiles import get_profile
 from aeflow_utils.study.training import epochs_of
+from benchmarks.marked import write_marked
 from benchmarks.own.pairs import ALL, FEW, ONNX, Costs, Job, ours, theirs
 from benchmarks.own.report import STOPPED, table
 from benchmarks.speed.measuring import Row, describe_machine, table_of
@@ -126,8 +126,7 @@ def keep(found: pd.DataFrame, file: Path, readme: Path) -> str:
     every = every.drop_duplicates(["section", "case", "quantity", "unit"], keep="last")
     every.to_csv(file, index=False, float_format="%.4g")
     text = table(pd.read_csv(file, keep_default_na=False))
-    between = re.compile("(<!-- own -->\n).*(\n<!-- /own -->)", re.DOTALL)
-    readme.write_text(between.sub(rf"\g<1>{text}\g<2>", readme.read_text()))
+    write_marked(readme, "own", text)
     return text
 
 
